@@ -1,0 +1,1 @@
+"""Taltio: an archive of customer contacts that can be found, heard and proven."""

@@ -1,0 +1,1 @@
+"""What the product does with contacts, one module per use case."""

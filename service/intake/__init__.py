@@ -1,0 +1,1 @@
+"""What listens to sources: authenticates, keeps, answers; parses nothing."""

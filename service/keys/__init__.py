@@ -1,0 +1,1 @@
+"""Key providers and epochs: the only place that reads key material."""

@@ -1,0 +1,1 @@
+"""What runs beside requests: interpretation, media, checkpoints, jobs."""

@@ -1,0 +1,1 @@
+"""Sealed bytes and plain rows; nothing here can read a contact."""
