@@ -1,0 +1,257 @@
+"""What the archive asks of whatever stores it. The docstrings are the contract; `tests/conformance` holds it.
+
+A change is a value: a list of writes and log entries that are stored together or not at all. Reading happens
+before, outside of it; rows carry a version, and a change made on a stale reading is refused, to be decided again.
+So no transaction is ever open while somebody else's code runs, and every backend commits in one step.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from storage.errors import StorageError
+from storage.rows import JobRow, KeyRow, Row
+
+R = TypeVar("R", bound=Row)
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Add ``row``; a ConflictError when its key or a unique column is taken."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Add ``row``, or let it replace the one with its key."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Let ``row`` replace the one with its key, whose version must be one less; else a StaleError."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove the row with ``key`` (in the order of ``table.KEY``), if there is one."""
+
+    table: type[Row]
+    key: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Append ``entry`` to the log. It can be found again by each id in ``about``."""
+
+    entry: bytes
+    about: tuple[str, ...] = ()
+
+
+Write = Add | Put | Replace | Remove | Append
+Change = Sequence[Write]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A half-open range of values, ``start <= value < stop``; None leaves a side open."""
+
+    start: object = None
+    stop: object = None
+
+
+Condition = object
+"""One value, a list or tuple of values (any of them; an empty one matches nothing), None (is null), or a Span."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """The contacts that have every token, within the period, newest first.
+
+    Attributes:
+        tokens: One collection per criterion; a contact must have one token of each.
+        where: Conditions on columns of ``ContactRow``.
+        started: Microseconds, half-open.
+        before: Start after this (started_at, id) in the order, exclusive; None starts at the newest.
+        limit: At the most this many.
+    """
+
+    tokens: Sequence[Collection[bytes]] = ()
+    where: Mapping[str, Condition] = field(default_factory=dict)
+    started: Span = Span()
+    before: tuple[int, str] | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """One log entry, its position and its leaf hash (RFC 6962, section 2.1)."""
+
+    index: int
+    entry: bytes
+    leaf: bytes
+
+
+class Store(Protocol):
+    """The archive's rows and its log."""
+
+    async def commit(self, change: Change) -> None:
+        """Store the whole change, in the order given. On return it survives a power cut.
+
+        Removing what is not there is not an error. Log entries get consecutive indexes without gaps, in the order
+        in which changes are committed. A caller that is cancelled may find the change stored, whole.
+
+        Raises:
+            ConflictError: An added row's place is taken. Nothing was stored.
+            StaleError: A replaced row has another version, or is gone. Nothing was stored.
+            UnavailableError: Nothing was stored.
+            BrokenError: Durability can no longer be promised.
+        """
+        ...
+
+    async def commit_each(self, changes: Sequence[Change]) -> Sequence[StorageError | None]:
+        """Store each change whole or not at all, in one durable step; tell of each what went wrong, or None.
+
+        A change that conflicts leaves its neighbours untouched. Later changes see earlier ones.
+
+        Raises:
+            UnavailableError, BrokenError: As for ``commit``; then no change was stored.
+        """
+        ...
+
+    async def find(
+        self,
+        table: type[R],
+        where: Mapping[str, Condition],
+        *,
+        order: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> Sequence[R]:
+        """Return the rows of ``table`` that meet every condition, at the most ``limit``.
+
+        ``order`` names columns, a leading ``-`` for descending; without it the order is that of the key. What was
+        committed before the call is seen.
+        """
+        ...
+
+    async def lookup(self, query: Lookup) -> Sequence[str]:
+        """Return the ids of the contacts that ``query`` describes, by (started_at, id) descending."""
+        ...
+
+    async def count(self, table: type[Row], where: Mapping[str, Condition]) -> int:
+        """Return how many rows meet every condition."""
+        ...
+
+    async def claim_jobs(
+        self, kinds: Collection[str], *, now: int, lease: int, limit: int
+    ) -> Sequence[JobRow]:
+        """Claim jobs that are due, oldest first, until ``now + lease``; nobody else gets them meanwhile.
+
+        A job whose lease has run out is due again. The rows returned count the attempt that begins.
+        """
+        ...
+
+
+class LogStore(Protocol):
+    """Reading the log; writing is part of a change."""
+
+    async def log_size(self) -> int:
+        """Return how many entries the log has."""
+        ...
+
+    async def log_entries(self, start: int, stop: int) -> Sequence[StoredEntry]:
+        """Return the entries ``start <= index < stop`` that exist, in order."""
+        ...
+
+    async def log_about(self, subject: str) -> Sequence[StoredEntry]:
+        """Return the entries that are about ``subject``, in order."""
+        ...
+
+
+class KeyStore(Protocol):
+    """Wrapped keys and age headers, apart from everything they open. Destroying here is what erases."""
+
+    async def put_keys(self, rows: Sequence[KeyRow]) -> None:
+        """Store the keys; one that exists is replaced. On return they survive a power cut."""
+        ...
+
+    async def get_keys(self, ids: Collection[str]) -> Mapping[str, KeyRow]:
+        """Return the keys that exist, by id."""
+        ...
+
+    async def find_keys(
+        self, wrapped_by: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[KeyRow]:
+        """Return keys that ``wrapped_by`` opens, in the order of their ids, beginning after ``after``."""
+        ...
+
+    async def count_keys(self) -> Mapping[str, int]:
+        """Return how many keys each wrapper opens."""
+        ...
+
+    async def replace_keys(self, rows: Sequence[KeyRow]) -> None:
+        """Let each row replace the key of its id, where there still is one: what was destroyed stays destroyed."""
+        ...
+
+    async def destroy_keys(self, ids: Collection[str]) -> None:
+        """Destroy the keys, so that on return no file of the store holds their bytes."""
+        ...
+
+
+class BlobWriter(Protocol):
+    """A blob that is being written and that nobody can see yet."""
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes. The buffer may be reused after the return."""
+        ...
+
+    async def finish(self) -> None:
+        """Make the blob visible under its name. On return it survives a power cut.
+
+        Raises:
+            ConflictError: The name is taken. What is there was kept.
+            FullError, UnavailableError, BrokenError: Nothing is visible under the name.
+        """
+        ...
+
+
+class BlobReader(Protocol):
+    """An open blob."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How long the blob is."""
+        ...
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes from ``offset``, fewer than ``length`` only at the end."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Immutable sealed objects, by name (letters, digits, ``_`` and ``-``)."""
+
+    def create(self, name: str) -> AbstractAsyncContextManager[BlobWriter]:
+        """Begin a blob. Left without ``finish``, however it was left, nothing remains of it."""
+        ...
+
+    def open(self, name: str) -> AbstractAsyncContextManager[BlobReader]:
+        """Open a blob to read.
+
+        Raises:
+            MissingError: There is no such blob.
+        """
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Remove the blob, if there is one. On return that survives a power cut."""
+        ...
+
+    def names(self) -> AsyncIterator[str]:
+        """Go through the names of all blobs, in no order."""
+        ...

@@ -1,0 +1,298 @@
+"""The rows of the archive: plain values, sealed where they would tell something.
+
+One frozen class per table; ``storage/tables.py`` describes the same columns to the database, and a test
+holds the two together. Times are integer microseconds since 1970-01-01 UTC. Fields named ``sealed`` are
+opaque here. Fields named ``…token`` are keyed hashes. A ``version`` starts at 1 and grows by one with
+each replacement.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Base of every row; ``KEY`` names the columns of its primary key."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("id",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRow(Row):
+    """What a source sent, raw and sealed, and how far it has been understood.
+
+    ``dedupe`` is unique within a source: the same bytes under the same identification arrive once.
+    ``state`` is ``received``, ``understood``, ``waiting`` (for its contact) or ``failed``; ``await_token``
+    is the contact it waits for. ``object_id`` names the recording's bytes, for uploads.
+    """
+
+    id: str
+    version: int
+    source: str
+    kind: str
+    dedupe: bytes
+    received_at: int
+    size_bytes: int
+    sealed: bytes
+    state: str
+    reason: str | None
+    await_token: bytes | None
+    contact_id: str | None
+    object_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactRow(Row):
+    """One contact. (``source``, ``source_token``) is unique. ``recording_state`` is None for mails and chats."""
+
+    id: str
+    version: int
+    source: str
+    source_token: bytes
+    channel: str
+    direction: str
+    started_at: int
+    ended_at: int | None
+    created_at: int
+    recording_state: str | None
+    state: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactTokenRow(Row):
+    """One thing by which a contact is found. ``started_at`` repeats the contact's, for order."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("token", "started_at", "contact_id")
+
+    token: bytes
+    started_at: int
+    contact_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerRow(Row):
+    """One customer, sealed; ``number_token`` is unique."""
+
+    id: str
+    version: int
+    number_token: bytes
+    updated_at: int
+    state: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerTokenRow(Row):
+    """One thing by which a customer is found; for metering points with the occupancy, half-open."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("token", "customer_id", "valid_from")
+
+    token: bytes
+    customer_id: str
+    field: str
+    valid_from: int
+    valid_to: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkRow(Row):
+    """A contact's tie to a customer. ``state``: ``linked``, ``candidate`` or ``unlinked`` (by hand)."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("contact_id", "customer_id")
+
+    contact_id: str
+    customer_id: str
+    version: int
+    state: str
+    reasons: str
+    certainty: str
+    made_by: str
+    made_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingRow(Row):
+    """One recording of a contact, or the lack of one.
+
+    ``state``: ``present``, ``expected``, ``not_recorded``, ``lost`` or ``erased``. (``contact_id``,
+    ``name_token``) is unique; an expected one has an empty name's token. ``expected_until`` is set while expected.
+    """
+
+    id: str
+    version: int
+    contact_id: str
+    name_token: bytes
+    state: str
+    expected_until: int | None
+    received_at: int | None
+    object_id: str | None
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRow(Row):
+    """One sealed object: its blob is stored under ``id``, its age header in the key store under ``id``.
+
+    ``kind``: ``recording``, ``message``, ``rendition`` or ``peaks``. ``owner_id`` is the recording or message; it is
+    None until the delivery that brought it is understood. ``sha256`` is that of the blob.
+    """
+
+    id: str
+    kind: str
+    owner_id: str | None
+    contact_id: str | None
+    plain_bytes: int
+    sealed_bytes: int
+    sha256: bytes
+    made_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRow(Row):
+    """One message of a mail or chat; (``contact_id``, ``message_token``) is unique."""
+
+    id: str
+    contact_id: str
+    message_token: bytes
+    sent_at: int
+    object_id: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionRow(Row):
+    """Something a person should look at. ``state``: ``open`` or ``settled``; ``about`` is an id."""
+
+    id: str
+    version: int
+    reason: str
+    about: str
+    source: str | None
+    raised_at: int
+    state: str
+    settled_by: str | None
+    settled_at: int | None
+    sealed: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantRow(Row):
+    """A purpose-bound permission to open the contacts of its ``GrantContactRow`` rows."""
+
+    id: str
+    version: int
+    actor_id: str
+    purpose: str
+    created_at: int
+    expires_at: int
+    withdrawn_at: int | None
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantContactRow(Row):
+    """One contact that a grant covers."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("grant_id", "contact_id")
+
+    grant_id: str
+    contact_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpeningRow(Row):
+    """One grant used on one object; (``grant_id``, ``object_id``) is unique. Coverage is sealed-free: seconds only."""
+
+    id: str
+    version: int
+    grant_id: str
+    object_id: str
+    actor_id: str
+    contact_id: str
+    opened_at: int
+    sent: str
+    heard: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRow(Row):
+    """A person who signs in. ``roles`` is a sorted, comma-separated list; ``login_token`` is unique."""
+
+    id: str
+    version: int
+    login_token: bytes
+    roles: str
+    state: str
+    failures: int
+    locked_until: int
+    created_at: int
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow(Row):
+    """A machine's token; ``secret_hash`` is SHA-256 of the secret and unique."""
+
+    id: str
+    version: int
+    secret_hash: bytes
+    role: str
+    source: str | None
+    created_at: int
+    revoked_at: int | None
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow(Row):
+    """A signed-in browser; ``id`` is the hexadecimal SHA-256 of the cookie."""
+
+    id: str
+    user_id: str
+    csrf: str
+    created_at: int
+    seen_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InviteRow(Row):
+    """A one-time link to set a password; ``id`` is the hexadecimal SHA-256 of its secret."""
+
+    id: str
+    user_id: str
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow(Row):
+    """Work to be done beside requests. (``kind``, ``subject``) is unique while it is not done.
+
+    ``state``: ``queued``, ``claimed`` or ``dead``; a job that is done is removed. ``claimed_until`` ends a lease.
+    """
+
+    id: str
+    kind: str
+    subject: str
+    state: str
+    run_at: int
+    attempts: int
+    claimed_until: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow(Row):
+    """One wrapped key or header in the key store.
+
+    ``kind``: ``row``, ``header``, ``delivery`` or ``session``. ``wrapped_by`` names the epoch (``epoch:1``) or the
+    intake session (its id) that opens it.
+    """
+
+    id: str
+    kind: str
+    wrapped_by: str
+    wrapped: bytes
+    made_at: int
