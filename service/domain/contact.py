@@ -171,7 +171,7 @@ _IDENTIFYING = ("phone", "phone_as_sent", "email", "agent_id", "name")
 
 
 def _are_one(known: Party, told: Party) -> bool:
-    """Same role, nothing that differs, and something that agrees."""
+    """Tell whether the role is the same, nothing differs and something agrees."""
     pairs = [(getattr(known, n), getattr(told, n)) for n in _IDENTIFYING]
     agree = any(a is not None and a == b for a, b in pairs)
     differ = any(a is not None and b is not None and a != b for a, b in pairs)
