@@ -31,7 +31,7 @@ def parse_time(text: str, *, timezone: str) -> datetime:
     if len(text) == len("2026-11-22"):
         midnight = datetime.combine(date.fromisoformat(text), time(), ZoneInfo(timezone))
         return midnight.astimezone(UTC)
-    at = datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
+    at = datetime.fromisoformat(text.upper())
     if at.tzinfo is None:
         raise ValueError("the time has no offset from UTC")
     return at.astimezone(UTC)

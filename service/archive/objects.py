@@ -1,0 +1,150 @@
+"""Objects: recordings and messages, sealed and hashed as they stream into the blob store.
+
+An object is an age file in two places: its header in the key store, its payload in the blob store, both under the
+object's id. Nothing of it is in the clear on any disk, and nothing is visible until it is whole.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from service.crypto.secret import FileKey
+from service.crypto.stream import PayloadSealer
+from service.domain.errors import ArchiveError
+from service.domain.times import to_microseconds
+from storage.ports import BlobStore, BlobWriter
+from storage.rows import KeyRow, ObjectRow
+
+BATCH_BYTES = 1 << 20
+"""From here on a thread seals while the next batch arrives; below, the hop would cost more than it gives."""
+
+SealHeader = Callable[[FileKey], tuple[int, bytes]]
+"""Makes an age header for a file key: the number of the epoch it is for, and the header."""
+
+
+class TooLargeError(ArchiveError):
+    """More bytes came than are taken. Nothing was stored."""
+
+    code = "too_large"
+    public = "This is larger than is accepted."
+
+
+@dataclass(frozen=True, slots=True)
+class SealedObject:
+    """A stored object: its row, its header for the key store, and the SHA-256 of what was received."""
+
+    row: ObjectRow
+    header: KeyRow = field(repr=False)
+    sha256: str
+
+
+async def seal_object(
+    object_id: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    kind: str,
+    blobs: BlobStore,
+    seal_header: SealHeader,
+    limit_bytes: int,
+    now: datetime,
+) -> SealedObject:
+    """Seal what ``chunks`` yield into the blob ``object_id`` with constant memory; on return the blob is durable.
+
+    The caller stores the header and then the row; until then nobody can find the blob, and a crash leaves an orphan.
+    An error, also one of ``chunks``, leaves nothing.
+
+    Raises:
+        TooLargeError: More than ``limit_bytes`` came.
+        storage.errors.StorageError: As ``BlobWriter``.
+    """
+    file_key = FileKey.generate()
+    epoch, header = seal_header(file_key)
+    async with blobs.create(object_id) as writer:
+        sealing = _Sealing(PayloadSealer(file_key), writer)
+        await _pump(chunks, sealing, limit_bytes=limit_bytes)
+        await sealing.finish()
+        await writer.finish()
+    made_at = to_microseconds(now)
+    return SealedObject(
+        row=ObjectRow(
+            id=object_id,
+            kind=kind,
+            owner_id=None,
+            contact_id=None,
+            plain_bytes=sealing.plain_bytes,
+            sealed_bytes=sealing.sealed_bytes,
+            sha256=sealing.blob_digest.digest(),
+            made_at=made_at,
+        ),
+        header=KeyRow(
+            id=object_id,
+            kind="header",
+            wrapped_by=f"epoch:{epoch}",
+            wrapped=header,
+            made_at=made_at,
+        ),
+        sha256=sealing.plain_digest.hexdigest(),
+    )
+
+
+class _Sealing:
+    """Seals and hashes batches in order, and hands them to the writer."""
+
+    def __init__(self, sealer: PayloadSealer, writer: BlobWriter) -> None:
+        self._sealer = sealer
+        self._writer = writer
+        self.plain_digest = hashlib.sha256()
+        self.blob_digest = hashlib.sha256()
+        self.plain_bytes = 0
+        self.sealed_bytes = 0
+
+    def _seal(self, batch: bytes | bytearray) -> bytearray:
+        self.plain_digest.update(batch)
+        sealed = self._sealer.update(batch)
+        self.blob_digest.update(sealed)
+        return sealed
+
+    async def take(self, batch: bytes | bytearray) -> None:
+        """Seal ``batch`` and write what has become ready."""
+        self.plain_bytes += len(batch)
+        if len(batch) < BATCH_BYTES:
+            sealed = self._seal(batch)
+        else:
+            sealed = await asyncio.to_thread(self._seal, batch)
+        self.sealed_bytes += len(sealed)
+        if sealed:
+            await self._writer.write(sealed)
+
+    async def finish(self) -> None:
+        """Write the final chunk."""
+        last = self._sealer.finish()
+        self.blob_digest.update(last)
+        self.sealed_bytes += len(last)
+        await self._writer.write(last)
+
+
+async def _pump(chunks: AsyncIterator[bytes], sealing: _Sealing, *, limit_bytes: int) -> None:
+    """Gather chunks to batches; while one is sealed and written, the next one arrives."""
+    gathered = bytearray()
+    received = 0
+    sealed: asyncio.Task[None] | None = None
+    try:
+        async for chunk in chunks:
+            received += len(chunk)
+            if received > limit_bytes:
+                raise TooLargeError(f"more than {limit_bytes} bytes")
+            gathered += chunk
+            if len(gathered) >= BATCH_BYTES:
+                if sealed is not None:
+                    await sealed
+                sealed = asyncio.create_task(sealing.take(gathered))
+                gathered = bytearray()
+        if sealed is not None:
+            await sealed
+        await sealing.take(gathered)
+    finally:
+        if sealed is not None and not sealed.done():
+            sealed.cancel()
+            await asyncio.gather(sealed, return_exceptions=True)

@@ -1,0 +1,275 @@
+"""Receiving: what a source delivers is sealed, logged and durable before it is acknowledged.
+
+No private key is needed here. Each delivery is sealed under a random key of its own, wrapped by the intake session of
+this process; a recording's bytes are sealed to the epoch's recipient as they stream.
+
+Order of writes: blob (for uploads), keys, then one commit of row and log entry. A crash leaves at worst an orphaned blob
+or an unused key; what was acknowledged is whole.
+"""
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from service.archive.objects import SealedObject, seal_object
+from service.crypto.blind_index import BlindIndex
+from service.crypto.fields import FieldSealer
+from service.crypto.wrap import new_key
+from service.domain.ids import new_id
+from service.domain.times import to_microseconds
+from service.keys.ring import IntakeKeys
+from service.keys.session import IntakeSession
+from service.log.entry import EntryType, LogEntry, commitment, encode_entry
+from storage.errors import ConflictError
+from storage.ports import Add, Append, BlobStore, Change, KeyStore, Store, Write
+from storage.rows import DeliveryRow, KeyRow
+
+_SALT_BYTES = 16
+
+
+class ReceivedRecording(msgspec.Struct, frozen=True):
+    """What is known of a recording when its bytes have been received; the body of its delivery.
+
+    ``sha256`` is that of the bytes as received; ``commitment`` is HMAC-SHA-256 of it under ``salt``.
+    """
+
+    source_id: str
+    name: str
+    content_type: str
+    sha256: str
+    salt: bytes
+    commitment: str
+
+
+class SealedDelivery(msgspec.Struct, frozen=True):
+    """The sealed field of a delivery: how the sender identified it, and its bytes as they came."""
+
+    ident: str
+    remarks: tuple[str, ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A delivery that is durable. ``is_duplicate``: the same bytes were kept before, as ``row``'s twin."""
+
+    row: DeliveryRow
+    delivery: SealedDelivery
+    is_duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What receiving needs: stores, and keys that open nothing."""
+
+    store: Store
+    keys: KeyStore
+    blobs: BlobStore
+    intake_keys: IntakeKeys
+    index: BlindIndex
+    sessions: "Sessions"
+    max_recording_bytes: int
+
+
+class Sessions:
+    """The intake session of this process: begun when needed, used for at most its life, then forgotten."""
+
+    def __init__(self, begin: Callable[[datetime], IntakeSession]) -> None:
+        self._begin = begin
+        self._session: IntakeSession | None = None
+
+    def current(self, now: datetime) -> tuple[IntakeSession, bool]:
+        """Return the session, and whether it has just begun, so that its sealed form must be stored."""
+        if self._session is not None and self._session.is_usable(now):
+            return self._session, False
+        self._session = self._begin(now)
+        return self._session, True
+
+
+async def keep_delivery(
+    intake: Intake,
+    *,
+    source: str,
+    kind: str,
+    ident: str,
+    body: bytes,
+    now: datetime,
+    remarks: tuple[str, ...] = (),
+    object_id: str | None = None,
+    before: tuple[KeyRow, ...] = (),
+    also: tuple[Write, ...] = (),
+    dedupe_by: bytes | None = None,
+) -> Kept:
+    """Keep what ``source`` sent. On return it survives a power cut.
+
+    The same bytes under the same identification are kept once. ``remarks`` travel with the delivery to whoever
+    understands it. ``before`` are keys and ``also`` writes that belong to the same acknowledgement.
+
+    Raises:
+        storage.errors.StorageError: Nothing was kept, unless it says otherwise.
+    """
+    delivery_id = new_id("dl")
+    delivery = SealedDelivery(ident=ident, remarks=remarks, body=body)
+    session, is_new = intake.sessions.current(now)
+    key = new_key()
+    at = to_microseconds(now)
+    digest = dedupe_by if dedupe_by is not None else hashlib.sha256(body).digest()
+    row = DeliveryRow(
+        id=delivery_id,
+        version=1,
+        source=source,
+        kind=kind,
+        dedupe=intake.index.token("delivery", f"{source}\n{kind}\n{ident}\n{digest.hex()}"),
+        received_at=at,
+        size_bytes=len(body),
+        sealed=bytes(
+            FieldSealer(key).seal(
+                msgspec.msgpack.encode(delivery),
+                table="deliveries",
+                row=delivery_id,
+                column="sealed",
+                version=1,
+            )
+        ),
+        state="received",
+        reason=None,
+        await_token=None,
+        contact_id=None,
+        object_id=object_id,
+    )
+    keys = [
+        KeyRow(
+            id=delivery_id,
+            kind="delivery",
+            wrapped_by=session.id,
+            wrapped=session.wrap(key, now=now),
+            made_at=at,
+        ),
+        *before,
+    ]
+    if is_new:
+        keys.append(session_row(session, now=now))
+    await intake.keys.put_keys(keys)
+    try:
+        await intake.store.commit(_kept(row, also, now=now))
+    except ConflictError:
+        await intake.keys.destroy_keys([key.id for key in keys if key.kind != "session"])
+        return Kept(row, delivery, is_duplicate=True)
+    return Kept(row, delivery, is_duplicate=False)
+
+
+def _kept(row: DeliveryRow, also: tuple[Write, ...], *, now: datetime) -> Change:
+    entry = LogEntry(
+        type=EntryType.DELIVERY_RECEIVED,
+        at=now,
+        actor="system",
+        about=(row.id, *((row.object_id,) if row.object_id else ())),
+        data={
+            "source": row.source,
+            "kind": row.kind,
+            "size_bytes": row.size_bytes,
+            "sealed_sha256": hashlib.sha256(row.sealed).hexdigest(),
+        },
+    )
+    return [Add(row), *also, Append(encode_entry(entry), entry.about)]
+
+
+def session_row(session: IntakeSession, *, now: datetime) -> KeyRow:
+    """Return the key store's row of ``session``: its secret, sealed to the epoch."""
+    return KeyRow(
+        id=session.id,
+        kind="session",
+        wrapped_by=f"epoch:{session.epoch}",
+        wrapped=session.sealed,
+        made_at=to_microseconds(now),
+    )
+
+
+async def keep_recording(
+    intake: Intake,
+    chunks: AsyncIterator[bytes],
+    *,
+    source: str,
+    source_id: str,
+    name: str,
+    content_type: str,
+    now: datetime,
+) -> Kept:
+    """Keep a recording whose contact may or may not be known yet, sealing it as it streams.
+
+    Raises:
+        TooLargeError: It is larger than is taken.
+        storage.errors.StorageError: Nothing was kept, unless it says otherwise.
+    """
+    object_id = new_id("ob")
+    sealed = await seal_object(
+        object_id,
+        chunks,
+        kind="recording",
+        blobs=intake.blobs,
+        seal_header=intake.intake_keys.seal_header,
+        limit_bytes=intake.max_recording_bytes,
+        now=now,
+    )
+    received = received_recording(
+        sealed, source_id=source_id, name=name, content_type=content_type
+    )
+    kept = await keep_delivery(
+        intake,
+        source=source,
+        kind="recording",
+        ident=f"{source_id}\n{name}",
+        body=msgspec.msgpack.encode(received),
+        now=now,
+        object_id=object_id,
+        before=(sealed.header,),
+        also=(Add(sealed.row), recording_entry(sealed, received, source=source, now=now)),
+        # The salt in the body is new each time: the same recording is known by its own hash.
+        dedupe_by=bytes.fromhex(sealed.sha256),
+    )
+    if kept.is_duplicate:
+        await intake.blobs.remove(object_id)
+    return kept
+
+
+def received_recording(
+    sealed: SealedObject,
+    *,
+    source_id: str,
+    name: str,
+    content_type: str,
+    random: Callable[[int], bytes] = os.urandom,
+) -> ReceivedRecording:
+    """Return what is known of ``sealed``, with a commitment to what was received."""
+    salt = random(_SALT_BYTES)
+    return ReceivedRecording(
+        source_id=source_id,
+        name=name,
+        content_type=content_type,
+        sha256=sealed.sha256,
+        salt=salt,
+        commitment=commitment(salt, bytes.fromhex(sealed.sha256)),
+    )
+
+
+def recording_entry(
+    sealed: SealedObject, received: ReceivedRecording, *, source: str, now: datetime
+) -> Append:
+    """Return the log entry that commits to the blob and to what was received."""
+    entry = LogEntry(
+        type=EntryType.RECORDING_RECEIVED,
+        at=now,
+        actor="system",
+        about=(sealed.row.id,),
+        data={
+            "source": source,
+            "blob_sha256": sealed.row.sha256.hex(),
+            "plain_bytes": sealed.row.plain_bytes,
+            "commitment": received.commitment,
+        },
+    )
+    return Append(encode_entry(entry), entry.about)
