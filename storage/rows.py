@@ -21,7 +21,7 @@ class Row:
 class DeliveryRow(Row):
     """What a source sent, raw and sealed, and how far it has been understood.
 
-    ``dedupe`` is unique within a source: the same bytes under the same identification arrive once.
+    ``dedupe`` is unique within a source: one identification arrives once. ``body_token`` tells its bytes from others.
     ``state`` is ``received``, ``understood``, ``waiting`` (for its contact) or ``failed``; ``await_token``
     is the contact it waits for. ``object_id`` names the recording's bytes, for uploads.
     """
@@ -31,6 +31,7 @@ class DeliveryRow(Row):
     source: str
     kind: str
     dedupe: bytes
+    body_token: bytes
     received_at: int
     size_bytes: int
     sealed: bytes

@@ -3,14 +3,14 @@
 No private key is needed here. Each delivery is sealed under a random key of its own, wrapped by the intake session of
 this process; a recording's bytes are sealed to the epoch's recipient as they stream.
 
-Order of writes: blob (for uploads), keys, then one commit of row and log entry. A crash leaves at worst an orphaned blob
-or an unused key; what was acknowledged is whole.
+Order of writes: blob (for uploads), keys, then one commit of row and log entry. A crash leaves at worst an orphaned
+blob or an unused key; what was acknowledged is whole.
 """
 
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -75,19 +75,32 @@ class Intake:
     max_recording_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A recording's sealed bytes, and the writes that belong to the same acknowledgement."""
+
+    sealed: SealedObject
+    writes: tuple[Write, ...]
+
+
 class Sessions:
     """The intake session of this process: begun when needed, used for at most its life, then forgotten."""
 
     def __init__(self, begin: Callable[[datetime], IntakeSession]) -> None:
         self._begin = begin
         self._session: IntakeSession | None = None
+        self._is_stored = False
 
     def current(self, now: datetime) -> tuple[IntakeSession, bool]:
-        """Return the session, and whether it has just begun, so that its sealed form must be stored."""
-        if self._session is not None and self._session.is_usable(now):
-            return self._session, False
-        self._session = self._begin(now)
-        return self._session, True
+        """Return the session, and whether its sealed form is stored; until then every key is put with it."""
+        if self._session is None or not self._session.is_usable(now):
+            self._session, self._is_stored = self._begin(now), False
+        return self._session, self._is_stored
+
+    def mark_stored(self, session: IntakeSession) -> None:
+        """Note that the sealed form of ``session`` is durable."""
+        if session is self._session:
+            self._is_stored = True
 
 
 async def keep_delivery(
@@ -99,66 +112,88 @@ async def keep_delivery(
     body: bytes,
     now: datetime,
     remarks: tuple[str, ...] = (),
-    object_id: str | None = None,
-    before: tuple[KeyRow, ...] = (),
-    also: tuple[Write, ...] = (),
-    dedupe_by: bytes | None = None,
+    upload: Upload | None = None,
 ) -> Kept:
     """Keep what ``source`` sent. On return it survives a power cut.
 
-    The same bytes under the same identification are kept once. ``remarks`` travel with the delivery to whoever
-    understands it. ``before`` are keys and ``also`` writes that belong to the same acknowledgement.
+    The same bytes under the same identification are kept once; other bytes under it are kept too, with the remark
+    ``id_reused``. ``remarks`` travel with the delivery to whoever understands it.
 
     Raises:
         storage.errors.StorageError: Nothing was kept, unless it says otherwise.
     """
-    delivery_id = new_id("dl")
-    delivery = SealedDelivery(ident=ident, remarks=remarks, body=body)
-    session, is_new = intake.sessions.current(now)
-    key = new_key()
-    at = to_microseconds(now)
-    digest = dedupe_by if dedupe_by is not None else hashlib.sha256(body).digest()
+    digest = upload.sealed.sha256 if upload else hashlib.sha256(body).hexdigest()
     row = DeliveryRow(
-        id=delivery_id,
+        id=new_id("dl"),
         version=1,
         source=source,
         kind=kind,
-        dedupe=intake.index.token("delivery", f"{source}\n{kind}\n{ident}\n{digest.hex()}"),
-        received_at=at,
+        dedupe=intake.index.token("delivery", f"{source}\n{kind}\n{ident}"),
+        body_token=intake.index.token("body", digest),
+        received_at=to_microseconds(now),
         size_bytes=len(body),
-        sealed=bytes(
-            FieldSealer(key).seal(
-                msgspec.msgpack.encode(delivery),
-                table="deliveries",
-                row=delivery_id,
-                column="sealed",
-                version=1,
-            )
-        ),
+        sealed=b"",
         state="received",
         reason=None,
         await_token=None,
         contact_id=None,
-        object_id=object_id,
+        object_id=upload.sealed.row.id if upload else None,
     )
+    delivery = SealedDelivery(ident=ident, remarks=remarks, body=body)
+    try:
+        return await _keep(intake, row, delivery, upload=upload, now=now)
+    except ConflictError:
+        twins = await intake.store.find(
+            DeliveryRow, {"source": source, "dedupe": row.dedupe}, limit=1
+        )
+        if any(twin.body_token == row.body_token for twin in twins):
+            return Kept(row, delivery, is_duplicate=True)
+    # The identification stands for other bytes already. These are kept beside them, once.
+    dedupe = intake.index.token("delivery", f"{source}\n{kind}\n{ident}\n{digest}")
+    row = replace(row, id=new_id("dl"), dedupe=dedupe)
+    delivery = SealedDelivery(ident=ident, remarks=(*remarks, "id_reused"), body=body)
+    try:
+        return await _keep(intake, row, delivery, upload=upload, now=now)
+    except ConflictError:
+        return Kept(row, delivery, is_duplicate=True)
+
+
+async def _keep(
+    intake: Intake,
+    row: DeliveryRow,
+    delivery: SealedDelivery,
+    *,
+    upload: Upload | None,
+    now: datetime,
+) -> Kept:
+    session, is_stored = intake.sessions.current(now)
+    key = new_key()
+    plain = msgspec.msgpack.encode(delivery)
+    sealed = FieldSealer(key).seal(
+        plain, table="deliveries", row=row.id, column="sealed", version=1
+    )
+    row = replace(row, sealed=bytes(sealed))
     keys = [
         KeyRow(
-            id=delivery_id,
+            id=row.id,
             kind="delivery",
             wrapped_by=session.id,
             wrapped=session.wrap(key, now=now),
-            made_at=at,
-        ),
-        *before,
+            made_at=row.received_at,
+        )
     ]
-    if is_new:
+    if not is_stored:
         keys.append(session_row(session, now=now))
+    if upload:
+        keys.append(upload.sealed.header)
     await intake.keys.put_keys(keys)
+    intake.sessions.mark_stored(session)
     try:
+        also = upload.writes if upload else ()
         await intake.store.commit(_kept(row, also, now=now))
     except ConflictError:
-        await intake.keys.destroy_keys([key.id for key in keys if key.kind != "session"])
-        return Kept(row, delivery, is_duplicate=True)
+        await intake.keys.destroy_keys([key.id for key in keys if key.kind == "delivery"])
+        raise
     return Kept(row, delivery, is_duplicate=False)
 
 
@@ -218,6 +253,7 @@ async def keep_recording(
     received = received_recording(
         sealed, source_id=source_id, name=name, content_type=content_type
     )
+    entry = recording_entry(sealed, received, source=source, now=now)
     kept = await keep_delivery(
         intake,
         source=source,
@@ -225,13 +261,10 @@ async def keep_recording(
         ident=f"{source_id}\n{name}",
         body=msgspec.msgpack.encode(received),
         now=now,
-        object_id=object_id,
-        before=(sealed.header,),
-        also=(Add(sealed.row), recording_entry(sealed, received, source=source, now=now)),
-        # The salt in the body is new each time: the same recording is known by its own hash.
-        dedupe_by=bytes.fromhex(sealed.sha256),
+        upload=Upload(sealed, (Add(sealed.row), entry)),
     )
     if kept.is_duplicate:
+        await intake.keys.destroy_keys([object_id])
         await intake.blobs.remove(object_id)
     return kept
 
