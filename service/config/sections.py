@@ -1,0 +1,318 @@
+"""Every setting of the service: its type, its default and its meaning.
+
+One frozen dataclass per section of the file. The meaning is kept with the field, so that
+``config.toml`` is made from here and a test finds a setting that is missing from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from service.config import addresses, values
+from service.config.addresses import Address, Network, StorageUrl
+from service.config.setting import setting
+from service.domain.identifiers import PhoneNumber
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """Where the service listens, and how browsers and machines reach it."""
+
+    listen: Address = setting(
+        addresses.ADDRESS,
+        "Address and port to listen on. Port 0 takes a free one. Anything but this machine's own "
+        "loopback needs a certificate or trusted_proxies.",
+        default="127.0.0.1:8080",
+    )
+    public_url: str | None = setting(
+        addresses.PUBLIC_URL,
+        "What people and machines type to get here, without a path. Links and the signatures of "
+        "some sources are made with it. Empty: the address above.",
+        default="",
+    )
+    certificate: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "TLS certificate chain, a PEM file. Empty: plain HTTP.",
+        default="",
+    )
+    certificate_key: Path | None = setting(
+        values.SECRET_FILE,
+        "Private key of the certificate, a PEM file.",
+        default="",
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        addresses.NETWORKS,
+        "Addresses or networks of the proxies in front, e.g. 10.0.0.5 or 10.0.0.0/24. Only their "
+        "X-Forwarded headers are believed.",
+        default=[],
+    )
+    session_idle_minutes: int = setting(
+        values.whole_number(1, 24 * 60),
+        "A session without activity ends after this long.",
+        default=30,
+    )
+    session_hours: int = setting(
+        values.whole_number(1, 7 * 24),
+        "A session ends after this long in any case.",
+        default=12,
+    )
+
+    @property
+    def is_tls(self) -> bool:
+        """The service itself speaks HTTPS."""
+        return self.certificate is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveConfig:
+    """The archive itself."""
+
+    directory: Path = setting(
+        values.PATH,
+        "Where data is kept: databases, log, blobs, ledger. Back it up; the keys are elsewhere.",
+        default="data",
+    )
+    name: str = setting(
+        values.text(
+            "a name of letters, digits, dots, hyphens and slashes",
+            r"[A-Za-z0-9][A-Za-z0-9./-]{0,99}",
+        ),
+        "Name of this archive, best a domain name of yours such as archive.example.org. It is "
+        "the origin in every checkpoint of the log: choose it before the first start, never "
+        "change it after.",
+        default="taltio",
+    )
+    timezone: ZoneInfo = setting(
+        values.TIMEZONE,
+        "Dates without a time zone are read in this one, and times are shown in it.",
+        default="Europe/Helsinki",
+    )
+    default_region: str = setting(
+        values.REGION,
+        "Telephone numbers without a country code belong to this country.",
+        default="FI",
+    )
+    languages: tuple[str, ...] = setting(
+        values.LANGUAGE_LIST,
+        "Languages that the pages offer. The first is used when a browser asks for none of them.",
+        default=["fi", "en"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeysConfig:
+    """The keys that open what is stored. Losing them is losing the archive."""
+
+    directory: Path = setting(
+        values.PATH,
+        "Where the key provider keeps its files. Never inside the archive directory, and never "
+        "in the same backup.",
+        default="keys",
+    )
+    provider: str = setting(
+        values.choice("file", later=("pkcs11",)),
+        "What holds the keys: files that only the service's account can read.",
+        default="file",
+    )
+    kind: str = setting(
+        values.choice("x25519", "hybrid"),
+        'Kind of key for new epochs: "x25519", which every age program opens, or "hybrid", which '
+        "also withstands quantum computers (ML-KEM-768 with X25519).",
+        default="x25519",
+    )
+    escrow_recipient: str = setting(
+        values.RECIPIENT,
+        "An age recipient whose secret key lies offline, in a safe. Every new epoch is sealed to "
+        "it as well, so that losing the keys directory is not losing the archive. Of the same kind.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """Where sealed bytes are stored, if not in the archive directory."""
+
+    database: StorageUrl = setting(
+        addresses.DATABASE,
+        "sqlite:///absolute/path, or sqlite:path relative to this file. Empty: taltio.db in the "
+        "archive directory.",
+        default="",
+    )
+    blobs: StorageUrl = setting(
+        addresses.BLOBS,
+        "file:///absolute/path, or file:path relative to this file. Empty: blobs in the archive "
+        "directory.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeConfig:
+    """What is taken in from phone systems and other sources."""
+
+    max_delivery_bytes: int = setting(
+        values.whole_number(1024, 64 * 1024**2),
+        "A larger delivery is refused with 413.",
+        default=1024**2,
+    )
+    max_recording_bytes: int = setting(
+        values.whole_number(1024**2, 1024**4),
+        "A larger recording is refused with 413.",
+        default=4 * 1024**3,
+    )
+    keep_deliveries_days: int = setting(
+        values.whole_number(1, 3650),
+        "Deliveries as received are erased after this long, also when their contact is kept.",
+        default=30,
+    )
+    tolerance_seconds: int = setting(
+        values.whole_number(1, 24 * 3600),
+        "A signed delivery whose time is further from ours than this needs attention.",
+        default=300,
+    )
+    session_key_minutes: int = setting(
+        values.whole_number(1, 10),
+        "The key that seals deliveries is forgotten and made anew after this long.",
+        default=10,
+    )
+    expected_grace_minutes: int = setting(
+        values.whole_number(1, 30 * 24 * 60),
+        "An expected recording that has not come this long after its contact ended is shown as lost.",
+        default=60,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """The log that proves what happened."""
+
+    checkpoint_seconds: int = setting(
+        values.whole_number(1, 60),
+        "A checkpoint is signed this often while there is something new.",
+        default=5,
+    )
+    anchor_directory: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Each checkpoint is also written here: a directory, best on another machine, that whoever "
+        "can change the archive cannot change. Empty: none, and nothing is shown as anchored.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """Protection against guessing."""
+
+    lockout_failures: int = setting(
+        values.whole_number(1, 1000),
+        "An account is locked after this many failed sign-ins in a row.",
+        default=10,
+    )
+    lockout_minutes: int = setting(
+        values.whole_number(1, 24 * 60),
+        "A locked account stays locked this long.",
+        default=15,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GrantsConfig:
+    """Permission to open contents, for a purpose and a time."""
+
+    hours: int = setting(
+        values.whole_number(1, 7 * 24),
+        "A grant expires after this long.",
+        default=8,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MediaConfig:
+    """Limits of the child process that reads recordings; no recording is worth more than these."""
+
+    cpu_seconds: int = setting(
+        values.whole_number(1, 24 * 3600),
+        "Processor time for one recording.",
+        default=600,
+    )
+    memory_mebibytes: int = setting(
+        values.whole_number(256, 1024**2),
+        "Address space of the child process.",
+        default=1024,
+    )
+    wall_seconds: int = setting(
+        values.whole_number(1, 48 * 3600),
+        "Time on the clock for one recording.",
+        default=1800,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """A system that sends contacts. One [[sources]] for each."""
+
+    name: str = setting(
+        values.text("a name of small letters, digits, - and _", r"[a-z0-9][a-z0-9_-]{0,62}"),
+        "Name of the source, part of its addresses: /intake/NAME. Never change it: contacts are "
+        "known by it.",
+    )
+    kind: str = setting(
+        values.choice("standard-webhooks", "api"),
+        '"standard-webhooks": signed deliveries to /intake/NAME (standardwebhooks.com). '
+        '"api": contacts through /api/v1 with a token bound to this source.',
+    )
+    secret_file: Path | None = setting(
+        values.SECRET_FILE,
+        "File with the secret that deliveries are signed with (whsec_…).",
+        default="",
+    )
+    previous_secret_file: Path | None = setting(
+        values.SECRET_FILE,
+        "File with the secret before, still accepted while the sender changes over.",
+        default="",
+    )
+    grace_minutes: int = setting(
+        values.INHERITED_MINUTES,
+        "As [intake] expected_grace_minutes, for this source. 0: as there.",
+        default=0,
+    )
+    country: str = setting(
+        values.INHERITED_REGION,
+        "As [archive] default_region, for this source. Empty: as there.",
+        default="",
+    )
+    company_numbers: tuple[PhoneNumber, ...] = setting(
+        values.PHONE_NUMBERS,
+        "Your own numbers. They are in every call and so are not indexed and find nobody.",
+        default=[],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration, checked; paths are absolute."""
+
+    web: WebConfig = field(default_factory=WebConfig)
+    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+    keys: KeysConfig = field(default_factory=KeysConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    intake: IntakeConfig = field(default_factory=IntakeConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    grants: GrantsConfig = field(default_factory=GrantsConfig)
+    media: MediaConfig = field(default_factory=MediaConfig)
+    sources: tuple[SourceConfig, ...] = ()
+
+
+SECTIONS: Mapping[str, type] = {
+    "web": WebConfig,
+    "archive": ArchiveConfig,
+    "keys": KeysConfig,
+    "storage": StorageConfig,
+    "intake": IntakeConfig,
+    "log": LogConfig,
+    "limits": LimitsConfig,
+    "grants": GrantsConfig,
+    "media": MediaConfig,
+}

@@ -1,0 +1,357 @@
+"""What a configuration file may say, and how it is refused."""
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from service.config import (
+    Address,
+    Config,
+    ConfigError,
+    StorageUrl,
+    load_config,
+    parse_config,
+)
+from service.domain.identifiers import PhoneNumber
+
+BASE = Path("/srv/taltio")
+X25519 = "age1" + "q" * 58
+HYBRID = "age1pq1" + "q" * 1952
+SOURCE = '[[sources]]\nname = "phones"\nkind = "standard-webhooks"\nsecret_file = "phones"\n'
+
+
+def read(text: str) -> Config:
+    return parse_config(text, base=BASE)
+
+
+def refusals(text: str) -> list[tuple[int | None, str]]:
+    with pytest.raises(ConfigError) as refused:
+        read(text)
+    return [(problem.line, problem.message) for problem in refused.value.problems]
+
+
+def test_an_empty_file_is_a_working_installation():
+    config = read("")
+    assert config.web.listen == Address("127.0.0.1", 8080)
+    assert config.archive.directory == BASE / "data"
+    assert config.archive.timezone == ZoneInfo("Europe/Helsinki")
+    assert config.keys.directory == BASE / "keys"
+    assert config.storage.database == StorageUrl("sqlite", BASE / "data/taltio.db")
+    assert config.storage.blobs == StorageUrl("file", BASE / "data/blobs")
+    assert config.log.anchor_directory is None
+    assert config.sources == ()
+
+
+def test_without_a_file_here_every_default_holds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config() == Config() == load_config(None)
+
+
+def test_a_file_here_is_found_by_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").write_text("[grants]\nhours = 2\n")
+    assert load_config().grants.hours == 2
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path, monkeypatch):
+    (tmp_path / "etc").mkdir()
+    file = tmp_path / "etc/taltio.toml"
+    file.write_text('[archive]\ndirectory = "../data"\n')
+    monkeypatch.chdir("/")
+    config = load_config(file)
+    assert config.archive.directory.resolve() == tmp_path / "data"
+    assert config.keys.directory == tmp_path / "etc/keys"
+
+
+def test_storage_follows_the_archive_directory():
+    config = read('[archive]\ndirectory = "/var/lib/taltio"\n')
+    assert str(config.storage.database) == "sqlite:///var/lib/taltio/taltio.db"
+    assert str(config.storage.blobs) == "file:///var/lib/taltio/blobs"
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        pytest.param("sqlite:///srv/a.db", Path("/srv/a.db"), id="absolute"),
+        pytest.param("sqlite:////srv/a.db", Path("/srv/a.db"), id="absolute with four slashes"),
+        pytest.param("sqlite:other/a.db", BASE / "other/a.db", id="relative"),
+        pytest.param("sqlite:///srv/a%20b.db", Path("/srv/a b.db"), id="percent-encoded"),
+    ],
+)
+def test_a_database_url_names_a_path(url, path):
+    assert read(f'[storage]\ndatabase = "{url}"\n').storage.database.path == path
+
+
+def test_a_storage_url_is_read_back_as_it_is_written():
+    database = StorageUrl("sqlite", Path("/srv/ä b/taltio.db"))
+    assert read(f'[storage]\ndatabase = "{database}"\n').storage.database == database
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "is_loopback"),
+    [
+        ("127.0.0.1:0", Address("127.0.0.1", 0), True),
+        ("127.8.8.8:80", Address("127.8.8.8", 80), True),
+        ("localhost:8080", Address("localhost", 8080), True),
+        ("[::1]:8080", Address("::1", 8080), True),
+        ("[::ffff:127.0.0.1]:8080", Address("::ffff:127.0.0.1", 8080), True),
+        ("192.0.2.1:8080", Address("192.0.2.1", 8080), False),
+        ("[::]:8080", Address("::", 8080), False),
+        ("archive.example.org:443", Address("archive.example.org", 443), False),
+        ("localhost.example.org:443", Address("localhost.example.org", 443), False),
+    ],
+)
+def test_an_address_is_host_and_port(text, address, is_loopback):
+    web = read(f'[web]\nlisten = "{text}"\ntrusted_proxies = ["10.0.0.5"]\n').web
+    assert web.listen == address
+    assert web.listen.is_loopback is is_loopback
+    assert str(web.listen) == text
+
+
+def test_a_source_takes_what_it_does_not_say_from_the_sections():
+    first, second = read(
+        '[archive]\ndefault_region = "SE"\n[intake]\nexpected_grace_minutes = 5\n'
+        + SOURCE
+        + 'company_numbers = ["08-123 456 78"]\n'
+        '[[sources]]\nname = "desk"\nkind = "api"\ngrace_minutes = 7\ncountry = "FI"\n'
+        'company_numbers = ["010 19 2000"]\n'
+    ).sources
+    assert (first.country, first.grace_minutes) == ("SE", 5)
+    assert first.company_numbers == (PhoneNumber("+46812345678"),)
+    assert first.secret_file == BASE / "phones"
+    assert (second.country, second.grace_minutes) == ("FI", 7)
+    assert second.company_numbers == (PhoneNumber("+35810192000"),)
+
+
+@pytest.mark.parametrize("kind", [("x25519", X25519), ("hybrid", HYBRID)])
+def test_an_escrow_recipient_of_the_same_kind_is_taken(kind):
+    keys = read(f'[keys]\nkind = "{kind[0]}"\nescrow_recipient = "{kind[1]}"\n').keys
+    assert keys.escrow_recipient == kind[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[web]\nlisten = "0.0.0.0:80"\ntrusted_proxies = ["10.0.0.0/24", "fd00::/8"]\n',
+        '[web]\nlisten = "0.0.0.0:443"\ncertificate = "c.pem"\ncertificate_key = "k.pem"\n',
+    ],
+)
+def test_the_network_is_served_behind_a_proxy_or_with_a_certificate(text):
+    assert not read(text).web.listen.is_loopback
+
+
+def test_a_public_address_ends_without_a_slash():
+    web = read('[web]\npublic_url = "https://archive.example.org:8443/"\n').web
+    assert web.public_url == "https://archive.example.org:8443"
+
+
+def test_every_problem_is_reported_at_once_with_its_line():
+    assert refusals(
+        "[web]\n"
+        'listen = "0.0.0.0:8080"\n'
+        "publik_url = 1\n"
+        "\n"
+        "[intake]\n"
+        'tolerance_seconds = "300"\n'
+        "max_delivery_bytes = 1\n"
+        "[grant]\n"
+        "hours = 8\n" + SOURCE + "[[sources]]\n"
+        'name = "phones"\n'
+        'kind = "api"\n'
+    ) == [
+        (
+            2,
+            (
+                "[web] listen: 0.0.0.0:8080 would speak plain HTTP to the network; give "
+                "certificate and certificate_key, or name the trusted_proxies in front"
+            ),
+        ),
+        (3, "[web] publik_url: no such setting; did you mean public_url?"),
+        (
+            6,
+            "[intake] tolerance_seconds: expected a whole number from 1 to 86400, got text",
+        ),
+        (
+            7,
+            "[intake] max_delivery_bytes: expected a whole number from 1024 to 67108864, got 1",
+        ),
+        (8, "grant: no such section; did you mean [grants]?"),
+        (15, '[[sources]] name: "phones" is taken above'),
+    ]
+
+
+def test_the_error_reads_as_one_line_for_each_problem(tmp_path):
+    file = tmp_path / "taltio.toml"
+    file.write_text("[web]\nport = 1\n[grants]\nhours = 0\n")
+    with pytest.raises(ConfigError) as refused:
+        load_config(file)
+    assert str(refused.value).splitlines() == [
+        f"{file}:2: [web] port: no such setting",
+        f"{file}:4: [grants] hours: expected a whole number from 1 to 168, got 0",
+    ]
+
+
+REFUSED = [
+    # Names
+    ("directory = 1", 1, "belongs under [archive]"),
+    ("a = 1", 1, "a: no such setting"),
+    ('"\\u202e" = 1', 1, "no such setting"),
+    ("[zzz]", 1, "zzz: no such section"),
+    ("[source]", 1, "did you mean [sources]?"),
+    ("web = 1", 1, "[web]: expected a section, got 1"),
+    ("[[web]]", 1, "[web]: expected a section, got a list"),
+    ("[sources]", 1, "write [[sources]]"),
+    ("sources = [1]", 1, "[[sources]]: expected a section, got 1"),
+    ("[web]\nhours = 8", 2, "belongs under [grants]"),
+    ("web.lisen = 1", 1, "did you mean listen?"),
+    # Types
+    ("[web]\nlisten = 8080", 2, "expected text in double quotes, got 8080"),
+    ("[web]\nsession_hours = true", 2, "got true"),
+    ("[web]\nsession_hours = 1.5", 2, "got 1.5"),
+    ("[web]\nsession_hours = 2026-01-01", 2, "got a date or time"),
+    ('[web]\ntrusted_proxies = "10.0.0.5"', 2, 'expected a list such as ["…"], got text'),
+    ("[web]\ntrusted_proxies = [1]", 2, "expected text"),
+    ('[archive]\ndirectory = ""', 2, "expected a path, got nothing"),
+    ('[archive]\ndirectory = "~/data"', 2, "write the path in full"),
+    ('[archive]\ndirectory = "a\\u0000b"', 2, "cannot be seen"),
+    # Ranges
+    ("[web]\nsession_hours = 169", 2, "from 1 to 168"),
+    ("[log]\ncheckpoint_seconds = 0", 2, "from 1 to 60"),
+    ("[intake]\nsession_key_minutes = 11", 2, "from 1 to 10"),
+    ("[web]\nsession_idle_minutes = 61\nsession_hours = 1", 2, "longer than session_hours"),
+    # Addresses
+    ('[web]\nlisten = "8080"', 2, "expected host:port"),
+    ('[web]\nlisten = ":8080"', 2, "expected host:port"),
+    ('[web]\nlisten = "::1:8080"', 2, "expected host:port"),
+    ('[web]\nlisten = "[127.0.0.1]:8080"', 2, "expected host:port"),
+    ('[web]\nlisten = "127.0.0.1:65536"', 2, "expected host:port"),
+    ('[web]\nlisten = "127.0.0.1:-1"', 2, "expected host:port"),
+    ('[web]\nlisten = "127.0.0.1:٣"', 2, "expected host:port"),
+    ('[web]\nlisten = "127.0.0.300:80"', 2, "expected host:port"),
+    ('[web]\nlisten = "http://127.0.0.1:80"', 2, "expected host:port"),
+    ('[web]\nlisten = "[::]:8080"', 2, "plain HTTP to the network"),
+    ('[web]\ntrusted_proxies = ["proxy"]', 2, "expected addresses or networks"),
+    ('[web]\ntrusted_proxies = ["10.0.0.5/24"]', 2, "expected addresses or networks"),
+    ('[web]\ntrusted_proxies = ["0.0.0.0/0"]', 2, "trusts every address"),
+    ('[web]\ncertificate = "c.pem"', 2, "needs certificate_key as well"),
+    ('[web]\ncertificate_key = "k.pem"', 2, "needs certificate as well"),
+    ('[web]\npublic_url = "http://archive.example.org"', 2, "expected https://"),
+    ('[web]\npublic_url = "archive.example.org"', 2, "expected https://host"),
+    ('[web]\npublic_url = "https://archive.example.org/a"', 2, "expected only"),
+    ('[web]\npublic_url = "https://[::1"', 2, "not a URL"),
+    ('[web]\npublic_url = "https://a:b"', 2, "not a URL"),
+    # Archive
+    ('[archive]\ntimezone = "Helsinki"', 2, "such as Europe/Helsinki"),
+    ('[archive]\ntimezone = "../etc/passwd"', 2, "such as Europe/Helsinki"),
+    ('[archive]\ndefault_region = "fi"', 2, "two capital letters"),
+    ('[archive]\ndefault_region = "XX"', 2, "two capital letters"),
+    ("[archive]\nlanguages = []", 2, "at least one language"),
+    ('[archive]\nlanguages = ["fi", "fi"]', 2, "at least one language"),
+    ('[archive]\nlanguages = ["de"]', 2, "expected some of fi, sv, en"),
+    ('[archive]\nname = "our archive"', 2, "expected a name"),
+    # Keys
+    ('[keys]\ndirectory = "data"', 2, "inside the archive directory"),
+    ('[keys]\ndirectory = "data/keys"', 2, "inside the archive directory"),
+    ('[keys]\ndirectory = "data/../data/keys"', 2, "inside the archive directory"),
+    ('[keys]\ndirectory = "b/k"\n[storage]\nblobs = "file:b"', 2, "the blobs directory"),
+    ('[keys]\nprovider = "pkcs11"', 2, "is not in this release"),
+    ('[keys]\nprovider = "vault"', 2, 'expected "file"'),
+    ('[keys]\nkind = "rsa"', 2, 'expected "x25519" or "hybrid"'),
+    ('[keys]\nescrow_recipient = "safe"', 2, "expected an age recipient"),
+    (f'[keys]\nescrow_recipient = "{HYBRID}"', 2, "begin with age1 and not age1pq1"),
+    (f'[keys]\nkind = "hybrid"\nescrow_recipient = "{X25519}"', 3, "begin with age1pq1"),
+    # Storage
+    (
+        '[storage]\ndatabase = "postgresql://db/taltio"',
+        2,
+        "postgresql:// is not in this release",
+    ),
+    ('[storage]\nblobs = "s3://bucket"', 2, "s3:// is not in this release"),
+    ('[storage]\nblobs = "/srv/blobs"', 2, "expected file:///path"),
+    ('[storage]\ndatabase = "sqlite://srv/a.db"', 2, "expected sqlite:///path"),
+    ('[storage]\ndatabase = "sqlite:"', 2, "expected sqlite:///path"),
+    ('[storage]\ndatabase = "sqlite:///a.db?mode=ro"', 2, "expected sqlite:///path"),
+    ('[storage]\ndatabase = "sqlite:///a%00.db"', 2, "cannot be seen"),
+    ('[storage]\ndatabase = "mysql://db"', 2, "expected sqlite:///path"),
+    ("[storage]\ndatabase = 1", 2, "expected text"),
+    # Log
+    ('[log]\nanchor_directory = "data/anchors"', 2, "inside the archive directory"),
+    # Sources
+    ('[[sources]]\nname = "a"', 1, "kind: is missing"),
+    ('[[sources]]\nkind = "api"', 1, "name: is missing"),
+    ('[[sources]]\nname = "A b"\nkind = "api"', 2, "expected a name of small letters"),
+    ('[[sources]]\nname = "a"\nkind = "twilio"', 3, 'expected "standard-webhooks" or "api"'),
+    ('[[sources]]\nname = "a"\nkind = "standard-webhooks"', 3, "needs secret_file"),
+    ('[[sources]]\nname = "a"\nkind = "api"\nsecret_file = "s"', 3, "no secret_file"),
+    (SOURCE + 'secret = "x"', 5, "did you mean secret_file?"),
+    (SOURCE + 'country = "Suomi"', 5, "two capital letters"),
+    (SOURCE + 'company_numbers = ["12"]', 5, "telephone number"),
+    (SOURCE + "grace_minutes = -1", 5, "from 0 to 43200"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "message"), REFUSED)
+def test_refuses(text, line, message):
+    problems = refusals(text)
+    assert len(problems) == 1, problems
+    assert problems[0][0] == line
+    assert message in problems[0][1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SOURCE.replace('"phones"\n', '"whsec_hunter2hunter2"\n').replace(
+            'name = "whsec_hunter2hunter2"', 'name = "phones"'
+        ),
+        '[keys]\nescrow_recipient = "AGE-SECRET-KEY-1HUNTER2"',
+        '[storage]\ndatabase = "mysql://taltio:hunter2@db/taltio"',
+        '[storage]\ndatabase = "postgresql://taltio:hunter2@db/taltio"',
+        '[storage]\ndatabase = "mysql://taltio:hunter2"',
+        '[web]\npublic_url = "ftp://taltio:hunter2@archive.example.org"',
+        '[web]\nsecret = "hunter2"',
+        'password = "hunter2',
+        '[keys]\ndirectory = ["hunter2"]',
+    ],
+)
+def test_a_refusal_never_repeats_a_secret(text):
+    assert "hunter2" not in str(refusals(text)).lower()
+
+
+def test_keys_in_the_archive_are_refused_behind_a_symbolic_link_too(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "keys").symlink_to(tmp_path / "data", target_is_directory=True)
+    with pytest.raises(ConfigError, match="inside the archive directory"):
+        parse_config("", base=tmp_path)
+
+
+def test_a_setting_that_could_not_be_read_is_not_reported_twice():
+    assert len(refusals('[web]\nlisten = "nowhere"\nsession_hours = 0\n')) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(None, "there is no such file", id="missing"),
+        pytest.param(b"[web]\n# \xe4\n", ":2: is not UTF-8", id="latin 1"),
+        pytest.param(b"#" * 300_000, "is larger than", id="large"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(tmp_path, content, message):
+    file = tmp_path / "taltio.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(file)
+
+
+def test_a_directory_in_place_of_the_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
+    file = tmp_path / "taltio.toml"
+    file.write_bytes(b"\xef\xbb\xbf[grants]\r\nhours = 2\r\n")
+    assert load_config(file).grants.hours == 2
