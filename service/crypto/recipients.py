@@ -93,10 +93,13 @@ class X25519Identity:
 
     secret: bytes = field(repr=False)
     recipient: X25519Recipient = field(init=False)
+    _key: X25519PrivateKey = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        public = X25519PrivateKey.from_private_bytes(self.secret).public_key()
-        object.__setattr__(self, "recipient", X25519Recipient(public.public_bytes_raw()))
+        key = X25519PrivateKey.from_private_bytes(self.secret)
+        public = key.public_key().public_bytes_raw()
+        object.__setattr__(self, "recipient", X25519Recipient(public))
+        object.__setattr__(self, "_key", key)
 
     @classmethod
     def generate(cls, random: Callable[[int], bytes] = os.urandom) -> X25519Identity:
@@ -125,7 +128,7 @@ class X25519Identity:
         if stanza.kind != "X25519":
             return None
         share = _share_of(stanza, size=_X25519_BYTES)
-        shared = _exchange(X25519PrivateKey.from_private_bytes(self.secret), share)
+        shared = _exchange(self._key, share)
         salt = share + self.recipient.public
         cipher = ChaCha20Poly1305(derive(shared, salt=salt, info=_X25519_LABEL))
         try:

@@ -1,0 +1,252 @@
+"""The key provider that keeps keys in files, in a directory of their own."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from service.crypto.file import seal_file
+from service.crypto.recipients import Recipient
+from service.crypto.secret import IndexMaster
+from service.domain.errors import InvalidInputError, NotFoundError
+from service.keys import formats
+from service.keys.directory import KeyDirectory
+from service.keys.epoch import (
+    Epoch,
+    EpochKeys,
+    EpochKind,
+    EpochState,
+    KeyMaterial,
+    SigningSeed,
+)
+from service.keys.errors import KeysMissingError, KeysRefusedError
+from service.keys.intake import IntakeKeys, derive_intake_master
+
+T = TypeVar("T")
+
+_INDEX, _LOG, _INDEX_ESCROW = "index.key", "log.key", "index.escrow.age"
+_EPOCH_FILE = re.compile(r"epoch-([0-9]{6})\.(key|destroyed|intake)")
+
+
+class FileKeyProvider:
+    """Keys in files that only the service's user can read. Implements ``KeyProvider``.
+
+    With ``escrow``, the secrets of epochs and the index master are also sealed, as age files
+    beside the others, to recipients whose identities are kept offline.
+    """
+
+    __slots__ = ("_directory", "_escrow", "_kind", "_random")
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        archive: Path,
+        kind: EpochKind = EpochKind.X25519,
+        escrow: Sequence[Recipient] = (),
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Look at nothing yet. New epochs are of ``kind``.
+
+        Raises:
+            InvalidInputError: The epochs are hybrid and an escrow recipient is not: it would
+                undo what they protect against. Or escrow recipients mix the two.
+        """
+        families = {recipient.family for recipient in escrow}
+        if len(families) > 1 or (kind is EpochKind.HYBRID and "x25519" in families):
+            raise InvalidInputError(
+                "Escrow recipients are all of one kind, and hybrid (age1pq1…) for hybrid epochs."
+            )
+        self._directory = KeyDirectory(directory, archive=archive)
+        self._kind = kind
+        self._escrow = tuple(escrow)
+        self._random = random
+
+    def create(self, *, now: datetime) -> str:
+        """Make the keys of a new archive, or complete what was interrupted."""
+        self._directory.make()
+        with self._directory.locked():
+            names = self._directory.names()
+            if not _numbers(names, "key", "destroyed", "intake"):
+                # The first epoch comes last: with it, the keys are complete.
+                if _INDEX not in names:
+                    master = IndexMaster.generate(self._random)
+                    self._add(_INDEX, formats.format_index_master(master))
+                if _LOG not in names:
+                    seed = SigningSeed.generate(self._random)
+                    self._add(_LOG, formats.format_signing_seed(seed))
+                self._add_epoch(1, now)
+            self._complete()
+        return self._advice()
+
+    def load(self) -> KeyMaterial:
+        """Return all keys."""
+        self._directory.require_safe()
+        names = self._directory.names()
+        numbers = _numbers(names, "key", "destroyed")
+        if not numbers:
+            raise KeysMissingError(
+                f"{self._directory.path} has no epoch key. Restore the key directory from its"
+                " backup; a new archive makes its own when it is first started."
+            )
+        epochs = [self._read_epoch(number) for number in range(1, max(numbers) + 1)]
+        if epochs[-1].keys is None:
+            raise KeysMissingError(
+                f"The key file after epoch {epochs[-1].number} is missing from"
+                f" {self._directory.path}: a current epoch cannot be destroyed. Restore it."
+            )
+        epochs[-1] = replace(epochs[-1], state=EpochState.ACTIVE)
+        return KeyMaterial(
+            epochs=tuple(epochs),
+            index_master=self._read(_INDEX, formats.parse_index_master),
+            signing_seed=self._read(_LOG, formats.parse_signing_seed),
+            escrow=self._escrow,
+        )
+
+    def load_intake(self) -> IntakeKeys:
+        """Return what intake needs, reading intake files alone."""
+        self._directory.require_safe()
+        names = self._directory.names()
+        usable = _numbers(names, "intake") - _numbers(names, "destroyed")
+        if not usable:
+            raise KeysMissingError(
+                f"{self._directory.path} has no intake file of an epoch in use. Copy the newest"
+                " epoch-….intake from the machine that has the keys."
+            )
+        return self._read(_name(max(usable), "intake"), formats.parse_intake).keys
+
+    def add_epoch(self, *, now: datetime) -> Epoch:
+        """Make a new epoch, which is current on return."""
+        with self._directory.locked():
+            current = self.load().epochs[-1].number
+            epoch = self._add_epoch(current + 1, now)
+            self._complete()
+        return epoch
+
+    def destroy_epoch(self, number: int, *, now: datetime) -> tuple[str, ...]:
+        """Destroy the secrets of an epoch for good."""
+        with self._directory.locked():
+            self._complete()
+            epochs = {epoch.number: epoch for epoch in self.load().epochs}
+            if number not in epochs:
+                raise NotFoundError(f"There is no epoch {number}.")
+            if epochs[number].state is EpochState.ACTIVE:
+                raise KeysRefusedError(
+                    f"Epoch {number} is the current one. Rotate first: taltio keys rotate"
+                )
+            if epochs[number].state is not EpochState.DESTROYED:
+                # From here on the epoch counts as destroyed, even if the rest is interrupted.
+                self._add(_name(number, "destroyed"), formats.format_destroyed(number, now))
+            for kind in ("key", "escrow.age"):
+                self._directory.remove(_name(number, kind))
+        return self._other_copies(epochs[number])
+
+    def _add_epoch(self, number: int, now: datetime) -> Epoch:
+        keys = EpochKeys.generate(self._kind, self._random)
+        epoch = Epoch(
+            number=number,
+            recipient=keys.identity.recipient,
+            created_at=now.replace(microsecond=0),
+            state=EpochState.ACTIVE,
+            keys=keys,
+        )
+        text = formats.format_epoch(epoch, keys)
+        # Escrow comes first, so that no epoch is in use without it. One that an interrupted
+        # attempt left belongs to secrets that were never used.
+        self._directory.remove(_name(number, "escrow.age"))
+        self._add_escrow(_name(number, "escrow.age"), text)
+        self._add(_name(number, "key"), text)
+        return epoch
+
+    def _complete(self) -> None:
+        """Add what an interruption, or a new escrow setting, left to be added."""
+        names = self._directory.names()
+        material = self.load()
+        intake_master = derive_intake_master(material.index_master)
+        for epoch in material.epochs:
+            if epoch.keys is None:
+                continue
+            if _name(epoch.number, "escrow.age") not in names:
+                text = formats.format_epoch(epoch, epoch.keys)
+                self._add_escrow(_name(epoch.number, "escrow.age"), text)
+            if _name(epoch.number, "intake") not in names:
+                intake = IntakeKeys(epoch.number, epoch.recipient, intake_master)
+                text = formats.format_intake(intake, epoch.created_at)
+                self._add(_name(epoch.number, "intake"), text)
+        if _INDEX_ESCROW not in names:
+            self._add_escrow(_INDEX_ESCROW, formats.format_index_master(material.index_master))
+
+    def _read_epoch(self, number: int) -> Epoch:
+        try:
+            destroyed = self._read(_name(number, "destroyed"), formats.parse_destroyed)
+        except KeysMissingError:
+            epoch = self._read(_name(number, "key"), formats.parse_epoch)
+        else:
+            record = self._read(_name(number, "intake"), formats.parse_intake)
+            epoch = Epoch(
+                number=destroyed[0],
+                recipient=record.keys.recipient,
+                created_at=record.created_at,
+                state=EpochState.DESTROYED,
+                destroyed_at=destroyed[1],
+            )
+        if epoch.number != number:
+            raise KeysRefusedError(
+                f"A file of epoch {epoch.number} is named as epoch {number} in"
+                f" {self._directory.path}. Restore the directory from its backup."
+            )
+        return epoch
+
+    def _read(self, name: str, parse: Callable[[str], T]) -> T:
+        data = self._directory.read(name)
+        try:
+            return parse(data.decode("ascii"))
+        except (UnicodeDecodeError, InvalidInputError) as error:
+            # The chain is cut: a decoding error carries the whole file.
+            detail = error.detail if isinstance(error, InvalidInputError) else "It is not text."
+            raise KeysRefusedError(
+                f"{self._directory.path / name} is damaged. {detail} Restore it from the"
+                " backup of the key directory."
+            ) from None
+
+    def _add(self, name: str, text: str) -> None:
+        self._directory.add(name, text.encode("ascii"))
+
+    def _add_escrow(self, name: str, text: str) -> None:
+        if self._escrow:
+            sealed = seal_file(text.encode("ascii"), self._escrow, self._random)
+            self._directory.add(name, sealed)
+
+    def _advice(self) -> str:
+        path = self._directory.path.resolve()
+        escrow = (
+            " The .escrow.age files open with your offline identity alone; keep copies with the"
+            " backups."
+            if self._escrow
+            else " No escrow recipient is set: without a backup, a lost disk loses everything."
+        )
+        return (
+            f"The archive's keys are in {path}. Back that directory up now, apart from the"
+            " archive and its backups: with both, anybody reads everything; without the keys,"
+            f" nobody ever reads anything again.{escrow}"
+        )
+
+    def _other_copies(self, epoch: Epoch) -> tuple[str, ...]:
+        path, day = self._directory.path.resolve(), epoch.created_at.date()
+        return (
+            f"Backups of {path} made since {day}: they hold {_name(epoch.number, 'key')}.",
+            f"Copies of {_name(epoch.number, 'escrow.age')}, if escrow recipients were set.",
+            "Key directories of other machines that run this archive.",
+        )
+
+
+def _name(number: int, kind: str) -> str:
+    return f"epoch-{number:06d}.{kind}"
+
+
+def _numbers(names: frozenset[str], *kinds: str) -> set[int]:
+    found = (match for name in names if (match := _EPOCH_FILE.fullmatch(name)))
+    return {int(match[1]) for match in found if match[2] in kinds}
