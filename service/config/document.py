@@ -19,7 +19,7 @@ _TOKEN = re.compile(
     r"|'''.*?'{3,5}"
     r'|"(?:\\.|[^"\\\n])*"'
     r"|'[^'\n]*'"
-    r"|#[^\n]*"
+    r"|#[^\x00-\x08\x0a-\x1f\x7f]*"
     r"|.",
     re.DOTALL,
 )
@@ -74,6 +74,7 @@ def parse_document(text: str) -> Document:
         try:
             tables = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
+            statements = statements or [_Statement(text, 1, text.count("\n") + 1)]
             faulty = _find_faulty(statements, error)
             problems.append(_describe(error, statements[faulty]))
             text = _blank(text, statements, faulty)
@@ -97,11 +98,11 @@ def _split(text: str) -> list[_Statement]:
         if piece != "\n" or depth:
             pieces.append(piece if piece[0] != "#" else "")
             continue
-        if statement := "".join(pieces).strip():
+        if statement := "".join(pieces).strip(" \t"):
             statements.append(_Statement(statement, first, line - 1))
         pieces.clear()
         first = line
-    if statement := "".join(pieces).strip():
+    if statement := "".join(pieces).strip(" \t"):
         statements.append(_Statement(statement, first, line - 1))
     return statements
 
@@ -111,7 +112,8 @@ def _find_faulty(statements: Sequence[_Statement], error: Exception) -> int:
     place = _PLACE.search(str(error))
     if place and place[1]:
         line = int(place[1])
-        return max(i for i, statement in enumerate(statements) if statement.first <= line)
+        before = (i for i, statement in enumerate(statements) if statement.first <= line)
+        return max(before, default=0)
     # An unfinished string is noticed at the end of the document, where it is not to be mended.
     for index, statement in enumerate(statements):
         try:

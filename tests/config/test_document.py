@@ -150,13 +150,18 @@ def test_every_name_that_is_read_stands_on_the_line_that_is_told(text):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.one_of(st.text(max_size=60), st.text("a=[]{}\"'\n#.\\ 1", max_size=60), _toml()))
+@given(
+    st.one_of(st.text(max_size=60), st.text("a=[]{}\"'\n#.\\ 1\r\0\x85", max_size=60), _toml())
+)
 def test_any_text_is_read_or_named_wrong_as_the_standard_reader_does(text):
     document = parse_document(text)
     try:
         expected = tomllib.loads(text)
     except ValueError:
-        assert document.problems
+        lines = [problem.line for problem in document.problems]
+        assert lines
+        assert len(set(lines)) == len(lines)
+        assert set(lines) <= set(range(1, text.count("\n") + 2))
     else:
         assert document.problems == ()
         assert document.tables == expected

@@ -1,0 +1,119 @@
+# `make` lists the targets. Everything is installed into .venv, from locks with hashes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+CONFIG ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --quiet --require-hashes --only-binary :all:
+# What the tests run that is not Python: age opens our files, OpenSSL makes certificates, Chromium shows the pages.
+PROGRAMS := age openssl chromium
+# Two workers suit small machines; a file's tests share their fixtures.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras \
+	--generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+## Use
+
+.PHONY: demo
+demo: .venv/run.stamp ## A small world in a temporary archive; prints its address and logins; Ctrl-C removes it
+	@exec $(BIN)/python -m service demo
+
+.PHONY: run
+run: .venv/run.stamp ## The service with config.toml (or CONFIG=FILE), data in ./data, keys in ./keys
+	@exec $(BIN)/python -m service serve $(if $(CONFIG),--config $(CONFIG))
+
+## Check
+
+.PHONY: check
+check: .venv/dev.stamp ## What a review would: format, lint, types, imports, fast tests; under a minute
+	@$(MAKE) static
+	@$(PYTEST) -m "not slow and not browser"
+
+.PHONY: test
+test: .venv/dev.stamp programs ## Everything that CI runs; installs what it needs
+	@$(MAKE) static
+	@$(PYTEST)
+
+.PHONY: static
+static: .venv/dev.stamp
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo >.venv/imports.txt || { cat .venv/imports.txt; exit 1; }
+
+.PHONY: format
+format: .venv/dev.stamp ## Format the code, and mend what the linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+## Measure
+
+.PHONY: bench
+bench: .venv/dev.stamp ## Measure everything that docs/performance.md promises
+	@exec $(BIN)/python -m bench
+
+.PHONY: bench-long
+bench-long: .venv/dev.stamp ## The measurements that take hours: ten million contacts
+	@exec $(BIN)/python -m bench --long
+
+## Keep
+
+.PHONY: lock
+lock: .venv/dev.stamp ## Lock the dependencies anew; LOCK=--upgrade takes the newest
+	@$(COMPILE) $(LOCK) --output-file requirements.lock pyproject.toml
+	@$(COMPILE) $(LOCK) --extra dev --constraint requirements.lock \
+		--output-file requirements-dev.lock pyproject.toml
+
+.PHONY: settings
+settings: .venv/run.stamp ## Write config.toml anew from the settings
+	@$(BIN)/python -m service.config >.venv/config.toml
+	@cp .venv/config.toml config.toml
+
+.PHONY: clean
+clean: ## Remove what was built and installed; never data or keys
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find service storage tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.13" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+		{ echo "make: $(PYTHON) cannot make an environment; on Debian install python3-venv" >&2; rm -rf .venv; exit 1; }
+
+.venv/run.stamp: requirements.lock | .venv/bin/python
+	@echo "make: installing what the service needs into .venv"
+	@$(INSTALL) --requirement requirements.lock
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock requirements.lock | .venv/bin/python
+	@echo "make: installing what the service and its tests need into .venv"
+	@$(INSTALL) --requirement requirements-dev.lock
+	@touch .venv/run.stamp $@
+
+# Only the tests need them. With root they are installed, without it they are named.
+.PHONY: programs
+programs:
+	@missing=""; for program in $(PROGRAMS); do \
+		command -v "$$program" >/dev/null || missing="$$missing $$program"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "make: installing$$missing"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get -qq update </dev/null >/dev/null; \
+		apt-get -qq install -y --no-install-recommends $$missing </dev/null >/dev/null; \
+	else \
+		echo "make: the tests need these programs, please install:$$missing" >&2; exit 1; \
+	fi
