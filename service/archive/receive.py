@@ -21,7 +21,7 @@ from service.crypto.fields import FieldSealer
 from service.crypto.wrap import new_key
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
-from service.keys.ring import IntakeKeys
+from service.keys.intake import IntakeKeys
 from service.keys.session import IntakeSession
 from service.log.entry import EntryType, LogEntry, commitment, encode_entry
 from storage.errors import ConflictError
@@ -63,19 +63,6 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
-    """What receiving needs: stores, and keys that open nothing."""
-
-    store: Store
-    keys: KeyStore
-    blobs: BlobStore
-    intake_keys: IntakeKeys
-    index: BlindIndex
-    sessions: "Sessions"
-    max_recording_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Upload:
     """A recording's sealed bytes, and the writes that belong to the same acknowledgement."""
 
@@ -86,21 +73,39 @@ class Upload:
 class Sessions:
     """The intake session of this process: begun when needed, used for at most its life, then forgotten."""
 
-    def __init__(self, begin: Callable[[datetime], IntakeSession]) -> None:
-        self._begin = begin
+    def __init__(self, keys: Callable[[], IntakeKeys]) -> None:
+        self._keys = keys
+        self._id = ""
         self._session: IntakeSession | None = None
         self._is_stored = False
 
-    def current(self, now: datetime) -> tuple[IntakeSession, bool]:
-        """Return the session, and whether its sealed form is stored; until then every key is put with it."""
-        if self._session is None or not self._session.is_usable(now):
-            self._session, self._is_stored = self._begin(now), False
-        return self._session, self._is_stored
+    def current(self, now: datetime) -> tuple[str, IntakeSession, bool]:
+        """Return the session's id, the session, and whether its sealed form is stored.
 
-    def mark_stored(self, session: IntakeSession) -> None:
-        """Note that the sealed form of ``session`` is durable."""
-        if session is self._session:
+        Until it is, every key is put together with it.
+        """
+        if self._session is None or not self._session.is_usable(now):
+            self._id, self._is_stored = new_id("is"), False
+            self._session = IntakeSession(self._keys(), now=now)
+        return self._id, self._session, self._is_stored
+
+    def mark_stored(self, session_id: str) -> None:
+        """Note that the sealed form of the session is durable."""
+        if session_id == self._id:
             self._is_stored = True
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What receiving needs: stores, and keys that open nothing."""
+
+    store: Store
+    keys: KeyStore
+    blobs: BlobStore
+    intake_keys: Callable[[], IntakeKeys]
+    index: BlindIndex
+    sessions: Sessions
+    max_recording_bytes: int
 
 
 async def keep_delivery(
@@ -166,7 +171,7 @@ async def _keep(
     upload: Upload | None,
     now: datetime,
 ) -> Kept:
-    session, is_stored = intake.sessions.current(now)
+    session_id, session, is_stored = intake.sessions.current(now)
     key = new_key()
     plain = msgspec.msgpack.encode(delivery)
     sealed = FieldSealer(key).seal(
@@ -177,17 +182,17 @@ async def _keep(
         KeyRow(
             id=row.id,
             kind="delivery",
-            wrapped_by=session.id,
+            wrapped_by=session_id,
             wrapped=session.wrap(key, now=now),
             made_at=row.received_at,
         )
     ]
     if not is_stored:
-        keys.append(session_row(session, now=now))
+        keys.append(_session_row(session_id, session, now=now))
     if upload:
         keys.append(upload.sealed.header)
     await intake.keys.put_keys(keys)
-    intake.sessions.mark_stored(session)
+    intake.sessions.mark_stored(session_id)
     try:
         also = upload.writes if upload else ()
         await intake.store.commit(_kept(row, also, now=now))
@@ -213,10 +218,9 @@ def _kept(row: DeliveryRow, also: tuple[Write, ...], *, now: datetime) -> Change
     return [Add(row), *also, Append(encode_entry(entry), entry.about)]
 
 
-def session_row(session: IntakeSession, *, now: datetime) -> KeyRow:
-    """Return the key store's row of ``session``: its secret, sealed to the epoch."""
+def _session_row(session_id: str, session: IntakeSession, *, now: datetime) -> KeyRow:
     return KeyRow(
-        id=session.id,
+        id=session_id,
         kind="session",
         wrapped_by=f"epoch:{session.epoch}",
         wrapped=session.sealed,
@@ -246,7 +250,7 @@ async def keep_recording(
         chunks,
         kind="recording",
         blobs=intake.blobs,
-        seal_header=intake.intake_keys.seal_header,
+        seal_header=intake.intake_keys().seal_header,
         limit_bytes=intake.max_recording_bytes,
         now=now,
     )

@@ -5,7 +5,8 @@ Everything that is personal in a row is one JSON document, sealed as one value u
 that they open, so a crash leaves at worst a key that opens nothing.
 """
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -40,6 +41,7 @@ class Vault:
     ring: KeyRing
     keys: KeyStore
     index: BlindIndex
+    random: Callable[[int], bytes] = os.urandom
 
     def new_key(self, row_id: str, *, now: datetime) -> RowKey:
         """Make the key of a new row. It must be stored (``put``) before the row."""
