@@ -10,7 +10,7 @@ PYTHON ?= python3
 CONFIG ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-INSTALL := $(PIP) install --quiet --require-hashes --only-binary :all:
+INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # What the tests run that is not Python: age opens our files, OpenSSL makes certificates, Chromium shows the pages.
 PROGRAMS := age openssl chromium
 # Two workers suit small machines; a file's tests share their fixtures.
@@ -70,6 +70,8 @@ bench-long: .venv/dev.stamp ## The measurements that take hours: ten million con
 
 .PHONY: lock
 lock: .venv/dev.stamp ## Lock the dependencies anew; LOCK=--upgrade takes the newest
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "make: a lock that suits every Python from 3.11 on is made with 3.11" >&2; exit 1; }
 	@$(COMPILE) $(LOCK) --output-file requirements.lock pyproject.toml
 	@$(COMPILE) $(LOCK) --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
