@@ -1,0 +1,212 @@
+"""Accounts of people: added, disabled, given roles. Each change and its log entry commit together."""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime
+from typing import Final
+
+from service.access.commits import commit_decided
+from service.access.entries import entry
+from service.access.invites import Invite, new_invite, removed_invites
+from service.access.names import parse_login, parse_name, require_personal
+from service.access.persons import require_manager
+from service.access.sessions import removed_sessions
+from service.access.users import (
+    USER_PREFIX,
+    StoredUser,
+    User,
+    Users,
+    UserState,
+    user_row,
+)
+from service.archive.vault import Vault
+from service.domain.actor import OPERATOR, Actor, Role
+from service.domain.errors import ContradictionError, NotPermittedError
+from service.domain.ids import new_id
+from service.log.entry import EntryType, Value
+from storage.errors import ConflictError
+from storage.ports import Add, Append, Change, Store
+
+_FIRST_LOGIN: Final = "admin"
+_FIRST_NAME: Final = "First administrator"
+
+
+class Accounts:
+    """What administrators, and operators at the command line, do with accounts.
+
+    Wherever ``by`` is given, NotPermittedError is raised for anybody else, for tokens, and for administrators who
+    would change their own account.
+    """
+
+    def __init__(self, *, store: Store, vault: Vault, users: Users) -> None:
+        self._store = store
+        self._vault = vault
+        self._users = users
+
+    async def add(
+        self, login: str, *, name: str, roles: Collection[Role], by: Actor, now: datetime
+    ) -> Invite:
+        """Add a user and return the one-time invite with which they set their password.
+
+        The row key is stored first; a crash after it leaves a key that opens nothing.
+
+        Raises:
+            InvalidInputError: The login, the name or the roles cannot be.
+            ContradictionError: Somebody has this login.
+        """
+        require_manager(by)
+        require_personal(roles)
+        user = User(
+            id=new_id(USER_PREFIX),
+            version=1,
+            login=parse_login(login),
+            name=parse_name(name),
+            roles=frozenset(roles),
+            state=UserState.INVITED,
+            created_at=now,
+        )
+        key = self._vault.new_key(user.id, now=now)
+        await self._vault.put([key])
+        token = self._users.login_token(login)
+        row = user_row(user, login_token=token, sealer=key.sealer)
+        invite, added = new_invite(user.id, now=now)
+        created = entry(
+            EntryType.USER_CREATED,
+            user.id,
+            actor=by.id,
+            at=now,
+            data={"roles": tuple(sorted(user.roles))},
+        )
+        try:
+            await self._store.commit([Add(row), added, created])
+        except ConflictError as error:
+            raise ContradictionError("somebody has this login already") from error
+        return invite
+
+    async def invite_first_administrator(self, *, now: datetime) -> Invite | None:
+        """Return an invite for the first administrator, whose login is ``admin``; None once there is anybody else.
+
+        Until that invite was accepted, each call ends the one before and returns another.
+        """
+        users = await self._users.find_all()
+        if not users:
+            roles = [Role.ADMIN]
+            return await self.add(
+                _FIRST_LOGIN, name=_FIRST_NAME, roles=roles, by=OPERATOR, now=now
+            )
+        first = users[0]
+        is_waiting = first.login == _FIRST_LOGIN and first.state is UserState.INVITED
+        if len(users) > 1 or not is_waiting:
+            return None
+        return await self.reset(first.id, by=OPERATOR, now=now)
+
+    async def find_all(self, *, by: Actor) -> Sequence[User]:
+        """Return all accounts in the order in which they were added."""
+        require_manager(by)
+        return await self._users.find_all()
+
+    async def find_by_login(self, login: str, *, by: Actor) -> User | None:
+        """Return the account with ``login``, if there is one."""
+        require_manager(by)
+        stored = await self._users.find_by_login(login)
+        return None if stored is None else stored.user
+
+    async def disable(self, user_id: str, *, by: Actor, now: datetime) -> None:
+        """Keep the user from signing in and end their sessions and invites at once.
+
+        Raises:
+            NotFoundError: There is no such user.
+        """
+
+        async def decide(stored: StoredUser) -> Change:
+            return [
+                stored.changed(state=UserState.DISABLED),
+                *await removed_sessions(self._store, user_id),
+                *await removed_invites(self._store, user_id),
+                _changed(user_id, "disabled", by=by, now=now),
+            ]
+
+        await self._change(user_id, decide, by=by)
+
+    async def enable(self, user_id: str, *, by: Actor, now: datetime) -> None:
+        """Let a disabled user sign in again, with the password they had.
+
+        Raises:
+            NotFoundError: There is no such user.
+        """
+
+        async def decide(stored: StoredUser) -> Change:
+            has_password = stored.user.password_hash is not None
+            state = UserState.ACTIVE if has_password else UserState.INVITED
+            return [
+                stored.changed(state=state, failures=0, locked_until=None),
+                _changed(user_id, "enabled", by=by, now=now),
+            ]
+
+        await self._change(user_id, decide, by=by)
+
+    async def reset(self, user_id: str, *, by: Actor, now: datetime) -> Invite:
+        """Forget the user's password, end their sessions, unlock the account and return a new invite.
+
+        Raises:
+            NotFoundError: There is no such user.
+            ContradictionError: The account is disabled.
+        """
+        invite, added = new_invite(user_id, now=now)
+
+        async def decide(stored: StoredUser) -> Change:
+            if stored.user.state is UserState.DISABLED:
+                raise ContradictionError("the account is disabled; enable it first")
+            return [
+                stored.changed(
+                    state=UserState.INVITED,
+                    password_hash=None,
+                    failures=0,
+                    locked_until=None,
+                ),
+                *await removed_sessions(self._store, user_id),
+                *await removed_invites(self._store, user_id),
+                added,
+                _changed(user_id, "reset", by=by, now=now),
+            ]
+
+        await self._change(user_id, decide, by=by)
+        return invite
+
+    async def change_roles(
+        self, user_id: str, roles: Collection[Role], *, by: Actor, now: datetime
+    ) -> None:
+        """Give the user ``roles`` and no others, and end their sessions: it holds from their next request.
+
+        Raises:
+            NotFoundError: There is no such user.
+            InvalidInputError: The roles cannot be.
+        """
+        require_personal(roles)
+
+        async def decide(stored: StoredUser) -> Change:
+            sorted_roles = tuple(sorted(frozenset(roles)))
+            return [
+                stored.changed(roles=frozenset(roles)),
+                *await removed_sessions(self._store, user_id),
+                _changed(user_id, "roles", by=by, now=now, roles=sorted_roles),
+            ]
+
+        await self._change(user_id, decide, by=by)
+
+    async def _change(
+        self, user_id: str, decide: Callable[[StoredUser], Awaitable[Change]], *, by: Actor
+    ) -> None:
+        require_manager(by)
+        if by.id == user_id:
+            raise NotPermittedError(f"{by.id} may not change their own account")
+
+        async def decided() -> tuple[Change, None]:
+            return await decide(await self._users.get(user_id)), None
+
+        await commit_decided(self._store, decided)
+
+
+def _changed(user_id: str, change: str, *, by: Actor, now: datetime, **data: Value) -> Append:
+    return entry(
+        EntryType.USER_CHANGED, user_id, actor=by.id, at=now, data={"change": change, **data}
+    )

@@ -1,0 +1,175 @@
+"""Signed-in browsers. The cookie is a random secret; the server keeps its SHA-256 and everything else.
+
+A session ends by signing out, after a time without requests, after a time in any case, and at once when its user is
+disabled, reset or given other roles.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from service.access.commits import commit_decided
+from service.access.entries import entry
+from service.access.secrets import hash_secret, is_secret, new_secret
+from service.access.users import StoredUser, Users, UserState, roles_of
+from service.domain.actor import Actor, ActorKind
+from service.domain.times import from_microseconds, to_microseconds
+from service.log.entry import EntryType
+from storage.errors import StaleError
+from storage.ports import Add, Change, Put, Remove, Span, Store, Write
+from storage.rows import InviteRow, SessionRow, UserRow
+
+_MAX_PER_USER: Final = 10
+_SEEN_EVERY: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRules:
+    """How long a session lasts: without requests, and in any case."""
+
+    idle: timedelta = timedelta(minutes=30)
+    absolute: timedelta = timedelta(hours=12)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A session that is valid now. Unsafe requests made with it must repeat ``csrf``."""
+
+    id: str = field(repr=False)
+    actor: Actor
+    csrf: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that has just begun; ``secret`` is the cookie, known at this moment only."""
+
+    secret: str = field(repr=False)
+    session: Session
+
+
+async def removed_sessions(store: Store, user_id: str) -> Sequence[Remove]:
+    """Return the writes that end every session of the user."""
+    rows = await store.find(SessionRow, {"user_id": user_id})
+    return [Remove(SessionRow, (row.id,)) for row in rows]
+
+
+class Sessions:
+    """Begins, finds and ends sessions.
+
+    Whatever begins, prolongs or ends a session replaces its user's row too: of two such changes at once the later is
+    decided again, so that no request in flight brings back a session that was ended.
+    """
+
+    def __init__(self, *, store: Store, users: Users, rules: SessionRules) -> None:
+        self._store = store
+        self._users = users
+        self._rules = rules
+
+    async def begin(
+        self,
+        user: StoredUser,
+        *,
+        now: datetime,
+        replaces: str | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> tuple[Change, NewSession]:
+        """Return a new session and the writes that begin it, to be committed with a change of the user's row.
+
+        The session of the cookie ``replaces`` ends with it. Of a user's sessions the newest ten are kept.
+        """
+        secret = new_secret(random=random)
+        row = SessionRow(
+            id=hash_secret(secret).hex(),
+            user_id=user.user.id,
+            csrf=new_secret(random=random),
+            created_at=to_microseconds(now),
+            seen_at=to_microseconds(now),
+            expires_at=to_microseconds(now + self._rules.absolute),
+        )
+        others = await self._store.find(
+            SessionRow, {"user_id": user.user.id}, order=("-created_at", "id")
+        )
+        ended = {other.id for other in others[_MAX_PER_USER - 1 :]}
+        if replaces is not None and is_secret(replaces):
+            ended.add(hash_secret(replaces).hex())
+        change: list[Write] = [Remove(SessionRow, (name,)) for name in sorted(ended)]
+        return [*change, Add(row)], NewSession(secret, _session(row, user.user.actor))
+
+    async def find(self, secret: str, *, now: datetime) -> Session | None:
+        """Return the session of the cookie ``secret`` with the roles that its user has now, if it is valid."""
+        if not is_secret(secret):
+            return None
+        rows = await self._store.find(SessionRow, {"id": hash_secret(secret).hex()})
+        if not rows or not self._is_alive(rows[0], now):
+            return None
+        users = await self._store.find(UserRow, {"id": rows[0].user_id})
+        if not users or users[0].state != UserState.ACTIVE.value:
+            return None
+        if now - from_microseconds(rows[0].seen_at) >= _SEEN_EVERY:
+            await self._prolong(rows[0], now)
+        actor = Actor(id=users[0].id, kind=ActorKind.PERSON, roles=roles_of(users[0]))
+        return _session(rows[0], actor)
+
+    async def end(self, session: Session, *, now: datetime) -> None:
+        """Sign out: the cookie is worth nothing from now on."""
+        await self._end(session.actor.id, session, now=now)
+
+    async def end_all(self, user_id: str, *, now: datetime) -> None:
+        """Sign the user out everywhere."""
+        await self._end(user_id, None, now=now)
+
+    async def remove_expired(self, *, now: datetime) -> None:
+        """Remove sessions and invites whose time is over; they are refused already. For the worker, now and then."""
+        over = Span(stop=to_microseconds(now))
+        unseen = Span(stop=to_microseconds(now - self._rules.idle))
+        sessions = {
+            *(await self._store.find(SessionRow, {"expires_at": over})),
+            *(await self._store.find(SessionRow, {"seen_at": unseen})),
+        }
+        invites = await self._store.find(InviteRow, {"expires_at": over})
+        await self._store.commit(
+            [
+                *(Remove(SessionRow, (row.id,)) for row in sessions),
+                *(Remove(InviteRow, (row.id,)) for row in invites),
+            ]
+        )
+
+    def _is_alive(self, row: SessionRow, now: datetime) -> bool:
+        idle = now - from_microseconds(row.seen_at)
+        return idle < self._rules.idle and now < from_microseconds(row.expires_at)
+
+    async def _prolong(self, row: SessionRow, now: datetime) -> None:
+        """Remember the request, at most once a minute. Losing a race loses a minute at the most."""
+        stored = await self._users.get(row.user_id)
+        if not await self._store.find(SessionRow, {"id": row.id}):
+            return
+        seen = replace(row, seen_at=to_microseconds(now))
+        with suppress(StaleError):
+            await self._store.commit([stored.changed(), Put(seen)])
+
+    async def _end(self, user_id: str, session: Session | None, *, now: datetime) -> None:
+        async def decide() -> tuple[Change, None]:
+            stored = await self._users.get(user_id)
+            ended = (
+                await removed_sessions(self._store, user_id)
+                if session is None
+                else [Remove(SessionRow, (session.id,))]
+            )
+            what = "everywhere" if session is None else "here"
+            signed_out = entry(
+                EntryType.SIGNOUT, user_id, actor=user_id, at=now, data={"where": what}
+            )
+            return [stored.changed(), *ended, signed_out], None
+
+        await commit_decided(self._store, decide)
+
+
+def _session(row: SessionRow, actor: Actor) -> Session:
+    return Session(
+        id=row.id, actor=actor, csrf=row.csrf, expires_at=from_microseconds(row.expires_at)
+    )

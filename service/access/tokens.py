@@ -1,0 +1,214 @@
+"""Tokens of machines: `tlt_` and a secret, shown once; stored as SHA-256. Revoking is near-immediate.
+
+A token works for at most two more seconds after it was revoked by another process, and not at all after it was revoked
+by this one.
+"""
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from service.access.commits import commit_decided
+from service.access.entries import entry
+from service.access.names import parse_name
+from service.access.persons import require_manager
+from service.access.secrets import hash_secret, is_secret, new_secret
+from service.archive.vault import Vault, open_value, seal_value
+from service.crypto.fields import FieldSealer
+from service.domain.actor import Actor, ActorKind, Role
+from service.domain.errors import (
+    ErasedError,
+    InvalidInputError,
+    NotFoundError,
+)
+from service.domain.ids import new_id
+from service.domain.times import from_microseconds, to_microseconds
+from service.log.entry import EntryType, Value
+from storage.ports import Add, Change, Replace, Store
+from storage.rows import TokenRow
+
+SCHEME: Final = "tlt_"
+"""What every token begins with, so that scanners find one that leaked."""
+
+TOKEN_PREFIX: Final = "tk"  # noqa: S105  # begins ids, which are no secrets
+_TABLE: Final = "tokens"
+_CACHED_SECONDS: Final = 2.0
+_MAX_CACHED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token as an administrator sees it: never the secret."""
+
+    id: str
+    name: str = field(repr=False)
+    role: Role
+    source: str | None
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """A token that was just made; ``secret`` is what its machine sends, known at this moment only."""
+
+    id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Personal:
+    """What is personal in a row."""
+
+    name: str
+
+
+class Tokens:
+    """Makes, lists, revokes and recognises tokens. ``clock`` is monotonic, in seconds."""
+
+    def __init__(
+        self, *, store: Store, vault: Vault, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+        self._known: OrderedDict[bytes, tuple[float, Actor]] = OrderedDict()
+        self._revocations = 0
+
+    async def create(
+        self,
+        name: str,
+        *,
+        role: Role,
+        by: Actor,
+        now: datetime,
+        source: str | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> NewToken:
+        """Return a new token with one role; ``source`` binds one with the role integration to one source.
+
+        The row key is stored first; a crash after it leaves a key that opens nothing.
+
+        Raises:
+            NotPermittedError: ``by`` does not manage users.
+            InvalidInputError: The name cannot be, or another role was to be bound to a source.
+        """
+        require_manager(by)
+        personal = _Personal(parse_name(name))
+        if source is not None and role is not Role.INTEGRATION:
+            raise InvalidInputError("only a token of the role integration is bound to a source")
+        token_id, secret = new_id(TOKEN_PREFIX), SCHEME + new_secret(random=random)
+        key = self._vault.new_key(token_id, now=now)
+        await self._vault.put([key])
+        row = TokenRow(
+            id=token_id,
+            version=1,
+            secret_hash=hash_secret(secret),
+            role=role.value,
+            source=source,
+            created_at=to_microseconds(now),
+            revoked_at=None,
+            sealed=seal_value(key.sealer, personal, table=_TABLE, row=token_id, version=1),
+        )
+        data: dict[str, Value] = {"role": role.value}
+        if source is not None:
+            data["source"] = source
+        created = entry(EntryType.TOKEN_CREATED, token_id, actor=by.id, at=now, data=data)
+        await self._store.commit([Add(row), created])
+        return NewToken(id=token_id, secret=secret)
+
+    async def find_all(self, *, by: Actor) -> Sequence[Token]:
+        """Return all tokens, revoked ones too, in the order in which they were made.
+
+        Raises:
+            NotPermittedError: ``by`` does not manage users.
+        """
+        require_manager(by)
+        rows = await self._store.find(TokenRow, {}, order=("created_at", "id"))
+        sealers = await self._vault.find_sealers([row.id for row in rows])
+        return [_token(row, sealers[row.id]) for row in rows if row.id in sealers]
+
+    async def revoke(self, token_id: str, *, by: Actor, now: datetime) -> None:
+        """Make the token worth nothing. Revoking again changes nothing.
+
+        Raises:
+            NotPermittedError: ``by`` does not manage users.
+            NotFoundError: There is no such token, or it was erased.
+        """
+        require_manager(by)
+
+        async def decide() -> tuple[Change, None]:
+            rows = await self._store.find(TokenRow, {"id": token_id})
+            if not rows:
+                raise NotFoundError(f"no token {token_id}")
+            if rows[0].revoked_at is not None:
+                return [], None
+            try:
+                sealer = await self._vault.get_sealer(token_id)
+            except ErasedError as error:
+                raise NotFoundError(f"the token {token_id} was erased") from error
+            revoked = entry(EntryType.TOKEN_REVOKED, token_id, actor=by.id, at=now)
+            return [_revoked(rows[0], sealer, now=now), revoked], None
+
+        await commit_decided(self._store, decide)
+        self._revocations += 1
+        self._known.clear()
+
+    async def authenticate(self, secret: str) -> Actor | None:
+        """Return whose token ``secret`` is, if it is one that was not revoked."""
+        if not secret.startswith(SCHEME) or not is_secret(secret.removeprefix(SCHEME)):
+            return None
+        hashed = hash_secret(secret)
+        known = self._known.get(hashed)
+        if known is not None and self._clock() < known[0]:
+            return known[1]
+        asked_at, revocations = self._clock(), self._revocations
+        rows = await self._store.find(TokenRow, {"secret_hash": hashed, "revoked_at": None})
+        if not rows:
+            self._known.pop(hashed, None)
+            return None
+        actor = Actor(
+            id=rows[0].id,
+            kind=ActorKind.MACHINE,
+            roles=frozenset({Role(rows[0].role)}),
+            source=rows[0].source,
+        )
+        # What was read before a revocation is not remembered beyond it.
+        if revocations == self._revocations:
+            self._remember(hashed, actor, until=asked_at + _CACHED_SECONDS)
+        return actor
+
+    def _remember(self, hashed: bytes, actor: Actor, *, until: float) -> None:
+        self._known[hashed] = (until, actor)
+        self._known.move_to_end(hashed)
+        if len(self._known) > _MAX_CACHED:
+            self._known.popitem(last=False)
+
+
+def _token(row: TokenRow, sealer: FieldSealer) -> Token:
+    return Token(
+        id=row.id,
+        name=_open(row, sealer).name,
+        role=Role(row.role),
+        source=row.source,
+        created_at=from_microseconds(row.created_at),
+        revoked_at=None if row.revoked_at is None else from_microseconds(row.revoked_at),
+    )
+
+
+def _revoked(row: TokenRow, sealer: FieldSealer, *, now: datetime) -> Replace:
+    version = row.version + 1
+    sealed = seal_value(sealer, _open(row, sealer), table=_TABLE, row=row.id, version=version)
+    return Replace(
+        replace(row, version=version, revoked_at=to_microseconds(now), sealed=sealed)
+    )
+
+
+def _open(row: TokenRow, sealer: FieldSealer) -> _Personal:
+    return open_value(
+        sealer, row.sealed, _Personal, table=_TABLE, row=row.id, version=row.version
+    )

@@ -1,0 +1,175 @@
+"""People who sign in: the values, their rows, and how they are found.
+
+A row shows roles, state and times; login, name and password hash are sealed under the user's own row key. The login is
+found by its blind index token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from service.access.names import parse_login
+from service.archive.vault import Vault, open_value, seal_value
+from service.crypto.fields import FieldSealer
+from service.domain.actor import Actor, ActorKind, Role
+from service.domain.errors import ErasedError, InvalidInputError, NotFoundError
+from service.domain.times import from_microseconds, to_microseconds
+from storage.ports import Replace, Store
+from storage.rows import UserRow
+
+USER_PREFIX: Final = "us"
+_TABLE: Final = "users"
+
+
+class UserState(StrEnum):
+    """``invited`` has no password yet."""
+
+    INVITED = "invited"
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person who may sign in. ``failures`` counts failed tries in a row; ``locked_until`` is None when not locked."""
+
+    id: str
+    version: int
+    login: str = field(repr=False)
+    name: str = field(repr=False)
+    password_hash: str | None = field(default=None, repr=False)
+    roles: frozenset[Role]
+    state: UserState
+    failures: int = 0
+    locked_until: datetime | None = None
+    created_at: datetime
+
+    def is_locked(self, now: datetime) -> bool:
+        """Tell whether signing in is refused for now because of failures."""
+        return self.locked_until is not None and now < self.locked_until
+
+    @property
+    def actor(self) -> Actor:
+        """Who this is once signed in."""
+        return Actor(id=self.id, kind=ActorKind.PERSON, roles=self.roles)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUser:
+    """A user as stored, with what seals their row."""
+
+    user: User
+    login_token: bytes = field(repr=False)
+    sealer: FieldSealer = field(repr=False)
+
+    def changed(self, **changes: Any) -> Replace:  # noqa: ANN401  # as ``dataclasses.replace``
+        """Return the write that changes fields of the user, refused if somebody else did meanwhile."""
+        user = replace(self.user, version=self.user.version + 1, **changes)
+        return Replace(user_row(user, login_token=self.login_token, sealer=self.sealer))
+
+
+@dataclass(frozen=True, slots=True)
+class _Personal:
+    """What is personal in a row."""
+
+    login: str
+    name: str
+    password_hash: str | None = field(default=None, repr=False)
+
+
+def user_row(user: User, *, login_token: bytes, sealer: FieldSealer) -> UserRow:
+    """Return the row of ``user``, sealed."""
+    personal = _Personal(user.login, user.name, user.password_hash)
+    return UserRow(
+        id=user.id,
+        version=user.version,
+        login_token=login_token,
+        roles=",".join(sorted(user.roles)),
+        state=user.state.value,
+        failures=user.failures,
+        locked_until=0 if user.locked_until is None else to_microseconds(user.locked_until),
+        created_at=to_microseconds(user.created_at),
+        sealed=seal_value(sealer, personal, table=_TABLE, row=user.id, version=user.version),
+    )
+
+
+def user_of(row: UserRow, sealer: FieldSealer) -> User:
+    """Return the user of ``row``.
+
+    Raises:
+        TamperedError: The sealed field is not what was sealed there.
+    """
+    personal = open_value(
+        sealer, row.sealed, _Personal, table=_TABLE, row=row.id, version=row.version
+    )
+    return User(
+        id=row.id,
+        version=row.version,
+        login=personal.login,
+        name=personal.name,
+        password_hash=personal.password_hash,
+        roles=roles_of(row),
+        state=UserState(row.state),
+        failures=row.failures,
+        locked_until=from_microseconds(row.locked_until) if row.locked_until else None,
+        created_at=from_microseconds(row.created_at),
+    )
+
+
+def roles_of(row: UserRow) -> frozenset[Role]:
+    """Return the roles that ``row`` shows."""
+    return frozenset(Role(role) for role in row.roles.split(",") if role)
+
+
+class Users:
+    """Finds and opens users. Those whose row key was destroyed are erased: they are not found."""
+
+    def __init__(self, *, store: Store, vault: Vault) -> None:
+        self._store = store
+        self._vault = vault
+
+    async def get(self, user_id: str) -> StoredUser:
+        """Return the user.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        rows = await self._store.find(UserRow, {"id": user_id})
+        if not rows:
+            raise NotFoundError(f"no user {user_id}")
+        try:
+            return _stored(rows[0], await self._vault.get_sealer(user_id))
+        except ErasedError as error:
+            raise NotFoundError(f"the user {user_id} was erased") from error
+
+    async def find_by_login(self, login: str) -> StoredUser | None:
+        """Return the user with ``login`` as typed, if there is one."""
+        try:
+            token = self.login_token(login)
+        except InvalidInputError:
+            token = b""
+        rows = await self._store.find(UserRow, {"login_token": token})
+        user_id = rows[0].id if rows else USER_PREFIX
+        # Asked for nobody as well, so that the answer takes as long.
+        sealers = await self._vault.find_sealers([user_id])
+        return _stored(rows[0], sealers[user_id]) if user_id in sealers else None
+
+    async def find_all(self) -> Sequence[User]:
+        """Return all users in the order in which they were added."""
+        rows = await self._store.find(UserRow, {}, order=("created_at", "id"))
+        sealers = await self._vault.find_sealers([row.id for row in rows])
+        return [user_of(row, sealers[row.id]) for row in rows if row.id in sealers]
+
+    def login_token(self, login: str) -> bytes:
+        """Return what a user with ``login`` as typed is found by.
+
+        Raises:
+            InvalidInputError: Nobody can have that login.
+        """
+        return self._vault.index.token("login", parse_login(login))
+
+
+def _stored(row: UserRow, sealer: FieldSealer) -> StoredUser:
+    return StoredUser(user_of(row, sealer), row.login_token, sealer)
