@@ -91,6 +91,10 @@ class Understanding:
             if len(rows) < _BATCH:
                 return done
 
+    async def fail(self, row: DeliveryRow, reason: str, *, now: datetime) -> None:
+        """Note that a delivery could not be understood, and why, unless somebody else did meanwhile."""
+        await self.store.commit_each([_fail(row, reason, now=now)])
+
     async def attach_waiting(self, tokens: Sequence[bytes], *, now: datetime) -> None:
         """Understand again what waits for the contacts of ``tokens``, which exist now."""
         rows = await self.store.find(

@@ -1,0 +1,90 @@
+"""Deliveries are understood a moment after they are acknowledged: from memory, and after a crash from the store."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from service.archive.receive import Kept, SealedDelivery
+from service.archive.understand import Understanding
+from service.domain.errors import ArchiveError
+from service.domain.times import to_microseconds
+from storage.errors import StorageError
+from storage.rows import DeliveryRow
+
+_log = logging.getLogger("taltio")
+
+BATCH = 200
+WAITING_LIMIT = 10_000
+"""More deliveries than this are not held in memory; they are found in the store."""
+CATCH_UP_EVERY = timedelta(seconds=20)
+
+_Item = tuple[DeliveryRow, SealedDelivery]
+
+
+@dataclass(slots=True)
+class Interpretation:
+    """The queue between receiving and understanding."""
+
+    understanding: Understanding
+    clock: Callable[[], datetime]
+    _queue: asyncio.Queue[_Item] = field(
+        default_factory=lambda: asyncio.Queue(WAITING_LIMIT), repr=False
+    )
+
+    def offer(self, kept: Kept) -> None:
+        """Take a kept delivery, to be understood soon. It is durable already, so a full queue loses nothing."""
+        if kept.is_duplicate:
+            return
+        try:
+            self._queue.put_nowait((kept.row, kept.delivery))
+        except asyncio.QueueFull:
+            _log.info("interpretation.queue_full")
+
+    @property
+    def backlog(self) -> int:
+        """How many deliveries wait in memory."""
+        return self._queue.qsize()
+
+    async def run(self) -> None:
+        """Understand what is offered, in batches, until cancelled. While one is worked in, the next gathers."""
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._understand(batch)
+
+    async def catch_up(self) -> None:
+        """Understand what the store holds and no queue does: at once for what a crash left, then now and again."""
+        age = timedelta()
+        while True:
+            now = self.clock()
+            try:
+                await self.understanding.catch_up(
+                    now=now, received_before=to_microseconds(now - age)
+                )
+            except (ArchiveError, StorageError) as error:
+                _log.warning(
+                    "interpretation.catch_up_failed", extra={"code": type(error).__name__}
+                )
+            # What has just come is in the queue; only what stays is taken from the store.
+            age = CATCH_UP_EVERY
+            await asyncio.sleep(CATCH_UP_EVERY.total_seconds())
+
+    async def _understand(self, batch: Sequence[_Item]) -> None:
+        try:
+            await self.understanding.understand(batch, now=self.clock())
+        except (ArchiveError, StorageError) as error:
+            # It stays as received, and the store gives it again.
+            _log.warning(
+                "interpretation.postponed",
+                extra={"code": type(error).__name__, "deliveries": len(batch)},
+            )
+        except Exception:
+            if len(batch) > 1:
+                for item in batch:
+                    await self._understand([item])
+                return
+            _log.exception("interpretation.failed", extra={"delivery": batch[0][0].id})
+            await self.understanding.fail(batch[0][0], "internal_error", now=self.clock())
