@@ -85,7 +85,8 @@ class _Reader:
     """Reads one document, collecting what is wrong; a wrong value reads as its default."""
 
     document: Document
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem]
+    refused: set[tuple[str | int, ...]] = field(default_factory=set)
 
     def read_config(self, base: Path) -> Config:
         """Return the configuration; worth nothing if there are problems."""
@@ -108,10 +109,12 @@ class _Reader:
             media=self._section("media", MediaConfig, context),
             sources=tuple(self._sources(context)),
         )
-        for path, message in rules.find_contradictions(config):
-            # A contradiction with a setting that could not be read is not one.
-            if not self._has_problem(path):
-                self._add(path, message)
+        for broken in rules.find_contradictions(config):
+            # What could not be read stands at its default, which nobody asked for.
+            if self.refused.isdisjoint((broken.setting, *broken.others)):
+                section, *_, name = broken.setting
+                title = "[[sources]]" if section == _SOURCES else f"[{section}]"
+                self._add(broken.setting, f"{title} {name}: {broken.reason}")
         return config
 
     def _refuse_unknown_sections(self) -> None:
@@ -174,14 +177,12 @@ class _Reader:
             try:
                 return setting.kind.read(table[setting.name], context)
             except ValueRefusedError as refused:
+                self.refused.add(path)
                 self._add(path, f"{title} {setting.name}: {refused}")
         elif setting.is_required:
+            self.refused.add(path)
             self._add(path, f"{title} {setting.name}: is missing; {setting.kind.words}")
         return "" if setting.is_required else setting.kind.read(setting.default, context)
-
-    def _has_problem(self, path: Sequence[str | int]) -> bool:
-        line = self.document.find_line(*path)
-        return any(problem.line == line for problem in self.problems)
 
     def _add(self, path: Sequence[str | int], message: str) -> None:
         self.problems.append(Problem(self.document.find_line(*path), message))

@@ -1,12 +1,21 @@
 """What settings must not say together: pure rules, each a refusal that protects data."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from service.config.sections import Config
 
-Contradiction = tuple[tuple[str | int, ...], str]
-"""The path of the setting to change, and why."""
+SettingPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A broken rule: the setting to change, why, and the settings that it contradicts."""
+
+    setting: SettingPath
+    reason: str
+    others: tuple[SettingPath, ...]
 
 
 def find_contradictions(config: Config) -> Iterator[Contradiction]:
@@ -20,41 +29,36 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
 def _web(config: Config) -> Iterator[Contradiction]:
     web = config.web
     if web.certificate and not web.certificate_key:
-        yield ("web", "certificate"), "[web] certificate: needs certificate_key as well"
+        yield _within("web", "certificate", "needs certificate_key as well", "certificate_key")
     if web.certificate_key and not web.certificate:
-        yield ("web", "certificate_key"), "[web] certificate_key: needs certificate as well"
+        yield _within("web", "certificate_key", "needs certificate as well", "certificate")
     if not (web.listen.is_loopback or web.is_tls or web.trusted_proxies):
-        yield (
-            ("web", "listen"),
-            (
-                f"[web] listen: {web.listen} would speak plain HTTP to the network; give "
-                "certificate and certificate_key, or name the trusted_proxies in front"
-            ),
+        reason = (
+            f"{web.listen} would speak plain HTTP to the network; give certificate and "
+            "certificate_key, or name the trusted_proxies in front"
         )
+        yield _within("web", "listen", reason, "certificate", "trusted_proxies")
     if web.session_idle_minutes > web.session_hours * 60:
-        yield (
-            ("web", "session_idle_minutes"),
-            "[web] session_idle_minutes: is longer than session_hours",
-        )
+        reason = "is longer than session_hours"
+        yield _within("web", "session_idle_minutes", reason, "session_hours")
 
 
 def _places(config: Config) -> Iterator[Contradiction]:
     archive, blobs = config.archive.directory, config.storage.blobs.path
-    for place, title in ((archive, "the archive directory"), (blobs, "the blobs directory")):
-        if _is_inside(config.keys.directory, place):
-            yield (
+    keys, anchor = config.keys.directory, config.log.anchor_directory
+    for name, place in (("archive", archive), ("blobs", blobs)):
+        if _is_inside(keys, place):
+            yield Contradiction(
                 ("keys", "directory"),
-                f"[keys] directory: lies inside {title}; whoever copied that could open it",
+                f"lies inside the {name} directory; whoever copied that could open it",
+                (("archive", "directory"), ("storage", "blobs")),
             )
             break
-    anchor = config.log.anchor_directory
     if anchor and _is_inside(anchor, archive):
-        yield (
+        yield Contradiction(
             ("log", "anchor_directory"),
-            (
-                "[log] anchor_directory: lies inside the archive directory; "
-                "whoever changes the archive could change it too"
-            ),
+            "lies inside the archive directory; whoever changes the archive could change it too",
+            (("archive", "directory"),),
         )
 
 
@@ -64,31 +68,28 @@ def _escrow(config: Config) -> Iterator[Contradiction]:
     # One age file never mixes them: the weaker recipient would decide for both.
     if keys.escrow_recipient and is_hybrid != (keys.kind == "hybrid"):
         wanted = "age1pq1" if keys.kind == "hybrid" else "age1 and not age1pq1"
-        yield (
-            ("keys", "escrow_recipient"),
-            (
-                f'[keys] escrow_recipient: kind is "{keys.kind}", so the recipient has to begin '
-                f"with {wanted}"
-            ),
-        )
+        reason = f'kind is "{keys.kind}", so the recipient has to begin with {wanted}'
+        yield _within("keys", "escrow_recipient", reason, "kind")
 
 
 def _sources(config: Config) -> Iterator[Contradiction]:
     seen: set[str] = set()
     for index, source in enumerate(config.sources):
-        path = ("sources", index)
+        at = ("sources", index)
+        has_secret = source.secret_file or source.previous_secret_file
         if source.name in seen:
-            yield (*path, "name"), f'[[sources]] name: "{source.name}" is taken above'
-        seen.add(source.name)
+            yield Contradiction((*at, "name"), f'"{source.name}" is taken above', ())
         if source.kind == "standard-webhooks" and not source.secret_file:
-            yield (*path, "kind"), '[[sources]] kind: "standard-webhooks" needs secret_file'
-        if source.kind == "api" and (source.secret_file or source.previous_secret_file):
-            yield (*path, "kind"), '[[sources]] kind: "api" uses a token and no secret_file'
-        if source.previous_secret_file and not source.secret_file:
-            yield (
-                (*path, "previous_secret_file"),
-                "[[sources]] previous_secret_file: needs secret_file as well",
-            )
+            reason = '"standard-webhooks" needs secret_file'
+            yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
+        if source.kind == "api" and has_secret:
+            yield Contradiction((*at, "kind"), '"api" uses a token and no secret_file', ())
+        seen.add(source.name)
+
+
+def _within(section: str, name: str, reason: str, *others: str) -> Contradiction:
+    paths = tuple((section, other) for other in others)
+    return Contradiction((section, name), reason, paths)
 
 
 def _is_inside(path: Path, directory: Path) -> bool:

@@ -326,8 +326,24 @@ def test_keys_in_the_archive_are_refused_behind_a_symbolic_link_too(tmp_path):
         parse_config("", base=tmp_path)
 
 
-def test_a_setting_that_could_not_be_read_is_not_reported_twice():
-    assert len(refusals('[web]\nlisten = "nowhere"\nsession_hours = 0\n')) == 2
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('[web]\ncertificate = 1\ncertificate_key = "k.pem"', id="certificate"),
+        pytest.param('[web]\nlisten = "[::]:80"\ntrusted_proxies = [1]', id="proxies"),
+        pytest.param(f'[keys]\nkind = "pq"\nescrow_recipient = "{HYBRID}"', id="kind"),
+        pytest.param('[archive]\ndirectory = 1\n[keys]\ndirectory = "data/k"', id="directory"),
+        pytest.param(SOURCE.replace('file = "phones"', "file = 1"), id="secret"),
+    ],
+)
+def test_a_value_that_could_not_be_read_contradicts_nothing(text):
+    assert len(refusals(text)) == text.count("= 1") + text.count("[1]") + text.count('"pq"')
+
+
+def test_sources_without_names_are_not_of_the_same_name():
+    problems = refusals('[[sources]]\nkind = "api"\n[[sources]]\nkind = "api"\n')
+    assert [line for line, _ in problems] == [1, 3]
+    assert all("name: is missing" in message for _, message in problems)
 
 
 @pytest.mark.parametrize(
