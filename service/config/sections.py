@@ -96,7 +96,7 @@ class ArchiveConfig:
     languages: tuple[str, ...] = setting(
         values.LANGUAGE_LIST,
         "Languages that the pages offer. The first is used when a browser asks for none of them.",
-        default=["fi", "en"],
+        default=["fi", "sv", "en"],
     )
 
 
