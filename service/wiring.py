@@ -1,0 +1,176 @@
+"""Builds the archive from its configuration; the only place that names a backend."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from service.archive.attention import Attention
+from service.archive.contacts import Contacts
+from service.archive.customers import Register
+from service.archive.deliveries import DeliveryOpener
+from service.archive.expect import Expectations
+from service.archive.interpret import Interpreter, SourceRule
+from service.archive.lookup import Finder
+from service.archive.receive import Intake, Sessions
+from service.archive.understand import Adapter, Understanding
+from service.archive.vault import Vault
+from service.config import Config
+from service.crypto.recipients import parse_recipient
+from service.keys.epoch import EpochKind
+from service.keys.file import FileKeyProvider
+from service.keys.provider import KeyProvider
+from service.keys.ring import KeyRing
+from service.sources.events import Understood
+from service.sources.generic import parse_contact
+from storage.database.group import GroupCommit, GroupKeys
+from storage.database.keys import SqliteKeyStore
+from storage.database.sqlite import SqliteStore
+from storage.files import FileBlobs
+from storage.ports import BlobStore, KeyStore, LogStore, Store
+
+KEY_STORE = "keys.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What keeps bytes and rows. ``store`` and ``keys`` gather what many callers commit at once."""
+
+    store: Store
+    log: LogStore
+    keys: KeyStore
+    blobs: BlobStore
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The archive's use cases, built and open."""
+
+    config: Config
+    stores: Stores
+    provider: KeyProvider
+    vault: Vault
+    intake: Intake
+    interpreter: Interpreter
+    understanding: Understanding
+    contacts: Contacts
+    finder: Finder
+    register: Register
+    attention: Attention
+    expectations: Expectations
+
+
+def is_new(config: Config) -> bool:
+    """Tell whether there is no archive yet where ``config`` says."""
+    return not config.storage.database.path.exists()
+
+
+def key_provider(config: Config) -> KeyProvider:
+    """Return the provider of keys that ``config`` names."""
+    keys = config.keys
+    escrow = [parse_recipient(keys.escrow_recipient)] if keys.escrow_recipient else []
+    return FileKeyProvider(
+        keys.directory,
+        archive=config.archive.directory,
+        kind=EpochKind(keys.kind),
+        escrow=escrow,
+    )
+
+
+@asynccontextmanager
+async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores]:
+    """Open what keeps bytes and rows, and close it again.
+
+    Raises:
+        MissingError: There is none, and ``create`` does not allow to make it.
+        UnavailableError: It is newer than this program, or on an unfit file system.
+    """
+    async with AsyncExitStack() as stack:
+        if create:
+            config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key_path = config.archive.directory / KEY_STORE
+        keys = await stack.enter_async_context(SqliteKeyStore.opened(key_path, create=create))
+        path = config.storage.database.path
+        store = await stack.enter_async_context(SqliteStore.opened(path, create=create))
+        blobs = await stack.enter_async_context(
+            FileBlobs.opened(config.storage.blobs.path, create=create)
+        )
+        yield Stores(
+            store=await stack.enter_async_context(GroupCommit.opened(store)),
+            log=store,
+            keys=await stack.enter_async_context(GroupKeys.opened(keys)),
+            blobs=blobs,
+        )
+
+
+@asynccontextmanager
+async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterator[Archive]:
+    """Build the archive, and take it down again.
+
+    Raises:
+        KeysMissingError, KeysRefusedError: The keys are not there, or not kept safely.
+        storage.errors.StorageError: As ``opened_stores``.
+    """
+    provider = key_provider(config)
+    ring = KeyRing(provider.load())
+    async with opened_stores(config, create=create) as stores:
+        yield archive_from(config, stores, provider, ring)
+
+
+def archive_from(
+    config: Config, stores: Stores, provider: KeyProvider, ring: KeyRing
+) -> Archive:
+    """Build the use cases over open stores and keys."""
+    vault = Vault(ring, stores.keys, ring.blind_index())
+    interpreter = Interpreter(stores.store, stores.blobs, vault, source_rules(config))
+    understanding = Understanding(
+        stores.store, interpreter, DeliveryOpener(ring, stores.keys), adapters(config)
+    )
+    return Archive(
+        config=config,
+        stores=stores,
+        provider=provider,
+        vault=vault,
+        intake=Intake(
+            store=stores.store,
+            keys=stores.keys,
+            blobs=stores.blobs,
+            intake_keys=ring.intake_keys,
+            index=ring.intake_keys().blind_index(),
+            sessions=Sessions(ring.intake_keys),
+            max_recording_bytes=config.intake.max_recording_bytes,
+        ),
+        interpreter=interpreter,
+        understanding=understanding,
+        contacts=Contacts(
+            stores.store, interpreter, understanding, config.intake.max_recording_bytes
+        ),
+        finder=Finder(stores.store, vault),
+        register=Register(stores.store, interpreter, config.archive.timezone.key),
+        attention=Attention(stores.store, understanding),
+        expectations=Expectations(stores.store, vault),
+    )
+
+
+def source_rules(config: Config) -> Mapping[str, SourceRule]:
+    """Return what interpreting needs to know of each source."""
+    return {
+        source.name: SourceRule(
+            region=source.country or config.archive.default_region,
+            grace=timedelta(
+                minutes=source.grace_minutes or config.intake.expected_grace_minutes
+            ),
+            company_numbers=frozenset(number.e164 for number in source.company_numbers),
+        )
+        for source in config.sources
+    }
+
+
+def adapters(config: Config) -> Mapping[str, Adapter]:
+    """Return each source's pure function."""
+    return {source.name: _understand_contact for source in config.sources}
+
+
+def _understand_contact(body: bytes, rule: SourceRule, now: datetime) -> Understood:
+    _, understood = parse_contact(body, region=rule.region, now=now)
+    return understood

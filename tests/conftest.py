@@ -1,0 +1,45 @@
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from service.config import Config, parse_config
+from service.domain.actor import Actor, ActorKind, Role
+from service.wiring import Archive, key_provider, opened_archive
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+CONFIG = """
+[[sources]]
+name = "pbx"
+kind = "api"
+company_numbers = ["+358 20 1234567"]
+
+[[sources]]
+name = "chat"
+kind = "api"
+"""
+
+
+def actor(role: Role, *, source: str | None = None) -> Actor:
+    kind = ActorKind.MACHINE if role is Role.INTEGRATION else ActorKind.PERSON
+    return Actor(id=f"us_{role}", kind=kind, roles=frozenset({role}), source=source)
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return parse_config(CONFIG, base=tmp_path)
+
+
+@pytest.fixture
+async def archive(config: Config) -> AsyncIterator[Archive]:
+    """A whole archive on real stores in a temporary directory."""
+    key_provider(config).create(now=NOW)
+    async with opened_archive(config, create=True) as opened:
+        yield opened
