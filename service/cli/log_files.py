@@ -172,7 +172,7 @@ def _report_lines(report: Report, key: VerifierKey, *, is_own: bool) -> Iterator
     else:
         yield f"{report.entries} of {size} entries of {key.name} were read and hashed."
     if report.saved:
-        yield f"{report.saved} checkpoints that were saved earlier were compared."
+        yield f"Compared with checkpoints that were saved earlier: {report.saved}."
     if is_own:
         yield (
             "The verifier key came with the files. Compare it with the one that you were"

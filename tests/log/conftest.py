@@ -55,3 +55,11 @@ def make_log():
         return log.publish()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def big_log():
+    """Three levels of tiles. Whoever changes it changes a copy."""
+    log = MemoryLog()
+    log.append(*(b"entry %d" % i for i in range(66_000)))
+    return log.publish()
