@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -52,6 +54,8 @@ _CODECS = frozenset(
         "vorbis",
     }
 )
+# FFmpeg's own AMR decoders give no time to the pauses of a call (RFC 4867, NO_DATA and SID).
+_BETTER_DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 _GAP_SECONDS = 0.5
 # ValueError: a name or number that PyAV itself cannot take. PermissionError: see _refuse.
 _DECODER_ERRORS = (av.FFmpegError, ValueError, PermissionError)
@@ -94,6 +98,7 @@ class Decoding:
     def __init__(self, container: InputContainer, stream: AudioStream) -> None:
         self._container = container
         self._stream = stream
+        self._decoder = _decoder(stream.codec_context)
         self.problems: set[str] = set()
 
     @classmethod
@@ -119,7 +124,6 @@ class Decoding:
             # A stream that no decoder knows has no context.
             if getattr(stream.codec_context, "name", None) not in _CODECS:
                 raise NotDecodableError("codec_unsupported")
-            stream.codec_context.thread_count = 1
             yield cls(container, stream)
 
     @property
@@ -155,11 +159,23 @@ class Decoding:
             if packet is None:
                 return
             try:
-                yield from self._stream.decode(packet)
+                yield from self._decoder.decode(packet)
             except av.EOFError:
                 return
             except _DECODER_ERRORS as error:
                 self.problems.add(_told(error, "sound_damaged").problem)
+
+
+def _decoder(stated: AudioCodecContext) -> AudioCodecContext:
+    """Return what decodes what ``stated`` describes, on this thread alone."""
+    better = _BETTER_DECODERS.get(stated.name)
+    decoder = stated
+    if better in av.codecs_available:
+        decoder = cast("AudioCodecContext", av.CodecContext.create(better, "r"))
+        decoder.sample_rate = stated.sample_rate
+        decoder.layout = stated.layout
+    decoder.thread_count = 1
+    return decoder
 
 
 class Converter:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import service
 from service.domain.errors import InvalidInputError, UnavailableError
@@ -27,6 +27,8 @@ _READ_ALLOWANCE_BYTES = 64 * 1024 * 1024
 _BOOT = (
     "import sys; sys.path += sys.argv[1:]; from service.worker.media.child import main; main()"
 )
+
+_Value = TypeVar("_Value")
 
 Sink = Callable[[bytes], Awaitable[None]]
 
@@ -190,9 +192,9 @@ class _Talk:
             await self._say(order)
             while not self._has_ended:
                 await self._take(*await self._hear())
-        except (asyncio.IncompleteReadError, _GoneError):
+        except _GoneError:
             return
-        except (_MisbehavedError, InvalidInputError):
+        except _MisbehavedError:
             # Whatever it said before is not worth more.
             self._facts = unreadable("decoder_misbehaved", MediaFlag.MALFORMED)
             self._peaks = self._announced_bytes = None
@@ -214,7 +216,7 @@ class _Talk:
             if length > pipe.MAX_PAYLOAD_BYTES:
                 raise _MisbehavedError
             return kind, await self._child.reader.readexactly(length)
-        except ConnectionError:
+        except (ConnectionError, asyncio.IncompleteReadError):
             raise _GoneError from None
 
     async def _say(self, answer: bytes) -> None:
@@ -229,9 +231,9 @@ class _Talk:
             case pipe.READ:
                 await self._answer(payload)
             case pipe.FACTS if self._facts is None:
-                self._facts = decode_facts(payload)
+                self._facts = _decoded(decode_facts, payload)
             case pipe.PEAKS if self._facts is not None and self._peaks is None:
-                self._peaks = decode_peaks(payload)
+                self._peaks = _decoded(decode_peaks, payload)
                 if len(self._peaks.channels) != self._facts.channels:
                     raise _MisbehavedError
             case pipe.BEGIN if self._announced_bytes is None and len(payload) == pipe.SIZE.size:
@@ -253,6 +255,13 @@ class _Talk:
         if length > pipe.MAX_READ_BYTES or offset + length > self._source.size_bytes:
             raise _MisbehavedError
         await self._say(await self._source.read(offset, length))
+
+
+def _decoded(decode: Callable[[bytes], _Value], payload: bytes) -> _Value:
+    try:
+        return decode(payload)
+    except InvalidInputError:
+        raise _MisbehavedError from None
 
 
 class _GoneError(Exception):

@@ -93,11 +93,14 @@ def parse_wave(read_at: ReadAt, size_bytes: int) -> Wave:
         problems.add("wav.chunk_past_end")
     elif _trailing(chunks[-1], size_bytes):
         problems.add("wav.trailing_bytes")
+    claimed = None if is_sampled else _stated_seconds(read_at, chunks, format_bytes)
+    if claimed is None and claimed_bytes is not None:
+        claimed = Fraction(claimed_bytes, bytes_per_second)
     return Wave(
         fmt=format_bytes,
         data_offset=data.offset,
         data_bytes=data_bytes - data_bytes % frame_bytes,
-        claimed=None if claimed_bytes is None else Fraction(claimed_bytes, bytes_per_second),
+        claimed=claimed,
         is_truncated=is_truncated,
         problems=tuple(sorted(problems)),
     )
@@ -195,6 +198,16 @@ def _rf64_data_bytes(read_at: ReadAt, chunks: list[_Chunk]) -> int | None:
     sizes = read_at(chunks[0].offset, 16)
     length = int.from_bytes(sizes[8:16], "little")
     return length if len(sizes) == 16 and length else None  # noqa: PLR2004  # two 64-bit sizes
+
+
+def _stated_seconds(read_at: ReadAt, chunks: list[_Chunk], fmt: bytes) -> Fraction | None:
+    """Return the duration by the fact chunk, which counts samples where bytes cannot tell."""
+    rate = _FORMAT.unpack_from(fmt)[2]
+    for chunk in chunks:
+        if chunk.tag == b"fact":
+            samples = int.from_bytes(read_at(chunk.offset, 4), "little")
+            return Fraction(samples, rate) if 0 < samples < _UNKNOWN_LENGTH else None
+    return None
 
 
 def _ends_early(last: _Chunk, size_bytes: int) -> bool:
