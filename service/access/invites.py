@@ -61,13 +61,13 @@ class Invites:
         self._users = users
         self._passwords = passwords
 
-    async def require_valid(self, secret: str, *, now: datetime) -> None:
-        """Return when the invite could be accepted now.
+    async def get_login(self, secret: str, *, now: datetime) -> str:
+        """Return the login that the invite is for.
 
         Raises:
             InviteRefusedError: It is unknown, used, replaced or expired.
         """
-        await self._get(secret, now=now)
+        return (await self._get(secret, now=now)).user.login
 
     async def accept(self, secret: str, password: str, *, now: datetime) -> str:
         """Set the password, end the invite, and return the user's id.
