@@ -1,0 +1,156 @@
+"""What the interface shows of contacts: the only place where they become JSON."""
+
+from collections.abc import Sequence
+
+from service.archive.contacts import ContactView, MessageView, RecordingView
+from service.archive.lookup import Found, Page, Reason
+from service.domain.contact import Contact, Party
+from service.domain.customer import Customer, Link
+from service.domain.times import format_time, from_microseconds
+
+Json = dict[str, object]
+
+
+def contact_json(contact: Contact, links: Sequence[Link] = ()) -> Json:
+    """Return a contact without its contents; what is not known is left out."""
+    return _known(
+        {
+            "id": contact.id,
+            "source": contact.source,
+            "source_id": contact.source_id,
+            "channel": contact.channel,
+            "direction": contact.direction,
+            "started_at": format_time(contact.started_at),
+            "ended_at": contact.ended_at and format_time(contact.ended_at),
+            "queue": contact.queue,
+            "subject": contact.subject,
+            "customer_number": contact.customer_number,
+            "metering_point": contact.metering_point,
+            "parties": [party_json(party) for party in contact.parties],
+            "recording": contact.recording_state,
+            "not_recorded_reason": contact.not_recorded_reason,
+            "links": [link_json(link) for link in links],
+        }
+    )
+
+
+def party_json(party: Party) -> Json:
+    """Return a party; a telephone that is none is shown as it was sent."""
+    return _known(
+        {
+            "role": party.role,
+            "phone": party.phone or party.phone_as_sent,
+            "email": party.email,
+            "name": party.name,
+            "agent_id": party.agent_id,
+        }
+    )
+
+
+def link_json(link: Link) -> Json:
+    """Return a link: whose, why, and how sure."""
+    return {
+        "customer": link.customer_id,
+        "state": link.state,
+        "certainty": link.certainty,
+        "reasons": list(link.reasons),
+        "made_by": link.made_by,
+        "made_at": format_time(link.made_at),
+    }
+
+
+def page_json(page: Page) -> Json:
+    """Return a page of a lookup, each contact with why it matched."""
+    return {"contacts": [_found_json(found) for found in page.contacts], "next": page.next}
+
+
+def _found_json(found: Found) -> Json:
+    return {
+        **contact_json(found.contact, found.links),
+        "matched_by": [_reason_json(reason) for reason in found.matched_by],
+    }
+
+
+def _reason_json(reason: Reason) -> Json:
+    return {"criterion": reason.criterion, "met_by": reason.met_by}
+
+
+def view_json(view: ContactView) -> Json:
+    """Return a contact with what is known of its recordings and messages."""
+    return {
+        **contact_json(view.contact, view.links),
+        "recordings": [recording_json(recording) for recording in view.recordings],
+        "messages": [message_json(message) for message in view.messages],
+        "openings": [
+            {
+                "id": opening.id,
+                "object": opening.object_id,
+                "opened_at": format_time(from_microseconds(opening.opened_at)),
+                "actor": opening.actor_id,
+            }
+            for opening in view.openings
+        ],
+    }
+
+
+def recording_json(recording: RecordingView) -> Json:
+    """Return what is known of a recording without opening it."""
+    row, stored = recording.row, recording.stored
+    return _known(
+        {
+            "id": row.id,
+            "state": row.state,
+            "name": recording.sealed.name or None,
+            "content_type": recording.sealed.content_type or None,
+            "size_bytes": stored.plain_bytes if stored else None,
+            "sha256": recording.sealed.sha256 or None,
+            "received_at": row.received_at and format_time(from_microseconds(row.received_at)),
+            "expected_until": row.expected_until
+            and format_time(from_microseconds(row.expected_until)),
+            "cause": recording.sealed.cause or None,
+            "facts": recording.sealed.facts,
+            "renditions": ["playable"] if recording.rendition else [],
+        }
+    )
+
+
+def message_json(message: MessageView) -> Json:
+    """Return what is known of a message without opening it."""
+    return {
+        "id": message.id,
+        "from": message.sender,
+        "at": format_time(message.sent_at),
+        "size_bytes": message.size_bytes,
+    }
+
+
+def customer_json(customer: Customer) -> Json:
+    """Return a customer; an identity code is never part of it."""
+    return _known(
+        {
+            "id": customer.id,
+            "customer_number": customer.number,
+            "name": customer.name,
+            "business_id": customer.business_id,
+            "phones": list(customer.phones),
+            "emails": list(customer.emails),
+            "language": customer.language,
+            "protected": customer.is_protected,
+            "metering_points": [
+                _known(
+                    {
+                        "metering_point": occupancy.metering_point,
+                        "occupied_from": occupancy.occupied_from
+                        and occupancy.occupied_from.isoformat(),
+                        "occupied_to": occupancy.occupied_to
+                        and occupancy.occupied_to.isoformat(),
+                    }
+                )
+                for occupancy in customer.occupancies
+            ],
+        }
+    )
+
+
+def _known(values: Json) -> Json:
+    return {name: value for name, value in values.items() if value is not None}
