@@ -1,11 +1,18 @@
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
 from service.crypto.bech32 import encode_bech32
+from service.crypto.errors import HeaderError
 from service.crypto.recipients import (
     HybridIdentity,
     HybridRecipient,
+    Stanza,
     X25519Identity,
     X25519Recipient,
+    decode_base64,
+    encode_base64,
     parse_identity,
     parse_recipient,
 )
@@ -64,6 +71,47 @@ def test_no_secret_is_in_a_repr(maker):
 def test_a_stanza_does_not_print_its_body(maker):
     stanza = maker.generate().recipient.wrap(FileKey.generate())
     assert repr(stanza.body) not in repr(stanza)
+
+
+def _changed(stanza: Stanza, share: Callable[[bytes], bytes]) -> Stanza:
+    return replace(
+        stanza, arguments=(encode_base64(share(decode_base64(stanza.arguments[0]))),)
+    )
+
+
+@pytest.mark.parametrize("maker", _MAKERS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda one: replace(one, body=one.body + b"\0"), id="a longer body"),
+        pytest.param(lambda one: replace(one, body=one.body[:-1]), id="a shorter body"),
+        pytest.param(lambda one: replace(one, arguments=()), id="no argument"),
+        pytest.param(lambda one: replace(one, arguments=one.arguments * 2), id="two arguments"),
+        pytest.param(
+            lambda one: _changed(one, lambda share: share + b"\0"), id="a longer share"
+        ),
+        pytest.param(lambda one: _changed(one, lambda share: share[1:]), id="a shorter share"),
+        pytest.param(
+            lambda one: _changed(one, lambda share: share[:-32] + bytes(32)),
+            id="the identity point",
+        ),
+        pytest.param(
+            lambda one: _changed(one, lambda share: share[:-32] + b"\1" + bytes(31)),
+            id="a low-order point",
+        ),
+    ],
+)
+def test_a_malformed_stanza_is_refused_rather_than_taken_for_somebody_elses(maker, change):
+    identity = maker.generate()
+    with pytest.raises(HeaderError):
+        identity.unwrap(change(identity.recipient.wrap(FileKey.generate())))
+
+
+@pytest.mark.parametrize("maker", _MAKERS)
+def test_a_changed_body_is_taken_for_somebody_elses(maker):
+    identity = maker.generate()
+    stanza = identity.recipient.wrap(FileKey.generate())
+    assert identity.unwrap(replace(stanza, body=stanza.body[::-1])) is None
 
 
 _CLASSIC = X25519Identity(bytes(range(32)))
