@@ -1,0 +1,72 @@
+"""Transactions that survive a power cut once they return, on the writer's connection and thread."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from storage.database.connection import translated
+from storage.errors import BrokenError, StorageError
+
+CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
+"""A write-ahead log longer than this is carried over into the database before the next commit."""
+
+
+class Durable:
+    """Begins, commits and rolls back; after a failure that leaves durability in doubt, never again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._broken: BrokenError | None = None
+
+    @contextmanager
+    def transaction(self, db: sqlite3.Connection) -> Iterator[None]:
+        """Commit what the block does, durably; or nothing of it, if it or the commit fails.
+
+        Raises:
+            UnavailableError: Nothing was stored.
+            BrokenError: It may or may not be stored, and nothing more will be.
+        """
+        if self._broken is not None:
+            raise BrokenError(*self._broken.args)
+        try:
+            self._checkpoint(db)
+            # IMMEDIATE takes the write lock now, while the wait for other writers still applies.
+            db.execute("BEGIN IMMEDIATE")
+            yield
+        except sqlite3.Error as error:
+            raise self._failed(db, translated(error, self._path)) from error
+        except BaseException:
+            self._roll_back(db)
+            raise
+        try:
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            failure = translated(error, self._path, is_committing=True)
+            raise self._failed(db, failure) from error
+
+    def _checkpoint(self, db: sqlite3.Connection) -> None:
+        """Carry a long write-ahead log over into the database.
+
+        SQLite would do so by itself after a commit, and would keep a failed sync to itself.
+        """
+        with suppress(FileNotFoundError):
+            if os.stat(f"{self._path}-wal").st_size > CHECKPOINT_BYTES:  # noqa: PTH116  # on each commit
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def _failed(self, db: sqlite3.Connection, failure: StorageError) -> StorageError:
+        if isinstance(failure, BrokenError):
+            self._broken = failure
+        self._roll_back(db)
+        return self._broken or failure
+
+    def _roll_back(self, db: sqlite3.Connection) -> None:
+        if db.in_transaction:
+            with suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+        if db.in_transaction:
+            self._broken = BrokenError(
+                f"{self._path.name}: a transaction cannot be rolled back"
+            )

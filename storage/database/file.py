@@ -1,0 +1,137 @@
+"""The file of an SQLite database: that it is there, that it is ours, and that it can keep our promises."""
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from storage.database.connection import WAIT_SECONDS, connect, translated
+from storage.errors import MissingError, UnavailableError
+from storage.migrations import History, upgrade
+
+# Their locks or their shared memory do not reach from one machine to the next, or not at all.
+_REMOTE: Final = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs"}
+_ESCAPES: Final = {r"\040": " ", r"\011": "\t", r"\012": "\n", r"\134": "\\"}
+
+
+def prepare(path: Path, history: History, *, create: bool) -> None:
+    """Make sure that ``path`` is a database in WAL mode, at the head of ``history``.
+
+    An older one is brought forward in one transaction; killed meanwhile, it is as it was.
+
+    Args:
+        path: The file.
+        history: What it is to hold.
+        create: Make it where it is missing; otherwise that is an error.
+
+    Raises:
+        MissingError: There is no such file.
+        UnavailableError: It is not ours, newer than this program, or on an unfit file system.
+    """
+    require_local(path)
+    if not path.exists():
+        if not create:
+            raise MissingError(f"{path}: there is no such database")
+        _create(path)
+    try:
+        with closing(connect(path, "secure_delete=ON")) as db:
+            _require_wal(db, path)
+            revision = _revision(db, path, history)
+            if revision is None and not create:
+                raise MissingError(f"{path}: the database is empty")
+            if revision == history.head:
+                return
+            _upgrade(db, history)
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+
+
+def require_local(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
+    """Refuse ``path`` on a file system of another machine (sqlite.org/wal.html, "disadvantages").
+
+    Raises:
+        UnavailableError: It lies on one.
+    """
+    if not mounts.exists():
+        return
+    kind = _filesystem(path.resolve(), mounts.read_text())
+    if kind in _REMOTE:
+        raise UnavailableError(
+            f"{path}: lies on a network file system ({kind}), where SQLite cannot keep rows safe; "
+            "use a local disk, or PostgreSQL"
+        )
+
+
+def _filesystem(path: Path, mounts: str) -> str | None:
+    """Find the kind of file system that holds ``path`` (proc_pid_mountinfo(5))."""
+    kinds: dict[str, str] = {}
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        point = before.split(" ")[4]
+        for escape, character in _ESCAPES.items():
+            point = point.replace(escape, character)
+        # A later mount hides an earlier one at the same place.
+        kinds[point] = after.split(" ")[0]
+    return next((kinds[str(p)] for p in (path, *path.parents) if str(p) in kinds), None)
+
+
+def _create(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be created: {error.strerror}") from error
+
+
+def _require_wal(db: sqlite3.Connection, path: Path) -> None:
+    """Switch to the write-ahead log, which stays switched on; another process may be doing the same."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    mode = None
+    while mode is None:
+        try:
+            (mode,) = db.execute("PRAGMA journal_mode=WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait here by itself.
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    if mode != "wal":
+        raise UnavailableError(f"{path}: the file system cannot hold a write-ahead log")
+
+
+def _revision(db: sqlite3.Connection, path: Path, history: History) -> str | None:
+    """Return the database's revision, or None where it is still empty."""
+    tables = [
+        name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")
+    ]
+    if not tables:
+        return None
+    if history.table not in tables:
+        raise UnavailableError(f"{path}: is not a Taltio database of kind {history.name!r}")
+    versions = db.execute(f"SELECT version_num FROM {history.table}").fetchall()  # noqa: S608  # our own name
+    if len(versions) != 1:
+        raise UnavailableError(f"{path}: says of {len(versions)} revisions that it has them")
+    revision: str = versions[0][0]
+    if revision > history.head:
+        raise UnavailableError(
+            f"{path}: was written by a newer program (revision {revision}; this one knows "
+            f"{history.head} and older); install that version or a newer one"
+        )
+    return revision
+
+
+def _upgrade(db: sqlite3.Connection, history: History) -> None:
+    from sqlalchemy import create_engine, event  # noqa: PLC0415  # only where there is something to do
+    from sqlalchemy.pool import StaticPool  # noqa: PLC0415  # as above
+
+    engine = create_engine("sqlite://", creator=lambda: db, poolclass=StaticPool)
+
+    # IMMEDIATE: of two processes that start at once, one waits and then finds nothing to do.
+    event.listen(engine, "begin", lambda _: db.execute("BEGIN IMMEDIATE"))
+    try:
+        with engine.begin() as connection:
+            upgrade(connection, history)
+    finally:
+        engine.dispose()

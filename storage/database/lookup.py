@@ -1,0 +1,162 @@
+"""Finding contacts by tokens: one criterion is walked, newest first, and the others are probed.
+
+The walk follows the key of ``contact_tokens``, so it takes as long for one of ten million contacts as for one
+of ten thousand. Which criterion is walked is decided by counting, no further than it takes to tell.
+"""
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from heapq import merge
+from itertools import groupby, islice
+from typing import Any, Final
+
+from sqlalchemy import bindparam, exists, func, literal_column, or_, select
+from sqlalchemy.sql import ColumnElement, Select
+
+from storage.database.statements import Shape, Statements, Values, met, shape_of
+from storage.ports import Lookup
+from storage.rows import ContactRow, ContactTokenRow
+from storage.tables import TABLES
+
+_ALWAYS: Final = (-(2**63), 2**63 - 1)
+_GLANCES: Final = (64, 2_048, 65_536)
+_TOKENS: Final = TABLES[ContactTokenRow]
+_CONTACTS: Final = TABLES[ContactRow]
+
+
+def look_up(db: sqlite3.Connection, query: Lookup, statements: Statements) -> list[str]:
+    """Return the ids of the contacts that ``query`` describes, by (started_at, id) descending."""
+    where = shape_of(query.where)
+    criteria = [sorted(set(tokens)) for tokens in query.tokens]
+    if where is None or not all(criteria) or query.limit < 1:
+        return []
+    shape, values = where
+    values = {**values, **_bounds(query), "limit": query.limit}
+    if not criteria:
+        statement = statements.once(("walk", shape), lambda: _walk(shape))
+        return [found[1] for found in db.execute(statement.sql, statement.bind(values))]
+    # One moment for all statements, while others commit.
+    db.execute("BEGIN")
+    try:
+        walked, probed = _rarest_first(db, criteria, values, statements)
+        return _merged(db, walked, probed, shape=shape, values=values, statements=statements)
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _bounds(query: Lookup) -> Values:
+    """Express the period and the place to start after as one period and what to leave out at its end."""
+    start: Any = _ALWAYS[0] if query.started.start is None else query.started.start
+    stop: Any = _ALWAYS[1] if query.started.stop is None else query.started.stop
+    if query.before is None:
+        return {"start": start, "stop": stop, "at": stop, "before_id": ""}
+    at, contact_id = query.before
+    return {"start": start, "stop": min(stop, at + 1), "at": at, "before_id": contact_id}
+
+
+def _rarest_first(
+    db: sqlite3.Connection,
+    criteria: list[list[bytes]],
+    values: Values,
+    statements: Statements,
+) -> tuple[list[bytes], list[list[bytes]]]:
+    """Choose the criterion that the fewest contacts meet, at ever longer glances."""
+    if len(criteria) > 1:
+        statement = statements.once("glance", _glance)
+
+        def seen(criterion: Collection[bytes], most: int) -> int:
+            left = most
+            for token in criterion:
+                bound = statement.bind({**values, "token": token, "limit": left})
+                left -= db.execute(statement.sql, bound).fetchone()[0]
+                if left <= 0:
+                    break
+            return most - left
+
+        for most in _GLANCES:
+            counts = [seen(criterion, most) for criterion in criteria]
+            rarest = counts.index(min(counts))
+            if counts[rarest] < most:
+                return criteria[rarest], criteria[:rarest] + criteria[rarest + 1 :]
+    return criteria[0], criteria[1:]
+
+
+def _merged(
+    db: sqlite3.Connection,
+    walked: Sequence[bytes],
+    probed: Sequence[Sequence[bytes]],
+    *,
+    shape: Shape,
+    values: Values,
+    statements: Statements,
+) -> list[str]:
+    """Walk each token of a criterion, and merge what they find, each contact once."""
+    sizes = tuple(1 << (len(tokens) - 1).bit_length() for tokens in probed)
+    statement = statements.once(("probe", sizes, shape), lambda: _probe(sizes, shape))
+    probes = {
+        f"probe_{c}_{n}": tokens[min(n, len(tokens) - 1)]
+        for c, (tokens, size) in enumerate(zip(probed, sizes, strict=True))
+        for n in range(size)
+    }
+    walks: list[list[tuple[int, str]]] = [
+        db.execute(
+            statement.sql, statement.bind({**values, **probes, "token": token})
+        ).fetchall()
+        for token in walked
+    ]
+    found = (place for place, _ in groupby(merge(*walks, reverse=True)))
+    limit: Any = values["limit"]
+    return [contact_id for _, contact_id in islice(found, limit)]
+
+
+def _glance() -> Select[int]:
+    seen: Select[Any] = (
+        select(literal_column("1"))
+        .select_from(_TOKENS)
+        .where(_TOKENS.c.token == bindparam("token"), *_within(_TOKENS.c.started_at))
+        .limit(bindparam("limit"))
+    )
+    return select(func.count()).select_from(seen.subquery())
+
+
+def _probe(sizes: tuple[int, ...], shape: Shape) -> Select[tuple[int, str]]:
+    walked = _TOKENS.alias("walked")
+    query = select(walked.c.started_at, walked.c.contact_id).where(
+        walked.c.token == bindparam("token"),
+        *_within(walked.c.started_at),
+        _after(walked.c.started_at, walked.c.contact_id),
+    )
+    for c, size in enumerate(sizes):
+        probed = _TOKENS.alias(f"probed_{c}")
+        query = query.where(
+            exists().where(
+                probed.c.token.in_([bindparam(f"probe_{c}_{n}") for n in range(size)]),
+                probed.c.started_at == walked.c.started_at,
+                probed.c.contact_id == walked.c.contact_id,
+            )
+        )
+    if shape:
+        contact = exists().where(_CONTACTS.c.id == walked.c.contact_id, *met(_CONTACTS, shape))
+        query = query.where(contact)
+    newest = (walked.c.started_at.desc(), walked.c.contact_id.desc())
+    return query.order_by(*newest).limit(bindparam("limit"))
+
+
+def _walk(shape: Shape) -> Select[tuple[int, str]]:
+    started_at, contact_id = _CONTACTS.c.started_at, _CONTACTS.c.id
+    return (
+        select(started_at, contact_id)
+        .where(*_within(started_at), _after(started_at, contact_id), *met(_CONTACTS, shape))
+        .order_by(started_at.desc(), contact_id.desc())
+        .limit(bindparam("limit"))
+    )
+
+
+def _within(started_at: ColumnElement[int]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return started_at >= bindparam("start"), started_at < bindparam("stop")
+
+
+def _after(
+    started_at: ColumnElement[int], contact_id: ColumnElement[str]
+) -> ColumnElement[bool]:
+    return or_(started_at != bindparam("at"), contact_id < bindparam("before_id"))

@@ -1,0 +1,149 @@
+"""The archive's rows and its log in one SQLite file."""
+# ruff: noqa: D102  # the ports say what the methods promise
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+from sqlalchemy.dialects import sqlite
+
+from storage.database.commit import Commits
+from storage.database.connection import Connection, connected, translated
+from storage.database.durable import Durable
+from storage.database.file import prepare
+from storage.database.jobs import claim
+from storage.database.lookup import look_up
+from storage.database.statements import Statements, shape_of
+from storage.errors import StorageError
+from storage.migrations import ARCHIVE
+from storage.ports import Change, Condition, Lookup, StoredEntry
+from storage.rows import JobRow, Row
+from storage.waiting import settled
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R", bound=Row)
+
+READERS: Final = 2
+
+_SIZE = "SELECT ifnull(max(position) + 1, 0) FROM log"
+_ENTRIES = "SELECT position, entry, leaf FROM log WHERE position >= ? AND position < ? ORDER BY position"
+_ABOUT = (
+    "SELECT log.position, log.entry, log.leaf FROM log_about CROSS JOIN log USING (position) "
+    "WHERE log_about.subject = ? ORDER BY log_about.position"
+)
+
+
+class SqliteStore:
+    """`storage.ports.Store` and `storage.ports.LogStore` on an SQLite file, beside other processes."""
+
+    def __init__(self, path: Path, writer: Connection, readers: Sequence[Connection]) -> None:
+        self._path = path
+        self._writer = writer
+        self._readers = readers
+        self._statements = Statements(sqlite.dialect(paramstyle="qmark"))
+        self._durable = Durable(path)
+        self._commits = Commits(path, self._durable, self._statements)
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, path: Path, *, create: bool) -> AsyncIterator[Self]:
+        """Open the database at ``path``, brought up to date, and close it again.
+
+        Raises:
+            MissingError: There is none, and ``create`` does not allow to make it.
+            UnavailableError: It is not ours, newer than this program, or on an unfit file system.
+        """
+        await settled(asyncio.to_thread(prepare, path, ARCHIVE, create=create))
+        async with AsyncExitStack() as stack:
+            # Checkpoints are ours: see `storage.database.commit`.
+            writing = connected(path, "wal_autocheckpoint=0", "journal_size_limit=67108864")
+            writer = await stack.enter_async_context(writing)
+            readers = [
+                await stack.enter_async_context(connected(path, "query_only=ON"))
+                for _ in range(READERS)
+            ]
+            yield cls(path, writer, readers)
+
+    async def commit(self, change: Change) -> None:
+        (refusal,) = await self.commit_each([change])
+        if refusal is not None:
+            raise refusal
+
+    async def commit_each(self, changes: Sequence[Change]) -> Sequence[StorageError | None]:
+        return await self._writer.run(self._commits.each, changes)
+
+    async def find(
+        self,
+        table: type[R],
+        where: Mapping[str, Condition],
+        *,
+        order: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> Sequence[R]:
+        asked = shape_of(where)
+        if asked is None:
+            return []
+        shape, values = asked
+        statement = self._statements.find(table, shape, order, has_limit=limit is not None)
+        found = await self._read(
+            _rows, statement.sql, statement.bind({**values, "limit": limit})
+        )
+        names = tuple(field.name for field in fields(table))
+        return [table(**dict(zip(names, row, strict=True))) for row in found]
+
+    async def lookup(self, query: Lookup) -> Sequence[str]:
+        return await self._read(look_up, query, self._statements)
+
+    async def count(self, table: type[Row], where: Mapping[str, Condition]) -> int:
+        asked = shape_of(where)
+        if asked is None:
+            return 0
+        shape, values = asked
+        statement = self._statements.count(table, shape)
+        ((number,),) = await self._read(_rows, statement.sql, statement.bind(values))
+        return int(number)
+
+    async def claim_jobs(
+        self, kinds: Collection[str], *, now: int, lease: int, limit: int
+    ) -> Sequence[JobRow]:
+        try:
+            return await self._writer.run(
+                claim, self._durable, kinds, now=now, lease=lease, limit=limit
+            )
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
+
+    async def log_size(self) -> int:
+        ((size,),) = await self._read(_rows, _SIZE)
+        return int(size)
+
+    async def log_entries(self, start: int, stop: int) -> Sequence[StoredEntry]:
+        return [StoredEntry(*row) for row in await self._read(_rows, _ENTRIES, (start, stop))]
+
+    async def log_about(self, subject: str) -> Sequence[StoredEntry]:
+        return [StoredEntry(*row) for row in await self._read(_rows, _ABOUT, (subject,))]
+
+    async def _read(
+        self,
+        step: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run ``step`` on the reader that has the least to do."""
+        reader = min(self._readers, key=attrgetter("waiting"))
+        try:
+            return await reader.run(step, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
+
+
+def _rows(
+    db: sqlite3.Connection, sql: str, values: tuple[object, ...] = ()
+) -> list[tuple[Any, ...]]:
+    return db.execute(sql, values).fetchall()

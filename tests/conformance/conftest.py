@@ -1,0 +1,77 @@
+"""The ports on every backend there is, and rows to put into them."""
+
+import itertools
+from dataclasses import dataclass, field, fields
+
+import pytest
+
+from storage.database.keys import SqliteKeyStore
+from storage.database.sqlite import SqliteStore
+from storage.files import FileBlobs
+from storage.rows import KeyRow
+from storage.tables import TABLES
+
+_VALUES = {str: "x", int: 1, bytes: b"x"}
+
+
+@dataclass
+class Rows:
+    """Rows of every table, each different from the one before in whatever must be unique."""
+
+    counter: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def __call__(self, table, **given):
+        number = next(self.counter)
+        unique = {
+            column.name
+            for constraint in TABLES[table].constraints
+            for column in getattr(constraint, "columns", ())
+        }
+        values = {}
+        for one in fields(table):
+            if one.name == "version":
+                values[one.name] = 1
+            elif one.type not in _VALUES:
+                values[one.name] = None
+            elif one.name in unique and one.type is not int:
+                text = f"{one.name}-{number:06}"
+                values[one.name] = text if one.type is str else text.encode()
+            else:
+                values[one.name] = _VALUES[one.type]
+        return table(**{**values, **given})
+
+    def key(self, **given):
+        number = next(self.counter)
+        return KeyRow(
+            **{
+                "id": f"key-{number:06}",
+                "kind": "row",
+                "wrapped_by": "epoch:1",
+                "wrapped": f"wrapped {number:06} ".encode() * 3,
+                "made_at": 1_700_000_000_000_000 + number,
+                **given,
+            }
+        )
+
+
+@pytest.fixture
+def rows():
+    return Rows()
+
+
+@pytest.fixture(params=["sqlite"])
+async def store(tmp_path):
+    async with SqliteStore.opened(tmp_path / "taltio.db", create=True) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite"])
+async def keys(tmp_path):
+    async with SqliteKeyStore.opened(tmp_path / "keys.db", create=True) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["files"])
+async def blobs(tmp_path):
+    async with FileBlobs.opened(tmp_path / "blobs", create=True) as opened:
+        yield opened
