@@ -1,0 +1,88 @@
+"""``taltio users``: accounts, by whoever has the machine. Passwords are never typed here; people set their own."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from service.access.accounts import Accounts
+from service.access.invites import Invite
+from service.access.names import parse_role
+from service.access.users import User
+from service.domain.actor import OPERATOR
+from service.domain.errors import NotFoundError
+from service.domain.times import format_time
+from service.http.links import invite_link
+
+
+async def add_user(
+    accounts: Accounts,
+    login: str,
+    *,
+    name: str,
+    roles: Collection[str],
+    base_url: str,
+    now: datetime,
+) -> None:
+    """Add a user and print the one-time link for their password.
+
+    Raises:
+        InvalidInputError: The login, the name or a role cannot be.
+        ContradictionError: Somebody has this login.
+    """
+    parsed = [parse_role(role) for role in roles]
+    invite = await accounts.add(login, name=name, roles=parsed, by=OPERATOR, now=now)
+    print(f"{login} was added ({invite.user_id}).")
+    _print_invite(invite, base_url)
+
+
+async def list_users(accounts: Accounts, *, now: datetime) -> None:
+    """Print a line for each account: id, state, roles, login, name; tabs between."""
+    for user in await accounts.find_all(by=OPERATOR):
+        state = "locked" if user.is_locked(now) else user.state.value
+        print(user.id, state, ",".join(sorted(user.roles)), user.login, user.name, sep="\t")
+
+
+async def disable_user(accounts: Accounts, login: str, *, now: datetime) -> None:
+    """Keep a user out from now on.
+
+    Raises:
+        NotFoundError: Nobody has this login.
+    """
+    user = await _get(accounts, login)
+    await accounts.disable(user.id, by=OPERATOR, now=now)
+    print(f"{user.login} is disabled; their sessions have ended.")
+
+
+async def enable_user(accounts: Accounts, login: str, *, now: datetime) -> None:
+    """Let a disabled user in again.
+
+    Raises:
+        NotFoundError: Nobody has this login.
+    """
+    user = await _get(accounts, login)
+    await accounts.enable(user.id, by=OPERATOR, now=now)
+    print(f"{user.login} may sign in again.")
+
+
+async def reset_user(accounts: Accounts, login: str, *, base_url: str, now: datetime) -> None:
+    """Forget a user's password and print a one-time link for another.
+
+    Raises:
+        NotFoundError: Nobody has this login.
+        ContradictionError: The account is disabled.
+    """
+    user = await _get(accounts, login)
+    invite = await accounts.reset(user.id, by=OPERATOR, now=now)
+    print(f"The password of {user.login} was forgotten; their sessions have ended.")
+    _print_invite(invite, base_url)
+
+
+async def _get(accounts: Accounts, login: str) -> User:
+    user = await accounts.find_by_login(login, by=OPERATOR)
+    if user is None:
+        raise NotFoundError("nobody has this login")
+    return user
+
+
+def _print_invite(invite: Invite, base_url: str) -> None:
+    print(f"Give them this link; it works once, until {format_time(invite.expires_at)}:")
+    print(invite_link(base_url, invite.secret))

@@ -1,0 +1,48 @@
+"""What is wrong with a request as a request, whatever it asks for."""
+
+from service.domain.errors import ArchiveError, InvalidInputError
+
+
+class TooLargeError(ArchiveError):
+    """The body is larger than what is taken here."""
+
+    code = "too_large"
+    public = "This is larger than what is accepted here."
+
+
+class UnsupportedMediaTypeError(ArchiveError):
+    """The body is of a type, charset or content coding that is not taken here."""
+
+    code = "unsupported_media_type"
+    public = "This type or encoding of content is not accepted here."
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class CrossSiteError(ArchiveError):
+    """The request was made by a page of another site, or without the token of the session."""
+
+    code = "cross_site"
+    public = "This request did not come from a page of this archive. Load the page again."
+
+
+class UnknownHostError(ArchiveError):
+    """The request names a host that this archive is not called."""
+
+    code = "unknown_host"
+    public = "This archive does not answer to that name. Its name is set with public_url."
+
+
+class SlowRequestError(ArchiveError):
+    """The body came too slowly."""
+
+    code = "too_slow"
+    public = "The request took too long to arrive."
+
+
+class MalformedQueryError(InvalidInputError):
+    """The query string cannot be what was meant."""
+
+    code = "invalid_query"
