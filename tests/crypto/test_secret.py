@@ -32,6 +32,7 @@ def _file_keys(count: int) -> set[bytes]:
     return {bytes(FileKey.generate()) for _ in range(count)}
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_file_keys_do_not_repeat_across_a_fork():
     count = 50_000
     reading, writing = os.pipe()

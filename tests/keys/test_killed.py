@@ -19,6 +19,9 @@ from service.keys.errors import KeysMissingError
 from service.keys.file import FileKeyProvider
 from service.keys.ring import KeyRing
 
+# The child runs nothing but the action, so that threads of the test runner do not matter.
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+
 _OFFLINE = X25519Identity(bytes(range(32)))
 _STEPS = ["open", "fsync", "link", "unlink", "mkdir", "chmod", "close"]
 
