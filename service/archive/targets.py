@@ -1,0 +1,165 @@
+"""What an actor asks to open: a recording, a rendition of it, or a message; found and described."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from service.archive.records import SealedMessage, SealedRecording
+from service.archive.vault import Vault, open_value
+from service.domain.contact import RecordingState
+from service.domain.errors import (
+    ErasedError,
+    InvalidInputError,
+    NotFoundError,
+    TamperedError,
+)
+from service.domain.ids import parse_id
+from storage.ports import Store
+from storage.rows import MessageRow, ObjectRow, RecordingRow
+
+MESSAGE_TYPE: Final = "text/plain; charset=utf-8"
+RENDITION_TYPE: Final = "audio/wav"
+PEAKS_TYPE: Final = "application/octet-stream"
+
+
+class Subject(StrEnum):
+    """What can be opened."""
+
+    RECORDING = "recording"
+    MESSAGE = "message"
+
+
+class Rendition(StrEnum):
+    """In which form a recording can be opened."""
+
+    ORIGINAL = "original"
+    PLAYABLE = "playable"
+    """What every browser plays: a copy made for that, or the original where it is such already."""
+    PEAKS = "peaks"
+    """The loudness over time, from which a waveform is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for, parsed and not yet looked up."""
+
+    subject: Subject
+    id: str
+    rendition: Rendition = Rendition.ORIGINAL
+
+    @classmethod
+    def parse(cls, subject: Subject, text: str, *, rendition: str | None = None) -> "Asked":
+        """Return what ``text`` and ``rendition`` name.
+
+        Raises:
+            NotFoundError: Nothing can be called ``text``.
+            InvalidInputError: There is no such rendition, or messages have none.
+        """
+        prefix = "rc" if subject is Subject.RECORDING else "ms"
+        found = parse_id(prefix, text)
+        if rendition is None:
+            return cls(subject, found)
+        if subject is Subject.MESSAGE or rendition not in (Rendition.PLAYABLE, Rendition.PEAKS):
+            raise InvalidInputError("rendition is playable or peaks, for recordings")
+        return cls(subject, found, Rendition(rendition))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The object behind what was asked for. ``duration_ms`` is None until the recording has been examined."""
+
+    asked: Asked
+    contact_id: str
+    object: ObjectRow
+    content_type: str
+    filename: str
+    duration_ms: int | None
+
+
+async def get_target(store: Store, vault: Vault, asked: Asked) -> Target:
+    """Return what ``asked`` names. No content is opened.
+
+    Raises:
+        NotFoundError: There is no such thing, or no such rendition (yet), or a recording that never came.
+        ErasedError: It was erased.
+        TamperedError: The row that describes it is not what was sealed there, or names another's object.
+    """
+    if asked.subject is Subject.MESSAGE:
+        return await _message(store, vault, asked)
+    return await _recording(store, vault, asked)
+
+
+async def _recording(store: Store, vault: Vault, asked: Asked) -> Target:
+    rows = await store.find(RecordingRow, {"id": asked.id})
+    if not rows:
+        raise NotFoundError(f"no recording {asked.id}")
+    row = rows[0]
+    if row.state == RecordingState.ERASED:
+        raise ErasedError(f"{asked.id} was erased")
+    if row.object_id is None:
+        raise NotFoundError(f"{asked.id} has no bytes: it is {row.state}")
+    sealer = await vault.get_sealer(row.contact_id)
+    sealed = open_value(
+        sealer, row.sealed, SealedRecording, table="recordings", row=row.id, version=row.version
+    )
+    facts = sealed.facts or {}
+    stored = await _object(
+        store, asked, row.object_id, playable=facts.get("is_browser_playable")
+    )
+    content_type = {
+        "rendition": RENDITION_TYPE,
+        "peaks": PEAKS_TYPE,
+    }.get(stored.kind, sealed.content_type)
+    return Target(
+        asked=asked,
+        contact_id=row.contact_id,
+        object=stored,
+        content_type=content_type,
+        filename=sealed.name,
+        duration_ms=_duration_ms(facts),
+    )
+
+
+async def _object(
+    store: Store, asked: Asked, original_id: str, *, playable: object
+) -> ObjectRow:
+    if asked.rendition is not Rendition.ORIGINAL:
+        kind = "rendition" if asked.rendition is Rendition.PLAYABLE else "peaks"
+        made = await store.find(
+            ObjectRow, {"owner_id": asked.id, "kind": kind}, order=("-made_at",), limit=1
+        )
+        if made:
+            return made[0]
+        if asked.rendition is Rendition.PEAKS or playable is not True:
+            raise NotFoundError(f"{asked.id} has no {kind} yet")
+    return await _original(store, asked, original_id)
+
+
+async def _original(store: Store, asked: Asked, object_id: str) -> ObjectRow:
+    rows = await store.find(ObjectRow, {"id": object_id})
+    if not rows or rows[0].owner_id != asked.id:
+        raise TamperedError(f"{asked.id} names an object that is not its own")
+    return rows[0]
+
+
+async def _message(store: Store, vault: Vault, asked: Asked) -> Target:
+    rows = await store.find(MessageRow, {"id": asked.id})
+    if not rows:
+        raise NotFoundError(f"no message {asked.id}")
+    row = rows[0]
+    sealer = await vault.get_sealer(row.contact_id)
+    # Opened only to know that the row is what was stored; nothing of it is shown here.
+    open_value(sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1)
+    return Target(
+        asked=asked,
+        contact_id=row.contact_id,
+        object=await _original(store, asked, row.object_id),
+        content_type=MESSAGE_TYPE,
+        filename=f"{row.id}.txt",
+        duration_ms=None,
+    )
+
+
+def _duration_ms(facts: dict[str, object]) -> int | None:
+    microseconds = facts.get("duration")
+    return microseconds // 1000 if isinstance(microseconds, int) and microseconds > 0 else None
