@@ -1,0 +1,78 @@
+"""Small files for others to read: each is there whole or not at all, and survives a power cut once written."""
+
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import MissingError
+from storage.syncing import sync_directory
+
+_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){0,12}")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFiles:
+    """Files below ``directory``, by relative path. Blocking: call from a thread."""
+
+    directory: Path
+
+    def read(self, path: str) -> bytes:
+        """Return the file at ``path``.
+
+        Raises:
+            MissingError: There is none.
+        """
+        try:
+            return self._path(path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MissingError(f"there is no {path}") from error
+
+    def write(self, path: str, data: bytes) -> None:
+        """Let ``data`` be the file at ``path``, whole or not at all. On return it survives a power cut."""
+        target = self._path(path)
+        made = _make_folders(target.parent)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        for folder in (target.parent, *made):
+            sync_directory(folder)
+
+    def remove_folder(self, path: str) -> None:
+        """Remove the files of one folder and the folder, if it is there."""
+        folder = self._path(path)
+        if folder.is_dir():
+            for file in folder.iterdir():
+                file.unlink(missing_ok=True)
+            folder.rmdir()
+
+    def set_aside(self, name: str) -> None:
+        """Let everything move to the directory ``name`` beside this one; an empty one takes its place."""
+        if self.directory.exists():
+            self.directory.rename(self.directory.with_name(name))
+        _make_folders(self.directory)
+        sync_directory(self.directory.parent)
+
+    def _path(self, path: str) -> Path:
+        if not _PATH.fullmatch(path):
+            raise MissingError("this is not a path of a published file")
+        return self.directory / path
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make ``folder``; return the folders whose listing changed by it."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(mode=0o755, exist_ok=True)
+    return [new.parent for new in missing]
