@@ -12,7 +12,7 @@ from datetime import datetime
 
 from service.crypto.secret import FileKey
 from service.crypto.stream import PayloadSealer
-from service.domain.errors import ArchiveError
+from service.domain.errors import TooLargeError
 from service.domain.times import to_microseconds
 from storage.ports import BlobStore, BlobWriter
 from storage.rows import KeyRow, ObjectRow
@@ -22,13 +22,6 @@ BATCH_BYTES = 1 << 20
 
 SealHeader = Callable[[FileKey], tuple[int, bytes]]
 """Makes an age header for a file key: the number of the epoch it is for, and the header."""
-
-
-class TooLargeError(ArchiveError):
-    """More bytes came than are taken. Nothing was stored."""
-
-    code = "too_large"
-    public = "This is larger than is accepted."
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,13 @@ class InvalidInputError(ArchiveError):
         self.detail = detail
 
 
+class TooLargeError(ArchiveError):
+    """More bytes came than are taken. Nothing was stored."""
+
+    code = "too_large"
+    public = "This is larger than what is accepted here."
+
+
 class NotFoundError(ArchiveError):
     """There is no such thing, or the actor may not know that there is."""
 

@@ -81,7 +81,7 @@ class Interpretation:
                 "interpretation.postponed",
                 extra={"code": type(error).__name__, "deliveries": len(batch)},
             )
-        except Exception:
+        except Exception:  # noqa: BLE001  # one broken delivery must not stop the others; it is told below
             if len(batch) > 1:
                 for item in batch:
                     await self._understand([item])
