@@ -23,7 +23,7 @@ from service.domain.contact import Contact, ContactFacts
 from service.domain.customer import Certainty, Customer, Link, LinkState
 from service.domain.errors import ContradictionError, NotFoundError, UnavailableError
 from service.domain.ids import new_id, parse_id
-from service.domain.permission import Permission, require_permission
+from service.domain.permission import Permission, require_permission, require_source
 from service.domain.times import from_microseconds
 from storage.errors import ConflictError, StaleError
 from storage.ports import Store
@@ -278,16 +278,6 @@ class Contacts:
         rows = await self.store.find(CustomerRow, {"id": list(ids)})
         sealers = await self.interpreter.vault.find_sealers([row.id for row in rows])
         return tuple(customer_of(row, sealers[row.id]) for row in rows if row.id in sealers)
-
-
-def require_source(actor: Actor, source: str) -> None:
-    """Return when ``actor`` may speak for ``source``.
-
-    Raises:
-        NotFoundError: The actor is bound to another source, and need not know of this one.
-    """
-    if actor.source is not None and actor.source != source:
-        raise NotFoundError("no such source")
 
 
 def _recording_view(

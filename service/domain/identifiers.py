@@ -17,6 +17,7 @@ from service.domain.errors import InvalidInputError
 
 MAX_IDENTIFIER_CHARACTERS = 254
 _METERING_POINT_DIGITS = 18
+_SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _SPACES = re.compile(r"\s+")
 # Letters, digits, spaces and the marks that people put into telephone numbers.
 _PHONE_CHARACTERS = re.compile(r"[0-9+().\-/\s\u00a0\u2010-\u2015]{2,40}")
@@ -39,6 +40,17 @@ def require_plain(text: str, *, what: str) -> str:
     ):
         raise InvalidInputError(f"{what} has characters that cannot be seen")
     return plain
+
+
+def require_source_name(text: str) -> str:
+    """Return ``text``, the name of a source.
+
+    Raises:
+        InvalidInputError: It is not small letters, digits, ``-`` and ``_``, or longer than 63.
+    """
+    if not _SOURCE_NAME.fullmatch(text):
+        raise InvalidInputError("the name of a source is small letters, digits, - and _")
+    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from service.domain.actor import Actor, ActorKind, Role
-from service.domain.errors import NotPermittedError
+from service.domain.errors import NotFoundError, NotPermittedError
 
 
 class Permission(StrEnum):
@@ -81,3 +81,13 @@ def require_permission(actor: Actor, permission: Permission) -> None:
     """
     if not is_permitted(actor, permission):
         raise NotPermittedError(f"{actor.id} may not {permission}")
+
+
+def require_source(actor: Actor, source: str) -> None:
+    """Return when ``actor`` may speak for ``source``.
+
+    Raises:
+        NotFoundError: The actor is bound to another source, and need not know of this one.
+    """
+    if actor.source is not None and actor.source != source:
+        raise NotFoundError("no such source")

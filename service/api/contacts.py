@@ -1,0 +1,183 @@
+"""``/api/v1/contacts`` and what belongs to it."""
+
+import msgspec
+from aiohttp import web
+
+from service.api.app_keys import CONFIG, CONTACTS, FINDER
+from service.api.criteria import PARAMETERS, parse_criteria
+from service.api.views import contact_json, customer_json, page_json, view_json
+from service.archive.lookup import Criteria
+from service.domain.customer import LinkState
+from service.domain.errors import InvalidInputError
+from service.domain.identifiers import require_source_name
+from service.domain.permission import Permission
+from service.http.bodies import read_body, read_json, require_json
+from service.http.frame import ACTOR, NOW
+from service.http.queries import read_query
+from service.http.routes import TOKEN_ONLY, Route
+from service.http.uploads import content_type_of, name_of, read_chunks
+from service.sources.generic import parse_contact
+
+_PAGING = ("cursor", "limit")
+_DEFAULT_LIMIT = 50
+
+
+def json_response(value: object, *, status: int = 200) -> web.Response:
+    """Return ``value`` as a JSON answer."""
+    return web.Response(
+        status=status, body=msgspec.json.encode(value), content_type="application/json"
+    )
+
+
+async def add_contact(request: web.Request) -> web.Response:
+    """``POST /api/v1/contacts``: 201 a new contact, 200 the same one, amended where it was empty."""
+    config = request.app[CONFIG]
+    require_json(request)
+    body = await read_body(request, max_bytes=config.intake.max_delivery_bytes)
+    now = request[NOW]
+    source, understood = parse_contact(body, region=config.archive.default_region, now=now)
+    if source is None:
+        raise InvalidInputError("source: name the source that the contact comes from")
+    outcome = await request.app[CONTACTS].add(
+        understood.contacts[0],
+        source=require_source_name(source),
+        actor=request[ACTOR],
+        now=now,
+        remarks=understood.remarks,
+    )
+    if outcome.contact is None:
+        raise InvalidInputError("the contact cannot be added")
+    return json_response(contact_json(outcome.contact), status=201 if outcome.is_new else 200)
+
+
+async def add_recording(request: web.Request) -> web.Response:
+    """``PUT /api/v1/contacts/{id}/recordings/{name}``: 201, or 200 when the same bytes are there."""
+    added = await request.app[CONTACTS].add_recording(
+        request.match_info["contact_id"],
+        name_of(request, "name"),
+        content_type_of(request),
+        read_chunks(request),
+        actor=request[ACTOR],
+        now=request[NOW],
+    )
+    value = {
+        "id": added.id,
+        "size_bytes": added.sealed.row.plain_bytes,
+        "sha256": added.sealed.sha256,
+    }
+    return json_response(value, status=201 if added.is_new else 200)
+
+
+async def find_contacts(request: web.Request) -> web.Response:
+    """``GET /api/v1/contacts``: the contacts that meet every criterion, newest first."""
+    query = read_query(request, (*PARAMETERS, *_PAGING))
+    archive = request.app[CONFIG].archive
+    criteria = parse_criteria(
+        query, region=archive.default_region, timezone=archive.timezone.key
+    )
+    return await _page(request, criteria, cursor=query.get("cursor"), limit=query.get("limit"))
+
+
+async def get_contact(request: web.Request) -> web.Response:
+    """``GET /api/v1/contacts/{id}``: everything that may be shown without opening it."""
+    read_query(request, ())
+    view = await request.app[CONTACTS].get(
+        request.match_info["contact_id"], actor=request[ACTOR]
+    )
+    return json_response(view_json(view))
+
+
+async def get_customer(request: web.Request) -> web.Response:
+    """``GET /api/v1/customers/{id}``."""
+    read_query(request, ())
+    customer = await request.app[CONTACTS].get_customer(
+        request.match_info["customer_id"], actor=request[ACTOR]
+    )
+    return json_response(customer_json(customer))
+
+
+async def find_customer_contacts(request: web.Request) -> web.Response:
+    """``GET /api/v1/customers/{id}/contacts``: a customer's contact history, newest first."""
+    query = read_query(request, _PAGING)
+    customer = await request.app[CONTACTS].get_customer(
+        request.match_info["customer_id"], actor=request[ACTOR]
+    )
+    criteria = Criteria(customer_number=customer.number)
+    return await _page(request, criteria, cursor=query.get("cursor"), limit=query.get("limit"))
+
+
+async def link_contact(request: web.Request) -> web.Response:
+    """``PUT /api/v1/contacts/{id}/links/{customer}``: ``{"state": "linked"|"unlinked"}``, decided by hand."""
+    value = await read_json(request)
+    match value:
+        case {"state": "linked" | "unlinked" as state, **rest} if not rest:
+            decided = LinkState(str(state))
+        case _:
+            raise InvalidInputError('send {"state": "linked"} or {"state": "unlinked"}')
+    contact_id = request.match_info["contact_id"]
+    contacts = request.app[CONTACTS]
+    await contacts.link(
+        contact_id,
+        request.match_info["customer_id"],
+        state=decided,
+        actor=request[ACTOR],
+        now=request[NOW],
+    )
+    return json_response(view_json(await contacts.get(contact_id, actor=request[ACTOR])))
+
+
+async def _page(
+    request: web.Request, criteria: Criteria, *, cursor: str | None, limit: str | None
+) -> web.Response:
+    if limit is not None and not (limit.isascii() and limit.isdigit()):
+        raise InvalidInputError("limit: a number")
+    page = await request.app[FINDER].find(
+        criteria,
+        actor=request[ACTOR],
+        cursor=cursor,
+        limit=_DEFAULT_LIMIT if limit is None else int(limit[:9]),
+        now=request[NOW],
+    )
+    return json_response(page_json(page))
+
+
+def routes() -> list[Route]:
+    """Return the routes of contacts."""
+    base = "/api/v1/contacts"
+    customer = "/api/v1/customers/{customer_id}"
+    return [
+        Route(
+            method="POST",
+            path=base,
+            handler=add_contact,
+            needs=Permission.ADD_CONTACT,
+            accepts=TOKEN_ONLY,
+        ),
+        Route(
+            method="PUT",
+            path=base + "/{contact_id}/recordings/{name}",
+            handler=add_recording,
+            needs=Permission.ADD_CONTACT,
+            accepts=TOKEN_ONLY,
+        ),
+        Route(method="GET", path=base, handler=find_contacts, needs=Permission.LOOK_UP),
+        Route(
+            method="GET",
+            path=base + "/{contact_id}",
+            handler=get_contact,
+            needs=Permission.READ_CONTACT,
+        ),
+        Route(
+            method="PUT",
+            path=base + "/{contact_id}/links/{customer_id}",
+            handler=link_contact,
+            needs=Permission.LINK,
+        ),
+        Route(method="GET", path=customer, handler=get_customer, needs=Permission.READ_CONTACT),
+        Route(
+            method="GET",
+            path=customer + "/contacts",
+            handler=find_customer_contacts,
+            needs=Permission.LOOK_UP,
+        ),
+    ]

@@ -1,0 +1,59 @@
+"""Bodies that stream: recordings, of any length, at their sender's pace but not slower than they must be."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Final
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from service.domain.errors import InvalidInputError
+from service.domain.identifiers import require_plain
+from service.http.bodies import require_unencoded
+from service.http.errors import SlowRequestError
+
+PAUSE_SECONDS: Final = 30
+"""How long a body may pause between two pieces of it."""
+_MAX_TYPE = 127
+_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+\-]{1,63}/[A-Za-z0-9!#$&^_.+\-]{1,63}")
+
+
+async def read_chunks(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield the body as its bytes come.
+
+    Raises:
+        UnsupportedMediaTypeError: It is compressed.
+        SlowRequestError: It paused for too long.
+        InvalidInputError: It ended before the length that it announced.
+    """
+    require_unencoded(request)
+    received = 0
+    while True:
+        try:
+            async with asyncio.timeout(PAUSE_SECONDS):
+                chunk = await request.content.readany()
+        except TimeoutError as error:
+            raise SlowRequestError(f"a body paused for more than {PAUSE_SECONDS} s") from error
+        if not chunk:
+            break
+        received += len(chunk)
+        yield chunk
+    if request.content_length is not None and received != request.content_length:
+        raise InvalidInputError("the body ended before its announced length")
+
+
+def content_type_of(request: web.BaseRequest) -> str:
+    """Return the media type that the sender declares, without parameters; unknown when it is none."""
+    declared = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    is_type = len(declared) <= _MAX_TYPE and _TYPE.fullmatch(declared)
+    return declared if is_type else "application/octet-stream"
+
+
+def name_of(request: web.Request, part: str) -> str:
+    """Return a part of the path as text. It never becomes a path of ours.
+
+    Raises:
+        InvalidInputError: It is empty, too long, or has characters that cannot be seen.
+    """
+    return require_plain(unquote(request.match_info[part]), what=part)

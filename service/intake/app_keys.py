@@ -1,0 +1,29 @@
+"""What the listeners find in the application."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from aiohttp import web
+
+from service.access.tokens import Tokens
+from service.archive.receive import Intake, Kept
+from service.intake.standard_webhooks import WebhookSecret
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A configured source as intake knows it. Without ``secrets`` it delivers with a token."""
+
+    name: str
+    secrets: tuple[WebhookSecret, ...] = field(default=(), repr=False)
+    tolerance: timedelta = timedelta(minutes=5)
+
+
+INTAKE: Final = web.AppKey("intake", Intake)
+LISTENERS: Final = web.AppKey("listeners", Mapping[str, Listener])
+TOKENS: Final = web.AppKey("tokens", Tokens)
+OFFER: Final[web.AppKey[Callable[[Kept], None]]] = web.AppKey("offer")
+"""Takes what was kept, to be understood in this process; where none understands, it does nothing."""
+MAX_DELIVERY_BYTES: Final = web.AppKey("max_delivery_bytes", int)

@@ -1,0 +1,121 @@
+"""``/intake``: who sends is checked over the raw bytes; what is sent is kept before it is acknowledged.
+
+Nothing is parsed here. Whatever is authenticated is kept and answered 200, also what nobody will understand.
+"""
+
+from typing import Final
+
+from aiohttp import web
+
+from service.archive.receive import Kept, keep_delivery, keep_recording
+from service.domain.actor import Actor, Role
+from service.domain.errors import NotPermittedError, NotSignedInError
+from service.domain.identifiers import require_source_name
+from service.domain.permission import Permission, require_permission, require_source
+from service.http.bodies import read_body
+from service.http.frame import NOW, bearer_token
+from service.http.routes import Need, Route
+from service.http.uploads import content_type_of, name_of, read_chunks
+from service.intake.app_keys import (
+    INTAKE,
+    LISTENERS,
+    MAX_DELIVERY_BYTES,
+    OFFER,
+    TOKENS,
+    Listener,
+)
+from service.intake.standard_webhooks import verify_signature
+
+_ANSWER: Final = b'{"kept":true}'
+_ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
+UNTIMELY: Final = "outside_tolerance"
+
+
+async def receive_delivery(request: web.Request) -> web.Response:
+    """``POST /intake/{source}``: a signed delivery of a source."""
+    listener = _listener(request)
+    body = await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
+    now = request[NOW]
+    if listener is None or not listener.secrets:
+        # The same work for a source that there is not: the answer tells nobody which there are.
+        verify_signature(request.headers, body, secrets=(), tolerance=_NONE.tolerance, now=now)
+        raise NotSignedInError("no such source")
+    signed = verify_signature(
+        request.headers, body, secrets=listener.secrets, tolerance=listener.tolerance, now=now
+    )
+    kept = await keep_delivery(
+        request.app[INTAKE],
+        source=listener.name,
+        kind="contact",
+        ident=signed.id,
+        body=body,
+        now=now,
+        remarks=() if signed.is_timely else (UNTIMELY,),
+    )
+    return _acknowledged(request, kept)
+
+
+async def receive_recording(request: web.Request) -> web.Response:
+    """``PUT /intake/{source}/{source_id}/recordings/{name}``: a recording, before or after its contact."""
+    await _require_token(request)
+    kept = await keep_recording(
+        request.app[INTAKE],
+        read_chunks(request),
+        source=request.match_info["source"],
+        source_id=name_of(request, "source_id"),
+        name=name_of(request, "name"),
+        content_type=content_type_of(request),
+        now=request[NOW],
+    )
+    return _acknowledged(request, kept)
+
+
+def routes() -> list[Route]:
+    """Return the routes of intake. Their handlers check the sender themselves."""
+    return [
+        Route(
+            method="POST",
+            path="/intake/{source}",
+            handler=receive_delivery,
+            needs=Need.SENDER,
+        ),
+        Route(
+            method="PUT",
+            path="/intake/{source}/{source_id}/recordings/{name}",
+            handler=receive_recording,
+            needs=Need.SENDER,
+        ),
+    ]
+
+
+_NONE: Final = Listener("")
+
+
+def _listener(request: web.Request) -> Listener | None:
+    return request.app[LISTENERS].get(request.match_info["source"])
+
+
+async def _require_token(request: web.Request) -> Actor:
+    """Return the machine that delivers, whose token permits this source.
+
+    Raises:
+        NotSignedInError: No valid token.
+        NotPermittedError: It is not one of an integration.
+        NotFoundError: It is bound to another source.
+        InvalidInputError: The name of the source is none.
+    """
+    actor = await request.app[TOKENS].authenticate(bearer_token(request) or "")
+    if actor is None:
+        raise NotSignedInError("no valid token")
+    require_permission(actor, Permission.DELIVER)
+    if Role.INTEGRATION not in actor.roles:
+        raise NotPermittedError(f"{actor.id} is no integration")
+    require_source(actor, require_source_name(request.match_info["source"]))
+    return actor
+
+
+def _acknowledged(request: web.Request, kept: Kept) -> web.Response:
+    request.app[OFFER](kept)
+    return web.Response(
+        body=_ANSWER_AGAIN if kept.is_duplicate else _ANSWER, content_type="application/json"
+    )
