@@ -26,6 +26,7 @@ from storage.errors import (
     UnavailableError,
 )
 from storage.handles import Handle, Handles
+from storage.syncing import sync_directory
 from storage.waiting import settled
 
 T = TypeVar("T")
@@ -276,15 +277,6 @@ def _remove(path: Path) -> None:
     # Also when it was gone: an earlier call may have been stopped before this.
     with suppress(FileNotFoundError):
         sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in ``directory`` survive a power cut."""
-    file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _called(error: OSError) -> str:

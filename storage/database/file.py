@@ -1,13 +1,13 @@
 """The file of an SQLite database: that it is there, that it is ours, and that it can keep our promises."""
 
+import fcntl
 import os
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from storage.database.connection import WAIT_SECONDS, connect, translated
+from storage.database.connection import connect, translated
 from storage.errors import MissingError, UnavailableError
 from storage.migrations import History, upgrade
 
@@ -31,21 +31,19 @@ def prepare(path: Path, history: History, *, create: bool) -> None:
         UnavailableError: It is not ours, newer than this program, or on an unfit file system.
     """
     require_local(path)
-    if not path.exists():
-        if not create:
-            raise MissingError(f"{path}: there is no such database")
-        _create(path)
     try:
+        if not path.exists():
+            if not create:
+                raise MissingError(f"{path}: there is no such database")
+            _create(path, history)
         with closing(connect(path, "secure_delete=ON")) as db:
             _require_wal(db, path)
-            revision = _revision(db, path, history)
-            if revision is None and not create:
-                raise MissingError(f"{path}: the database is empty")
-            if revision == history.head:
-                return
-            _upgrade(db, history)
+            if _get_revision(db, path, history) != history.head:
+                _upgrade(db, history)
     except sqlite3.Error as error:
         raise translated(error, path) from error
+    except OSError as error:
+        raise UnavailableError(f"{path}: {error.strerror}") from error
 
 
 def require_local(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
@@ -77,38 +75,42 @@ def _filesystem(path: Path, mounts: str) -> str | None:
     return next((kinds[str(p)] for p in (path, *path.parents) if str(p) in kinds), None)
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, history: History) -> None:
+    """Make the database under another name first, so that under its own it is whole or missing."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise UnavailableError(f"{path}: cannot be created: {error.strerror}") from error
+        # Of two processes that start at once, one waits and then finds it made.
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        for left in path.parent.glob(f".{path.name}.new*"):
+            left.unlink()
+        fresh = path.with_name(f".{path.name}.new")
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with closing(connect(fresh)) as db:
+            _require_wal(db, fresh)
+            _upgrade(db, history)
+        os.link(fresh, path)
+        os.fsync(directory)
+        fresh.unlink()
+    finally:
+        os.close(directory)
 
 
 def _require_wal(db: sqlite3.Connection, path: Path) -> None:
-    """Switch to the write-ahead log, which stays switched on; another process may be doing the same."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    mode = None
-    while mode is None:
-        try:
-            (mode,) = db.execute("PRAGMA journal_mode=WAL").fetchone()
-        except sqlite3.OperationalError as error:
-            # SQLite does not wait here by itself.
-            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not is_busy or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+    (mode,) = db.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
         raise UnavailableError(f"{path}: the file system cannot hold a write-ahead log")
 
 
-def _revision(db: sqlite3.Connection, path: Path, history: History) -> str | None:
-    """Return the database's revision, or None where it is still empty."""
-    tables = [
-        name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")
-    ]
-    if not tables:
-        return None
-    if history.table not in tables:
+def _get_revision(db: sqlite3.Connection, path: Path, history: History) -> str:
+    """Return the database's revision.
+
+    Raises:
+        UnavailableError: It is not ours, or newer than this program.
+    """
+    named = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    if not db.execute(named, (history.table,)).fetchone():
         raise UnavailableError(f"{path}: is not a Taltio database of kind {history.name!r}")
     versions = db.execute(f"SELECT version_num FROM {history.table}").fetchall()  # noqa: S608  # our own name
     if len(versions) != 1:
@@ -124,6 +126,7 @@ def _revision(db: sqlite3.Connection, path: Path, history: History) -> str | Non
 
 def _upgrade(db: sqlite3.Connection, history: History) -> None:
     from sqlalchemy import create_engine, event  # noqa: PLC0415  # only where there is something to do
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # as above
     from sqlalchemy.pool import StaticPool  # noqa: PLC0415  # as above
 
     engine = create_engine("sqlite://", creator=lambda: db, poolclass=StaticPool)
@@ -133,5 +136,7 @@ def _upgrade(db: sqlite3.Connection, history: History) -> None:
     try:
         with engine.begin() as connection:
             upgrade(connection, history)
+    except DBAPIError as error:
+        raise error.orig or error from error
     finally:
         engine.dispose()

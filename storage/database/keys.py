@@ -126,7 +126,7 @@ class SqliteKeyStore:
     ) -> T:
         try:
             return await connection.run(step, *args, **kwargs)
-        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+        except (sqlite3.Error, OverflowError, UnicodeError, AttributeError) as error:
             raise translated(error, self._path) from error
 
 

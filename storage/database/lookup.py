@@ -18,7 +18,9 @@ from storage.ports import Lookup
 from storage.rows import ContactRow, ContactTokenRow
 from storage.tables import TABLES
 
-_ALWAYS: Final = (-(2**63), 2**63 - 1)
+_EARLIEST: Final = -(2**63)
+_LATEST: Final = 2**63 - 1
+_AFTER_EVERY_ID: Final = chr(0x10FFFF)
 _GLANCES: Final = (64, 2_048, 65_536)
 _TOKENS: Final = TABLES[ContactTokenRow]
 _CONTACTS: Final = TABLES[ContactRow]
@@ -45,13 +47,13 @@ def look_up(db: sqlite3.Connection, query: Lookup, statements: Statements) -> li
 
 
 def _bounds(query: Lookup) -> Values:
-    """Express the period and the place to start after as one period and what to leave out at its end."""
-    start: Any = _ALWAYS[0] if query.started.start is None else query.started.start
-    stop: Any = _ALWAYS[1] if query.started.stop is None else query.started.stop
+    """Express the period and the place to start after as one period, and what to leave out at its end."""
+    first: Any = _EARLIEST if query.started.start is None else query.started.start
+    last: Any = _LATEST if query.started.stop is None else query.started.stop - 1  # type: ignore[operator]  # a span of integers
     if query.before is None:
-        return {"start": start, "stop": stop, "at": stop, "before_id": ""}
+        return {"first": first, "last": last, "at": last, "before_id": _AFTER_EVERY_ID}
     at, contact_id = query.before
-    return {"start": start, "stop": min(stop, at + 1), "at": at, "before_id": contact_id}
+    return {"first": first, "last": min(last, at), "at": at, "before_id": contact_id}
 
 
 def _rarest_first(
@@ -153,7 +155,7 @@ def _walk(shape: Shape) -> Select[tuple[int, str]]:
 
 
 def _within(started_at: ColumnElement[int]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return started_at >= bindparam("start"), started_at < bindparam("stop")
+    return started_at >= bindparam("first"), started_at <= bindparam("last")
 
 
 def _after(

@@ -143,7 +143,7 @@ def _listed(condition: Collection[object]) -> tuple[str, list[object]]:
     listed = list(dict.fromkeys(value for value in condition if value is not None))
     if len(listed) > MOST_VALUES:
         raise ValueError(f"{len(listed)} values in one condition; at the most {MOST_VALUES}")
-    kind = "in" if len(listed) == len(set(condition)) else "in or absent"
+    kind = "in" if None not in condition else "in or absent" if listed else "absent"
     if listed:
         listed += listed[-1:] * ((1 << (len(listed) - 1).bit_length()) - len(listed))
     return kind, listed
