@@ -1,5 +1,6 @@
 """What the handlers of the interface find in the application."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -7,9 +8,20 @@ from aiohttp import web
 from service.archive.attention import Attention
 from service.archive.contacts import Contacts
 from service.archive.lookup import Finder
-from service.config import Config
+from storage.published import PublishedFiles
 
-CONFIG: Final = web.AppKey("config", Config)
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Where telephone numbers without a country belong (ISO 3166), the zone of dates, and what is too large."""
+
+    region: str
+    timezone: str
+    max_contact_bytes: int
+
+
+SETTINGS: Final = web.AppKey("settings", ApiSettings)
 CONTACTS: Final = web.AppKey("contacts", Contacts)
 FINDER: Final = web.AppKey("finder", Finder)
 ATTENTION: Final = web.AppKey("attention", Attention)
+PUBLISHED_LOG: Final = web.AppKey("published_log", PublishedFiles)

@@ -3,7 +3,7 @@
 import msgspec
 from aiohttp import web
 
-from service.api.app_keys import CONFIG, CONTACTS, FINDER
+from service.api.app_keys import CONTACTS, FINDER, SETTINGS
 from service.api.criteria import PARAMETERS, parse_criteria
 from service.api.views import contact_json, customer_json, page_json, view_json
 from service.archive.lookup import Criteria
@@ -31,11 +31,11 @@ def json_response(value: object, *, status: int = 200) -> web.Response:
 
 async def add_contact(request: web.Request) -> web.Response:
     """``POST /api/v1/contacts``: 201 a new contact, 200 the same one, amended where it was empty."""
-    config = request.app[CONFIG]
+    settings = request.app[SETTINGS]
     require_json(request)
-    body = await read_body(request, max_bytes=config.intake.max_delivery_bytes)
+    body = await read_body(request, max_bytes=settings.max_contact_bytes)
     now = request[NOW]
-    source, understood = parse_contact(body, region=config.archive.default_region, now=now)
+    source, understood = parse_contact(body, region=settings.region, now=now)
     if source is None:
         raise InvalidInputError("source: name the source that the contact comes from")
     outcome = await request.app[CONTACTS].add(
@@ -71,10 +71,8 @@ async def add_recording(request: web.Request) -> web.Response:
 async def find_contacts(request: web.Request) -> web.Response:
     """``GET /api/v1/contacts``: the contacts that meet every criterion, newest first."""
     query = read_query(request, (*PARAMETERS, *_PAGING))
-    archive = request.app[CONFIG].archive
-    criteria = parse_criteria(
-        query, region=archive.default_region, timezone=archive.timezone.key
-    )
+    settings = request.app[SETTINGS]
+    criteria = parse_criteria(query, region=settings.region, timezone=settings.timezone)
     return await _page(request, criteria, cursor=query.get("cursor"), limit=query.get("limit"))
 
 

@@ -1,0 +1,63 @@
+"""``/healthz``, ``/readyz``, ``/metrics``: for those who keep the service running. Names and numbers only."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from service.api.contacts import json_response
+from service.domain.permission import Permission
+from service.http.routes import Need, Route
+
+Check = Callable[[], Awaitable[str | None]]
+"""Says what is not ready, or None."""
+Measure = Callable[[], Awaitable[Mapping[str, float]]]
+"""Gives numbers by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is asked when somebody asks how it goes. ``checks`` are by the name of what they check."""
+
+    checks: Mapping[str, Check]
+    measure: Measure
+
+
+HEALTH: Final = web.AppKey("health", Health)
+
+
+async def healthz(_: web.Request) -> web.Response:
+    """``GET /healthz``: the process answers."""
+    return json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """``GET /readyz``: 200 when everything needed is there, 503 and what is not otherwise."""
+    problems = {}
+    for name, check in request.app[HEALTH].checks.items():
+        problem = await check()
+        if problem is not None:
+            problems[name] = problem
+    if problems:
+        return json_response({"status": "not ready", "problems": problems}, status=503)
+    return json_response({"status": "ready"})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """``GET /metrics`` in the Prometheus text format, version 0.0.4."""
+    numbers = await request.app[HEALTH].measure()
+    text = "".join(
+        f"# TYPE taltio_{name} gauge\ntaltio_{name} {number:.17g}\n"
+        for name, number in sorted(numbers.items())
+    )
+    return web.Response(text=text, content_type="text/plain", charset="utf-8")
+
+
+def routes() -> list[Route]:
+    """Return the routes for operation."""
+    return [
+        Route(method="GET", path="/healthz", handler=healthz, needs=Need.PUBLIC),
+        Route(method="GET", path="/readyz", handler=readyz, needs=Need.PUBLIC),
+        Route(method="GET", path="/metrics", handler=metrics, needs=Permission.READ_METRICS),
+    ]
