@@ -1,0 +1,292 @@
+"""Recordings and messages, given out byte by byte as they are verified, and what a player says it played.
+
+``GET|HEAD /api/v1/recordings/{id}/content``, ``GET|HEAD /api/v1/messages/{id}/content``,
+``POST /api/v1/recordings/{id}/heard``. The routes let in everybody who is signed in: who may open is decided by the use
+case, which records a refusal.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from service.access.errors import TooManyRequestsError
+from service.api.downloads import attachment, safe_name, safe_type
+from service.api.ranges import (
+    ByteRange,
+    UnsatisfiableRangeError,
+    decide_if_range,
+    parse_range,
+)
+from service.archive.coverage import Intervals
+from service.archive.open import Opener
+from service.archive.openings import OpenedContent
+from service.archive.payload import BATCH_BYTES
+from service.archive.targets import Asked, Subject
+from service.domain.errors import (
+    GrantRequiredError,
+    InvalidInputError,
+    TamperedError,
+)
+from service.http.bodies import read_json
+from service.http.frame import ACTOR, NOW, SESSION
+from service.http.headers import OTHER_POLICY
+from service.http.problems import Problem
+from service.http.queries import read_query
+from service.http.routes import Need, Route
+
+MAX_PER_ACTOR: Final = 64
+"""So many contents may be on their way to one actor at a time."""
+
+STALL_SECONDS: Final = 300
+"""A client that takes nothing for so long is dropped; it can come back with a Range."""
+
+_MAX_RANGES: Final = 1000
+_MAX_SECONDS: Final = 10**7
+_GRANT_HEADER: Final = "Access-Grant"
+
+
+class HeardReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a player played: seconds of the recording, each pair from where to where."""
+
+    ranges: list[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the handlers need: the use case, and who is being served."""
+
+    opener: Opener
+    _serving: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def serving(self, actor_id: str) -> Iterator[None]:
+        """Count a content that is on its way.
+
+        Raises:
+            TooManyRequestsError: Too many are, to this actor.
+        """
+        if self._serving[actor_id] >= MAX_PER_ACTOR:
+            raise TooManyRequestsError(f"{actor_id} opens too much at once", retry_after=1)
+        self._serving[actor_id] += 1
+        try:
+            yield
+        finally:
+            self._serving[actor_id] -= 1
+            if not self._serving[actor_id]:
+                del self._serving[actor_id]
+
+
+CONTENTS: Final = web.AppKey("contents", Contents)
+
+
+def content_routes() -> tuple[Route, ...]:
+    """Return the routes of contents. The application needs ``CONTENTS``."""
+    signed_in = Need.SIGNED_IN
+    return (
+        Route(
+            method="GET",
+            path="/api/v1/recordings/{id}/content",
+            handler=get_recording,
+            needs=signed_in,
+        ),
+        Route(
+            method="GET",
+            path="/api/v1/messages/{id}/content",
+            handler=get_message,
+            needs=signed_in,
+        ),
+        Route(
+            method="POST",
+            path="/api/v1/recordings/{id}/heard",
+            handler=post_heard,
+            needs=signed_in,
+        ),
+    )
+
+
+async def get_recording(request: web.Request) -> web.StreamResponse:
+    """``GET /api/v1/recordings/{id}/content``: the recording, or with ``?rendition=`` what was made of it."""
+    return await _serve(request, Subject.RECORDING, ("grant", "rendition"))
+
+
+async def get_message(request: web.Request) -> web.StreamResponse:
+    """``GET /api/v1/messages/{id}/content``: the text of a message, in UTF-8."""
+    return await _serve(request, Subject.MESSAGE, ("grant",))
+
+
+async def post_heard(request: web.Request) -> web.StreamResponse:
+    """``POST /api/v1/recordings/{id}/heard``: a player tells what it played; the answer is what counts as heard."""
+    asked, grant_id = _asked(request, Subject.RECORDING, ("grant", "rendition"))
+    told = _read_report(await read_json(request))
+    heard = await request.app[CONTENTS].opener.report_heard(
+        asked, told, actor=request[ACTOR], grant_id=grant_id, now=request[NOW]
+    )
+    seconds = [[start / 1000, stop / 1000] for start, stop in heard]
+    total = sum(stop - start for start, stop in heard) / 1000
+    return web.json_response({"heard": seconds, "heard_seconds": total})
+
+
+def _asked(
+    request: web.Request, subject: Subject, allowed: tuple[str, ...]
+) -> tuple[Asked, str | None]:
+    query = read_query(request, allowed)
+    asked = Asked.parse(subject, request.match_info["id"], rendition=query.get("rendition"))
+    sent = request.headers.getall(_GRANT_HEADER, [])
+    if "grant" in query:
+        # An address is written into histories and logs; beside a token, which is as good as the grant, it has no place.
+        if SESSION not in request or sent:
+            raise InvalidInputError(f"send the grant in the header {_GRANT_HEADER}, once")
+        return asked, query["grant"]
+    if len(sent) > 1:
+        raise InvalidInputError(f"send the header {_GRANT_HEADER} once")
+    return asked, sent[0].strip() if sent else None
+
+
+async def _serve(
+    request: web.Request, subject: Subject, allowed: tuple[str, ...]
+) -> web.StreamResponse:
+    asked, grant_id = _asked(request, subject, allowed)
+    contents, actor, now = request.app[CONTENTS], request[ACTOR], request[NOW]
+    with contents.serving(actor.id):
+        opener = contents.opener
+        content = await opener.open(asked, actor=actor, grant_id=grant_id, now=now)
+        try:
+            wanted = _wanted(request, content)
+        except UnsatisfiableRangeError:
+            return _unsatisfiable(content)
+        with opener.openings.using(content):
+            try:
+                return await _answer(request, content, wanted)
+            except TamperedError:
+                await opener.alarm(content, now=now)
+                raise
+
+
+def _wanted(request: web.Request, content: OpenedContent) -> ByteRange | None:
+    """Return the range to be sent, or None for all; Range has a meaning for GET alone (RFC 9110, section 14.2)."""
+    ranges = request.headers.getall("Range", ())
+    if len(ranges) != 1 or request.method != "GET":
+        return None
+    conditions = request.headers.getall("If-Range", ())
+    if len(conditions) > 1 or not decide_if_range(next(iter(conditions), None), content.etag):
+        return None
+    return parse_range(ranges[0], content.size_bytes)
+
+
+async def _answer(
+    request: web.Request, content: OpenedContent, wanted: ByteRange | None
+) -> web.StreamResponse:
+    size = content.size_bytes
+    start, stop = (wanted.start, wanted.stop) if wanted else (0, size)
+    status = HTTPStatus.PARTIAL_CONTENT if wanted else HTTPStatus.OK
+    headers = _headers(content)
+    if wanted:
+        headers["Content-Range"] = wanted.format(size)
+    if request.method == "HEAD" or start == stop:
+        empty = web.StreamResponse(status=status, headers=headers)
+        empty.content_length = stop - start
+        await empty.prepare(request)
+        return empty
+    if stop - start <= BATCH_BYTES:
+        # Everything is verified before the head leaves, so that a bad chunk still gets an answer in words.
+        body = bytes(await content.payload.read(start, stop))
+        _require_open(content)
+        whole = web.Response(status=status, headers=headers, body=body)
+        await whole.prepare(request)
+        async with _taken(request):
+            await whole.write_eof()
+        content.track.note_sent(start, stop)
+        return whole
+    return await _stream(
+        request, content, start, stop, _streamed(status, headers, stop - start)
+    )
+
+
+def _streamed(status: int, headers: dict[str, str], length: int) -> web.StreamResponse:
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = length
+    return response
+
+
+async def _stream(
+    request: web.Request,
+    content: OpenedContent,
+    start: int,
+    stop: int,
+    response: web.StreamResponse,
+) -> web.StreamResponse:
+    """Send batch by batch. A bad chunk ends the connection before its first byte: the frame breaks it off."""
+    position = start
+    async for batch in content.payload.read_range(start, stop):
+        _require_open(content)
+        if position == start:
+            await response.prepare(request)
+        async with _taken(request):
+            await response.write(batch)
+        content.track.note_sent(position, position + len(batch))
+        position += len(batch)
+    await response.write_eof()
+    return response
+
+
+@asynccontextmanager
+async def _taken(request: web.Request) -> AsyncIterator[None]:
+    """Bound how long a client may take nothing."""
+    try:
+        async with asyncio.timeout(STALL_SECONDS):
+            yield
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the client took nothing for too long") from None
+
+
+def _require_open(content: OpenedContent) -> None:
+    if content.is_closed:
+        raise GrantRequiredError(f"{content.track.row.id} was closed")
+
+
+def _headers(content: OpenedContent) -> dict[str, str]:
+    name = safe_name(content.filename, otherwise=content.key[2].id)
+    return {
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "no-store",
+        "Content-Disposition": attachment(name),
+        "Content-Security-Policy": OTHER_POLICY,
+        "Content-Type": safe_type(content.content_type),
+        "ETag": content.etag,
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _unsatisfiable(content: OpenedContent) -> web.Response:
+    return Problem(
+        status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        code="range_not_satisfiable",
+        detail="No byte of the content lies in the range that was asked for.",
+        headers={"Content-Range": f"bytes */{content.size_bytes}"},
+    ).response()
+
+
+def _read_report(value: object) -> Intervals:
+    """Return what a player told, in milliseconds, rounded inwards.
+
+    Raises:
+        InvalidInputError: It is not ``{"ranges": [[from, to], ...]}`` in seconds.
+    """
+    try:
+        report = msgspec.convert(value, HeardReport)
+    except msgspec.ValidationError as error:
+        raise InvalidInputError(f"not a report of what was heard: {error}") from None
+    if len(report.ranges) > _MAX_RANGES:
+        raise InvalidInputError(f"more than {_MAX_RANGES} ranges")
+    if any(not 0 <= start <= stop <= _MAX_SECONDS for start, stop in report.ranges):
+        raise InvalidInputError("a range goes from a second to a later one")
+    return tuple((-int(-start * 1000 // 1), int(stop * 1000)) for start, stop in report.ranges)
