@@ -1,0 +1,154 @@
+"""The page of one contact: what is known of it, the purpose gate, the player, and whether it is intact."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from aiohttp import web
+
+from service.domain.actor import Actor
+from service.domain.contact import RecordingState
+from service.domain.errors import InvalidInputError
+from service.domain.permission import Permission, is_permitted
+from service.http.bodies import read_form
+from service.http.frame import ACTOR, NOW
+from service.http.queries import read_query
+from service.web.app_keys import DESK
+from service.web.desk import Desk
+from service.web.gate import parse_gate
+from service.web.render import render
+from service.web.viewmodels import PlayerView, decide_purposes, player_view
+from service.web.views import ContactDetail, OpenedMessage, Playback
+
+_PLAYABLE: Final = frozenset({Playback.ORIGINAL, Playback.RENDITION})
+_NO_GATE: Final = {"purpose": "", "reference": "", "problem": None}
+_NOTICES: Final = {"link": "links.saved", "withdrawn": "grant.withdrawn"}
+
+
+async def show_contact(request: web.Request) -> web.Response:
+    """``GET /contacts/{contact_id}``. Messages are opened when there is a grant; a recording when it is played."""
+    return await _contact_page(request, gate=_NO_GATE, status=200)
+
+
+async def add_grant(request: web.Request) -> web.Response:
+    """``POST /contacts/{contact_id}/grants``: state a purpose; back to the page, which is then open."""
+    actor = request[ACTOR]
+    form = await read_form(request)
+    contact_id = request.match_info["contact_id"]
+    try:
+        purpose, reference = parse_gate(form)
+        await request.config_dict[DESK].create_grant(
+            contact_id,
+            actor=actor,
+            purpose=purpose,
+            reference=reference,
+            now=request[NOW],
+        )
+    except InvalidInputError:
+        problem = "purpose.reference_wrong" if form.get("purpose") else "purpose.choose"
+        gate = {
+            "purpose": form.get("purpose", ""),
+            "reference": form.get("reference", ""),
+            "problem": problem,
+        }
+        return await _contact_page(request, gate=gate, status=400)
+    raise web.HTTPSeeOther(f"/contacts/{contact_id}")
+
+
+async def withdraw_grant(request: web.Request) -> web.Response:
+    """``POST /grants/{grant_id}/withdraw``: end a grant; back to the contact."""
+    actor = request[ACTOR]
+    form = await read_form(request)
+    await request.config_dict[DESK].withdraw_grant(
+        request.match_info["grant_id"], actor=actor, now=request[NOW]
+    )
+    raise web.HTTPSeeOther(_contact_place(form.get("contact", ""), "withdrawn"))
+
+
+async def decide_link(request: web.Request) -> web.Response:
+    """``POST /contacts/{contact_id}/links``: a person says whose contact it is."""
+    actor = request[ACTOR]
+    form = await read_form(request)
+    if form.get("theirs") not in {"yes", "no"}:
+        raise InvalidInputError("say yes or no")
+    contact_id = request.match_info["contact_id"]
+    await request.config_dict[DESK].decide_link(
+        contact_id,
+        form.get("customer", ""),
+        is_theirs=form["theirs"] == "yes",
+        actor=actor,
+        now=request[NOW],
+    )
+    raise web.HTTPSeeOther(_contact_place(contact_id, "link"))
+
+
+async def show_verification(request: web.Request) -> web.Response:
+    """``GET /contacts/{contact_id}/verification``: the four-state answer; ``?part=1`` gives it without the page."""
+    contact_id = request.match_info["contact_id"]
+    verification = await request.config_dict[DESK].verification(
+        contact_id, actor=request[ACTOR], now=request[NOW]
+    )
+    is_part = read_query(request, ("part",)).get("part") == "1"
+    template = "verification_part.html" if is_part else "verification.html"
+    return await render(
+        request, template, {"verification": verification, "contact_id": contact_id}
+    )
+
+
+async def _contact_page(
+    request: web.Request, *, gate: Mapping[str, str | None], status: int
+) -> web.Response:
+    desk, now = request.config_dict[DESK], request[NOW]
+    actor = request[ACTOR]
+    detail = await desk.contact_detail(request.match_info["contact_id"], actor=actor, now=now)
+    content = await _content(desk, detail, actor=actor, now=now)
+    may_open = is_permitted(actor, Permission.GRANT)
+    values: dict[str, Any] = {
+        "section": "search",
+        "detail": detail,
+        "contact": detail.contact,
+        "grant": detail.grant,
+        "has_content": _has_content(detail),
+        "purposes": decide_purposes(actor) if may_open else (),
+        "gate": gate,
+        "notice": _NOTICES.get(read_query(request, ("done",)).get("done", "")),
+        **content,
+    }
+    return await render(request, "contact.html", values, status=status)
+
+
+async def _content(
+    desk: Desk, detail: ContactDetail, *, actor: Actor, now: datetime
+) -> dict[str, Any]:
+    """Return players and messages, both empty without a grant."""
+    players: dict[str, PlayerView] = {}
+    messages: tuple[OpenedMessage, ...] = ()
+    grant = detail.grant
+    if grant:
+        for recording in detail.recordings:
+            if _is_playable(recording.state, recording.playback):
+                waveform = await desk.waveform(
+                    recording.id, grant_id=grant.id, actor=actor, now=now
+                )
+                players[recording.id] = player_view(recording, grant, waveform)
+    if grant and detail.message_count:
+        messages = await desk.open_messages(
+            detail.contact.id, grant_id=grant.id, actor=actor, now=now
+        )
+    return {"players": players, "messages": messages}
+
+
+def _has_content(detail: ContactDetail) -> bool:
+    return detail.message_count > 0 or any(
+        recording.state is RecordingState.PRESENT
+        and recording.playback is not Playback.IMPOSSIBLE
+        for recording in detail.recordings
+    )
+
+
+def _is_playable(state: RecordingState, playback: Playback) -> bool:
+    return state is RecordingState.PRESENT and playback in _PLAYABLE
+
+
+def _contact_place(contact_id: str, done: str) -> str:
+    return f"/contacts/{contact_id}?done={done}" if contact_id.isidentifier() else "/"

@@ -1,0 +1,72 @@
+"""Every page: its method, path, handler and what it needs."""
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from service.domain.permission import Permission
+from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Need, Route
+from service.web import attention_pages, contact_pages, door_pages, search_pages
+from service.web.app_keys import DESK, DOOR, Door
+from service.web.desk import Desk
+from service.web.render import PRESS, set_up_press
+
+_P = Permission
+
+
+def page_routes() -> tuple[Route, ...]:
+    """Return the routes of the pages. The application needs ``set_up_pages``."""
+    contact = "/contacts/{contact_id}"
+    invite = "/first-password/{invite}"
+    return (
+        # Without credentials, so that nobody waits for a session to be looked up.
+        Route(
+            method="GET",
+            path="/static/{name}",
+            handler=show_asset,
+            needs=Need.PUBLIC,
+            accepts=TOKEN_ONLY,
+        ),
+        _page("GET", "/language/{language}", door_pages.choose_language, Need.PUBLIC),
+        _page("GET", "/sign-in", door_pages.show_sign_in, Need.PUBLIC),
+        _page("POST", "/sign-in", door_pages.sign_in, Need.PUBLIC),
+        _page("GET", invite, door_pages.show_first_password, Need.PUBLIC),
+        _page("POST", invite, door_pages.set_first_password, Need.PUBLIC),
+        _page("POST", "/sign-out", door_pages.sign_out, Need.SIGNED_IN),
+        _page("GET", "/", search_pages.show_start, Need.SIGNED_IN),
+        _page("GET", "/search", search_pages.show_search, _P.LOOK_UP),
+        _page("GET", "/customers/{customer_id}", search_pages.show_customer, _P.LOOK_UP),
+        _page("GET", contact, contact_pages.show_contact, _P.READ_CONTACT),
+        _page("GET", f"{contact}/verification", contact_pages.show_verification, _P.VERIFY),
+        _page("POST", f"{contact}/grants", contact_pages.add_grant, _P.GRANT),
+        _page("POST", f"{contact}/links", contact_pages.decide_link, _P.LINK),
+        _page("POST", "/grants/{grant_id}/withdraw", contact_pages.withdraw_grant, _P.GRANT),
+        _page("GET", "/attention", attention_pages.show_attention, _P.READ_ATTENTION),
+        _page("POST", "/attention/{item_id}/retry", attention_pages.retry, _P.SETTLE_ATTENTION),
+        _page(
+            "POST", "/attention/{item_id}/settle", attention_pages.settle, _P.SETTLE_ATTENTION
+        ),
+    )
+
+
+def set_up_pages(
+    app: web.Application, *, desk: Desk, door: Door, timezone: str, region: str
+) -> None:
+    """Give ``app`` what the pages need; times are shown in ``timezone``, national numbers read as of ``region``."""
+    app[DESK], app[DOOR] = desk, door
+    set_up_press(app, timezone=timezone, region=region)
+
+
+async def show_asset(request: web.Request) -> web.Response:
+    """``GET /static/{name}``: one of the pages' own files."""
+    return request.config_dict[PRESS].assets.response(request)
+
+
+def _page(method: str, path: str, handler: Handler, needs: Permission | Need) -> Route:
+    return Route(
+        method=method,
+        path=path,
+        handler=handler,
+        needs=needs,
+        accepts=SESSION_ONLY,
+        is_page=True,
+    )

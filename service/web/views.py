@@ -1,0 +1,197 @@
+"""What the desk shows: frozen values, in the clear, already permitted. Times are aware UTC."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from service.archive.lookup import Reason
+from service.domain.contact import Contact, PartyRole, RecordingState
+from service.domain.customer import Customer, Link
+from service.domain.purpose import Grant, Purpose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerSummary:
+    """Enough of a customer to name them."""
+
+    id: str
+    number: str
+    name: str | None = None
+    is_protected: bool = False
+
+    def __repr__(self) -> str:
+        return f"CustomerSummary(id={self.id!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundContact:
+    """A contact in a list: why it matched, and the customers it is linked to."""
+
+    contact: Contact = field(repr=False)
+    matched_by: tuple[Reason, ...] = ()
+    customers: tuple[CustomerSummary, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPage:
+    """Contacts, newest first; ``next_cursor`` is None on the last page."""
+
+    found: tuple[FoundContact, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerHistory:
+    """A customer and one page of their contacts."""
+
+    customer: Customer
+    page: FoundPage
+
+
+class Playback(StrEnum):
+    """How a browser can play a recording: the original, a ``rendition``, none yet, or not at all."""
+
+    ORIGINAL = "original"
+    RENDITION = "rendition"
+    PREPARING = "preparing"
+    IMPOSSIBLE = "impossible"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingView:
+    """One recording, or the lack of one; ``state`` and ``cause`` say which and why.
+
+    ``channels`` says who is heard on each channel, None where that is unknown; it is empty while the media is not
+    examined. ``heard`` are the seconds that the asking actor has heard, as sorted, disjoint ranges.
+    """
+
+    id: str
+    state: RecordingState
+    cause: str | None = None
+    expected_until: datetime | None = None
+    received_at: datetime | None = None
+    erased_at: datetime | None = None
+    size_bytes: int = 0
+    codec: str = ""
+    duration: timedelta | None = None
+    channels: tuple[PartyRole | None, ...] = ()
+    playback: Playback = Playback.PREPARING
+    flags: tuple[str, ...] = ()
+    heard: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkView:
+    """A link and whose it is. ``made_by_name`` is None when the archive made it by rule."""
+
+    link: Link
+    customer: CustomerSummary
+    made_by_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpeningView:
+    """Who opened a recording or message of a contact, when, and why. ``reference`` names complaint or request."""
+
+    opened_at: datetime
+    actor_name: str
+    is_own: bool
+    purpose: Purpose
+    reference: str | None
+    what: str
+    sent: timedelta | None = None
+    heard: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionItem:
+    """Something that a person should look at. ``reason`` is a stable code, ``detail`` is safe to show."""
+
+    id: str
+    reason: str
+    about: str
+    source: str | None
+    raised_at: datetime
+    contact_id: str | None = None
+    detail: str | None = None
+    attempts: int = 0
+    can_retry: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionPage:
+    """What waits for a person, oldest first."""
+
+    items: tuple[AttentionItem, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactDetail:
+    """A contact without its content. ``grant`` is the asking actor's own, valid now, for this contact."""
+
+    contact: Contact = field(repr=False)
+    links: tuple[LinkView, ...] = ()
+    recordings: tuple[RecordingView, ...] = ()
+    message_count: int = 0
+    grant: Grant | None = None
+    openings: tuple[OpeningView, ...] = ()
+    attention: tuple[AttentionItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedMessage:
+    """A message in the clear. ``fault`` is an error's code when it could not be opened; ``text`` is then empty."""
+
+    id: str
+    sender: str = field(repr=False)
+    sent_at: datetime
+    text: str = field(repr=False)
+    role: PartyRole | None = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waveform:
+    """Loudness over time: for each channel one byte per bucket, 0 for silence, 255 for full scale."""
+
+    seconds_per_bucket: float
+    channels: tuple[bytes, ...] = field(repr=False)
+
+
+class IntegrityState(StrEnum):
+    """The four honest answers to "is it intact?"."""
+
+    ANCHORED = "anchored"
+    PENDING = "pending"
+    UNCHECKED = "unchecked"
+    ALTERED = "altered"
+
+
+class CheckOutcome(StrEnum):
+    """What one check found. ``unknown`` means that it could not be done, not that it failed."""
+
+    PASSED = "passed"
+    WAITING = "waiting"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """One check by its code, such as ``blob_hash``, and what it found; ``detail`` is safe to show."""
+
+    code: str
+    outcome: CheckOutcome
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The answer about one contact, the checks behind it, and where its log entry stands."""
+
+    state: IntegrityState
+    checks: tuple[CheckView, ...]
+    checked_at: datetime
+    entry_index: int | None = None
+    tree_size: int | None = None

@@ -1,0 +1,36 @@
+"""Who looks at a page."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from service.domain.actor import Actor
+from service.domain.permission import Permission, is_permitted
+from service.http.frame import SESSION
+from service.web.app_keys import DOOR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """The actor and their name, None for somebody who has not signed in, and what their forms must send back."""
+
+    actor: Actor | None
+    name: str | None = None
+    csrf: str = field(default="", repr=False)
+
+    def may(self, permission: str) -> bool:
+        """Tell whether the visitor is permitted something; to show or hide only, the frame and the desk decide."""
+        return self.actor is not None and is_permitted(self.actor, Permission(permission))
+
+
+NOBODY: Final = Visitor(actor=None)
+
+
+async def visitor_of(request: web.Request) -> Visitor:
+    """Return who looks."""
+    session = request.get(SESSION)
+    if session is None:
+        return NOBODY
+    stored = await request.config_dict[DOOR].users.get(session.actor.id)
+    return Visitor(actor=session.actor, name=stored.user.name, csrf=session.csrf)
