@@ -6,10 +6,9 @@ from typing import Final
 
 from aiohttp import web
 
-from service.domain.errors import InvalidInputError
+from service.domain.errors import InvalidInputError, TooLargeError
 from service.http.errors import (
     SlowRequestError,
-    TooLargeError,
     UnsupportedMediaTypeError,
 )
 from service.http.queries import parse_pairs
@@ -56,8 +55,7 @@ async def read_json(request: web.Request, *, max_bytes: int = MAX_BODY_BYTES) ->
         TooLargeError, SlowRequestError: As for ``read_body``.
         InvalidInputError: It is no strict JSON.
     """
-    # A page of another site can send forms and text without being asked first, but not this type (Fetch, 2.2.2).
-    _require_type(request, "application/json")
+    require_json(request)
     return decode_json(await read_body(request, max_bytes=max_bytes))
 
 
@@ -82,6 +80,17 @@ async def read_form(request: web.Request) -> Mapping[str, str]:
     return form
 
 
+def require_json(request: web.BaseRequest) -> None:
+    """Return when the body is declared as JSON in UTF-8.
+
+    A page of another site can send forms and text without being asked first, but not this type (Fetch, 2.2.2).
+
+    Raises:
+        UnsupportedMediaTypeError: It is not.
+    """
+    _require_type(request, "application/json")
+
+
 def is_form(request: web.Request) -> bool:
     """Tell whether the body says that it is a URL-encoded form."""
     return request.content_type == _FORM
@@ -98,7 +107,7 @@ def require_unencoded(request: web.BaseRequest) -> None:
         raise UnsupportedMediaTypeError("send the content without Content-Encoding")
 
 
-def _require_type(request: web.Request, expected: str) -> None:
+def _require_type(request: web.BaseRequest, expected: str) -> None:
     declared = request.headers.getall("Content-Type", [])
     if len(declared) != 1 or request.content_type != expected:
         raise UnsupportedMediaTypeError(f"send Content-Type: {expected}")

@@ -3,13 +3,6 @@
 from service.domain.errors import ArchiveError, InvalidInputError
 
 
-class TooLargeError(ArchiveError):
-    """The body is larger than what is taken here."""
-
-    code = "too_large"
-    public = "This is larger than what is accepted here."
-
-
 class UnsupportedMediaTypeError(ArchiveError):
     """The body is of a type, charset or content coding that is not taken here."""
 

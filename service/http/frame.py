@@ -4,10 +4,10 @@ One, because each costs every request some 6 %. A route whose handler checks its
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -23,9 +23,8 @@ from service.http.cookies import read_session_cookie
 from service.http.headers import add_headers
 from service.http.origins import SAFE_METHODS, require_csrf_token, require_same_origin
 from service.http.problems import Problem, problem_of
+from service.http.reports import WireLog
 from service.http.routes import Credential, Declared, Need, Route
-
-log = logging.getLogger("taltio.http")
 
 ACTOR: Final = web.RequestKey("actor", Actor)
 SESSION: Final = web.RequestKey("session", Session)
@@ -38,7 +37,11 @@ _STARTED: Final = web.RequestKey("started", web.StreamResponse)
 _BEARER: Final = "bearer"
 
 # For the runner of the application. Unpacking would happen before a handler could refuse it.
-RUNNER_OPTIONS: Final = {"auto_decompress": False, "access_log": None}
+RUNNER_OPTIONS: Final[Mapping[str, Any]] = {
+    "auto_decompress": False,
+    "access_log": None,
+    "logger": WireLog(logging.getLogger("taltio.http.wire")),
+}
 
 ErrorPage = Callable[[web.Request, Problem], Awaitable[web.StreamResponse]]
 
@@ -64,7 +67,7 @@ class Frame:
         """
         if route.needs is Need.SENDER:
             return
-        token = _bearer_token(request) if Credential.TOKEN in route.accepts else None
+        token = bearer_token(request) if Credential.TOKEN in route.accepts else None
         if token is not None and route.needs is not Need.PUBLIC:
             # No browser adds a token by itself, so that neither the host nor the origin matters.
             actor = await self.tokens.authenticate(token)
@@ -156,7 +159,7 @@ def build_application(
     return app
 
 
-def _bearer_token(request: web.BaseRequest) -> str | None:
+def bearer_token(request: web.BaseRequest) -> str | None:
     """Return the token of the request (RFC 6750, section 2.1); None when it has none, "" when what it has is none."""
     sent = request.headers.getall("Authorization", [])
     parts = [value.partition(" ") for value in sent]

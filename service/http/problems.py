@@ -1,9 +1,7 @@
 """Errors as HTTP answers: RFC 9457 problems. The only place that gives errors a status."""
 
-import logging
 import math
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
@@ -13,17 +11,14 @@ from aiohttp import web
 
 from service.access.errors import InviteRefusedError, TooManyRequestsError
 from service.domain import errors as domain
-from service.domain.ids import new_id
 from service.http.errors import (
     CrossSiteError,
     SlowRequestError,
-    TooLargeError,
     UnknownHostError,
     UnsupportedMediaTypeError,
 )
+from service.http.reports import report_incident
 from storage import errors as storage
-
-log = logging.getLogger("taltio.http")
 
 _RETRY_SECONDS: Final = 5
 
@@ -38,7 +33,7 @@ STATUS: Final[Mapping[type[domain.ArchiveError], HTTPStatus]] = {
     domain.ContradictionError: HTTPStatus.CONFLICT,
     domain.ErasedError: HTTPStatus.GONE,
     InviteRefusedError: HTTPStatus.GONE,
-    TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    domain.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     UnknownHostError: HTTPStatus.MISDIRECTED_REQUEST,
     TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
@@ -122,7 +117,7 @@ def _of_archive(error: domain.ArchiveError) -> Problem:
     status = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
     incident = None
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        incident = _reported(error, str(error))
+        incident = report_incident(error, text=str(error))
     headers = {}
     if isinstance(error, TooManyRequestsError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
@@ -148,7 +143,7 @@ def _of_storage(error: storage.StorageError) -> Problem:
     headers = (
         {"Retry-After": str(_RETRY_SECONDS)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
     )
-    incident = _reported(error, str(error))
+    incident = report_incident(error, text=str(error))
     return Problem(status=status, code=code, detail=detail, incident=incident, headers=headers)
 
 
@@ -165,30 +160,5 @@ def _of_surprise(error: Exception) -> Problem:
         code=domain.ArchiveError.code,
         detail=domain.ArchiveError.public,
         # The message of an exception that is not ours may repeat what was sent; its type and place do not.
-        incident=_reported(error, None),
+        incident=report_incident(error),
     )
-
-
-def _reported(error: Exception, text: str | None) -> str:
-    incident = new_id("in")
-    told = "" if text is None else f": {text}"
-    log.error(
-        "http.incident %s %s%s\n%s",
-        incident,
-        type(error).__qualname__,
-        told,
-        "".join(_places(error)),
-        extra={"incident": incident, "error": type(error).__qualname__},
-    )
-    return incident
-
-
-def _places(error: BaseException) -> Iterator[str]:
-    """Go through where the error and its causes were raised: types and source lines, never values."""
-    seen = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield from traceback.format_tb(cause.__traceback__)
-        yield f"{type(cause).__module__}.{type(cause).__qualname__}\n"
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
