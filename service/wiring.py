@@ -5,13 +5,25 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from service.access.accounts import Accounts
+from service.access.invites import Invites
+from service.access.passwords import Passwords
+from service.access.sessions import SessionRules
+from service.access.sessions import Sessions as SignedIn
+from service.access.signin import LockOut, SignIn
+from service.access.throttle import Throttle
+from service.access.tokens import Tokens
+from service.access.users import Users
 from service.archive.attention import Attention
 from service.archive.contacts import Contacts
 from service.archive.customers import Register
 from service.archive.deliveries import DeliveryOpener
 from service.archive.expect import Expectations
+from service.archive.grants import Grants
 from service.archive.interpret import Interpreter, SourceRule
 from service.archive.lookup import Finder
+from service.archive.open import Opener
+from service.archive.openings import Openings
 from service.archive.receive import Intake, Sessions
 from service.archive.understand import Adapter, Understanding
 from service.archive.vault import Vault
@@ -30,6 +42,8 @@ from storage.files import FileBlobs
 from storage.ports import BlobStore, KeyStore, LogStore, Store
 
 KEY_STORE = "keys.db"
+# Failed sign-ins that one address may have at once, and how soon it may try again.
+_SIGN_INS_AT_ONCE, _SECONDS_PER_SIGN_IN = 20, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,17 @@ class Stores:
     log: LogStore
     keys: KeyStore
     blobs: BlobStore
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who is asking: accounts, one-time links, sign-in, sessions, tokens."""
+
+    accounts: Accounts
+    invites: Invites
+    sign_in: SignIn
+    sessions: SignedIn
+    tokens: Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +83,10 @@ class Archive:
     register: Register
     attention: Attention
     expectations: Expectations
+    grants: Grants
+    openings: Openings
+    opener: Opener
+    access: Access
 
 
 def is_new(config: Config) -> bool:
@@ -126,6 +155,7 @@ def archive_from(
     understanding = Understanding(
         stores.store, interpreter, DeliveryOpener(ring, stores.keys), adapters(config)
     )
+    openings = Openings(stores.store)
     return Archive(
         config=config,
         stores=stores,
@@ -149,6 +179,42 @@ def archive_from(
         register=Register(stores.store, interpreter, config.archive.timezone.key),
         attention=Attention(stores.store, understanding),
         expectations=Expectations(stores.store, vault),
+        grants=Grants(
+            stores.store, vault, openings.forget, timedelta(hours=config.grants.hours)
+        ),
+        openings=openings,
+        opener=Opener(stores.store, stores.log, stores.blobs, vault, openings),
+        access=_access(config, stores, vault),
+    )
+
+
+def _access(config: Config, stores: Stores, vault: Vault) -> Access:
+    store, limits, passwords = stores.store, config.limits, Passwords()
+    users = Users(store=store, vault=vault)
+    sessions = SignedIn(
+        store=store,
+        users=users,
+        rules=SessionRules(
+            idle=timedelta(minutes=config.web.session_idle_minutes),
+            absolute=timedelta(hours=config.web.session_hours),
+        ),
+    )
+    return Access(
+        accounts=Accounts(store=store, vault=vault, users=users),
+        invites=Invites(store=store, users=users, passwords=passwords),
+        sign_in=SignIn(
+            store=store,
+            users=users,
+            sessions=sessions,
+            passwords=passwords,
+            lock_out=LockOut(
+                failures=limits.lockout_failures,
+                duration=timedelta(minutes=limits.lockout_minutes),
+            ),
+            throttle=Throttle(_SIGN_INS_AT_ONCE, seconds_each=_SECONDS_PER_SIGN_IN),
+        ),
+        sessions=sessions,
+        tokens=Tokens(store=store, vault=vault),
     )
 
 

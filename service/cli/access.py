@@ -1,0 +1,92 @@
+"""``taltio users`` and ``taltio tokens``: the functions that open the archive for them."""
+
+import argparse
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from service.cli import tokens, users
+from service.config import Config
+from service.wiring import Access, opened_archive
+
+
+@asynccontextmanager
+async def _access(config: Config) -> AsyncIterator[Access]:
+    async with opened_archive(config) as archive:
+        yield archive.access
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def add_user(config: Config, options: argparse.Namespace) -> int:
+    """Add a user and print their one-time link."""
+    async with _access(config) as access:
+        await users.add_user(
+            access.accounts,
+            options.login,
+            name=options.name or options.login,
+            roles=options.roles,
+            base_url=_base_url(config),
+            now=_now(),
+        )
+    return 0
+
+
+async def list_users(config: Config, _: argparse.Namespace) -> int:
+    """Print every user."""
+    async with _access(config) as access:
+        await users.list_users(access.accounts, now=_now())
+    return 0
+
+
+async def disable_user(config: Config, options: argparse.Namespace) -> int:
+    """Keep a user out."""
+    async with _access(config) as access:
+        await users.disable_user(access.accounts, options.login, now=_now())
+    return 0
+
+
+async def enable_user(config: Config, options: argparse.Namespace) -> int:
+    """Let a disabled user in again."""
+    async with _access(config) as access:
+        await users.enable_user(access.accounts, options.login, now=_now())
+    return 0
+
+
+async def reset_user(config: Config, options: argparse.Namespace) -> int:
+    """Void a password and print a new one-time link."""
+    async with _access(config) as access:
+        await users.reset_user(
+            access.accounts, options.login, base_url=_base_url(config), now=_now()
+        )
+    return 0
+
+
+async def create_token(config: Config, options: argparse.Namespace) -> int:
+    """Print a new token and nothing else."""
+    async with _access(config) as access:
+        await tokens.create_token(
+            access.tokens, options.name, role=options.role, source=options.source, now=_now()
+        )
+    return 0
+
+
+async def list_tokens(config: Config, _: argparse.Namespace) -> int:
+    """Print every token, without its secret."""
+    async with _access(config) as access:
+        await tokens.list_tokens(access.tokens)
+    return 0
+
+
+async def revoke_token(config: Config, options: argparse.Namespace) -> int:
+    """Make a token worth nothing."""
+    async with _access(config) as access:
+        await tokens.revoke_token(access.tokens, options.id, now=_now())
+    return 0
+
+
+def _base_url(config: Config) -> str:
+    scheme = "https" if config.web.is_tls else "http"
+    return config.web.public_url or f"{scheme}://{config.web.listen}"

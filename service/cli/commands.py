@@ -1,0 +1,164 @@
+"""Every subcommand: what it takes, and the function that does it.
+
+A command's module is imported when it is asked for, so that none waits for what another needs.
+"""
+
+import argparse
+import importlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, cast
+
+from service.config import Config
+from service.domain.actor import Role
+
+Command = Callable[[Config, argparse.Namespace], Awaitable[int]]
+_ROLES: Final = sorted(Role)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; ``run`` in what it returns does what is asked."""
+    parser = argparse.ArgumentParser(
+        prog="taltio",
+        description="An archive of customer contacts: recorded, found, heard, proven.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add(commands, "serve", "run the service", "serve:serve").add_argument(
+        "--role",
+        choices=["all"],
+        default="all",
+        help="what this process does (here: everything)",
+    )
+    _add(
+        commands, "demo", "a small world in a temporary archive", "demo_command:demo"
+    ).add_argument(
+        "--port", type=int, default=0, help="the port to listen on; a free one by default"
+    )
+    _add(
+        commands, "verify", "read and check everything that is stored", "verify_command:verify"
+    )
+    _add_customers(commands)
+    _add_users(commands)
+    _add_tokens(commands)
+    _add_keys(commands)
+    _add_contacts(commands)
+    _add_log(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse gives its type no public name
+
+
+def _add(
+    commands: "_Commands[argparse.ArgumentParser]", name: str, text: str, function: str
+) -> argparse.ArgumentParser:
+    """Add a command; ``function`` is ``module:function`` below this package."""
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="the settings; config.toml here by default"
+    )
+    parser.set_defaults(run=_later(function))
+    return parser
+
+
+def _group(
+    commands: "_Commands[argparse.ArgumentParser]", name: str, text: str
+) -> "_Commands[argparse.ArgumentParser]":
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _later(function: str) -> Command:
+    module, _, name = function.partition(":")
+
+    async def run(config: Config, options: argparse.Namespace) -> int:
+        command = cast(
+            "Command", getattr(importlib.import_module(f"service.cli.{module}"), name)
+        )
+        return await command(config, options)
+
+    return run
+
+
+def _add_customers(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "customers", "the customer register")
+    _add(
+        group, "import", "bring customers in from a CSV file", "customers:import_customers"
+    ).add_argument("file", type=Path, metavar="FILE.csv")
+
+
+def _add_users(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "users", "people who sign in")
+    add = _add(group, "add", "add a user and print their one-time link", "access:add_user")
+    add.add_argument("login", metavar="LOGIN")
+    add.add_argument("--name", help="the person's name; the login by default")
+    add.add_argument("--role", action="append", required=True, choices=_ROLES, dest="roles")
+    _add(group, "list", "list all users", "access:list_users")
+    for name, text in (
+        ("disable", "keep a user out"),
+        ("enable", "let a disabled user in again"),
+        ("reset", "print a new one-time link, the old password being void"),
+    ):
+        _add(group, name, text, f"access:{name}_user").add_argument("login", metavar="LOGIN")
+
+
+def _add_tokens(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "tokens", "tokens of machines")
+    create = _add(group, "create", "print a new token and nothing else", "access:create_token")
+    create.add_argument("--role", required=True, choices=_ROLES)
+    create.add_argument("--name", required=True, help="what the token is for")
+    create.add_argument("--source", help="the only source for which it counts (integration)")
+    _add(group, "list", "list all tokens", "access:list_tokens")
+    _add(group, "revoke", "make a token worth nothing", "access:revoke_token").add_argument(
+        "id", metavar="ID"
+    )
+
+
+def _add_keys(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "keys", "the epochs of the archive's keys")
+    _add(group, "list", "list the epochs", "keys:list_epochs")
+    _add(group, "rotate", "begin a new epoch and move every key to it", "keys:rotate")
+    _add(
+        group, "destroy", "destroy an epoch that opens nothing any more", "keys:destroy"
+    ).add_argument("number", type=int, metavar="EPOCH")
+
+
+def _add_contacts(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "contacts", "contacts")
+    export = _add(
+        group,
+        "export",
+        "hand a contact out, which is logged as a disclosure",
+        "export_command:export",
+    )
+    export.add_argument("contact", metavar="CONTACT")
+    export.add_argument("--format", required=True, choices=["age", "vcon"])
+    export.add_argument("--out", required=True, type=Path, metavar="DIR")
+    export.add_argument("--actor", required=True, metavar="LOGIN", help="who hands it out")
+    export.add_argument("--purpose", required=True)
+    export.add_argument("--complaint", help="the reference of the complaint")
+    export.add_argument("--request", help="the reference of the request")
+    export.add_argument(
+        "--recipient", metavar="age1…", help="who can open the age files (format age)"
+    )
+
+
+def _add_log(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "log", "the log, from its published files alone")
+    proof = _add(group, "proof", "write an entry and its proof", "log_commands:prove")
+    proof.add_argument("entry", type=int, metavar="ENTRY", help="the index of the entry")
+    proof.add_argument("--log", type=Path, metavar="DIR", help="the published log")
+    proof.add_argument("--out", type=Path, metavar="DIR", default=Path())
+    verify = _add(
+        group,
+        "verify",
+        "check a published log: exit code 0 verified, 1 altered, 2 could not be checked",
+        "log_commands:verify",
+    )
+    verify.add_argument("directory", type=Path, metavar="DIR")
+    verify.add_argument(
+        "--key", type=Path, metavar="FILE", help="a verifier key that you trust"
+    )
+    verify.add_argument(
+        "--proof", type=Path, metavar="FILE", help="check one entry file against this proof"
+    )

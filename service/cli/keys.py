@@ -1,0 +1,51 @@
+"""``taltio keys list|rotate|destroy``."""
+
+import argparse
+from datetime import UTC, datetime
+
+from service.archive.rotate import Rotation
+from service.cli.progress import Progress
+from service.config import Config
+from service.domain.actor import OPERATOR
+from service.domain.times import format_time
+from service.wiring import Archive, opened_archive
+
+
+def _rotation(archive: Archive) -> Rotation:
+    stores = archive.stores
+    return Rotation(stores.store, stores.keys, archive.provider, archive.vault.ring)
+
+
+async def list_epochs(config: Config, _: argparse.Namespace) -> int:
+    """Print every epoch: number, kind, when it was made, its state, how many keys it opens."""
+    async with opened_archive(config) as archive:
+        for use in await _rotation(archive).find_epochs():
+            epoch = use.epoch
+            made = format_time(epoch.created_at)
+            print(f"{epoch.number}\t{epoch.kind}\t{made}\t{epoch.state}\t{use.keys} keys")
+    return 0
+
+
+async def rotate(config: Config, _: argparse.Namespace) -> int:
+    """Begin a new epoch and move every key to it, or finish what was interrupted."""
+    async with opened_archive(config) as archive:
+        rotation = _rotation(archive)
+        done = await rotation.rotate(
+            actor=OPERATOR, now=datetime.now(UTC), progress=Progress("keys rewrapped")
+        )
+        current = archive.vault.ring.current_epoch
+    print(f"epoch {current} is current; {done} keys rewrapped")
+    print("A running service takes it up within seconds. Back up the keys directory now.")
+    return 0
+
+
+async def destroy(config: Config, options: argparse.Namespace) -> int:
+    """Destroy an epoch that opens nothing any more."""
+    async with opened_archive(config) as archive:
+        copies = await _rotation(archive).destroy(
+            options.number, actor=OPERATOR, now=datetime.now(UTC)
+        )
+    print(f"epoch {options.number} is destroyed")
+    for sentence in copies:
+        print(sentence)
+    return 0

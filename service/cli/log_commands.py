@@ -1,0 +1,44 @@
+"""``taltio log proof ENTRY`` and ``taltio log verify DIR``: on exported files alone, without archive or keys."""
+
+import argparse
+import sys
+
+from service.cli.log_files import (
+    Verdict,
+    prove_from_directory,
+    verify_log_directory,
+    verify_proof_files,
+)
+from service.cli.progress import Progress
+from service.config import Config
+
+
+async def verify(_: Config, options: argparse.Namespace) -> int:
+    """Check an exported log, or one proof: 0 verified, 1 altered, 2 could not be checked."""
+    if options.proof is not None:
+        return _tell(verify_proof_files(options.directory, options.proof, options.key))
+    return _tell(
+        verify_log_directory(
+            options.directory, key_file=options.key, on_progress=Progress("log entries")
+        )
+    )
+
+
+async def prove(config: Config, options: argparse.Namespace) -> int:
+    """Write an entry and its proof, made from the published log."""
+    directory = options.log or config.archive.directory / "log"
+    entry, proof = prove_from_directory(directory, options.entry)
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    entry_file, proof_file = out / f"{options.entry}.json", out / f"{options.entry}.tlog-proof"
+    entry_file.write_bytes(entry)
+    proof_file.write_bytes(proof)
+    print(entry_file)
+    print(proof_file)
+    return 0
+
+
+def _tell(verdict: Verdict) -> int:
+    for line in verdict.lines:
+        print(line, file=sys.stdout)
+    return int(verdict.outcome)

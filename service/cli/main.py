@@ -1,0 +1,32 @@
+"""The command line: what can be asked, and the exit codes."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from service.cli.commands import build_parser
+from service.config import ConfigError, load_config
+from service.domain.errors import ArchiveError, InvalidInputError
+from storage.errors import StorageError
+
+EXIT_FAILED: Final = 2
+"""Not done. Verifying ends with 0 verified, 1 altered, 2 could not be checked; everything else with 0 or 2."""
+EXIT_INTERRUPTED: Final = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line asks; return the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        config = load_config(options.config)
+        return int(asyncio.run(options.run(config, options)))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+    except InvalidInputError as error:
+        print(f"taltio: {error.detail}", file=sys.stderr)
+    except (ArchiveError, StorageError) as error:
+        print(f"taltio: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED

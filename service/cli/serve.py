@@ -1,0 +1,115 @@
+"""``taltio serve``: the service, until it is told to stop."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from service.config import Config
+from service.domain.errors import InvalidInputError
+from service.http.links import invite_link
+from service.serving import Service, build_service, working
+from service.wiring import is_new, key_provider, opened_archive
+from storage.database.lock import instance_lock
+
+_SHUTDOWN_SECONDS = 30.0
+
+
+async def serve(config: Config, _: argparse.Namespace) -> int:
+    """Serve until a signal asks to stop; finish what was begun, then end."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running_service(config) as (service, address):
+        print(f"Taltio is at {address}", flush=True)
+        await print_first_link(service, address)
+        await stop.wait()
+        print("Stopping: what was begun is finished first.", flush=True)
+    return 0
+
+
+@asynccontextmanager
+async def running_service(config: Config) -> AsyncIterator[tuple[Service, str]]:
+    """Run the service inside the block; yield it and the address at which it answers.
+
+    Raises:
+        UnavailableError: Another service runs on the same directory.
+        InvalidInputError: It cannot listen where it should, or a file that the configuration names is unfit.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with instance_lock(config.archive.directory):
+        create = is_new(config)
+        if create:
+            print(key_provider(config).create(now=datetime.now(UTC)), flush=True)
+        async with opened_archive(config, create=create) as archive:
+            service = build_service(archive)
+            async with working(service), _listening(config, service) as address:
+                yield service, address
+
+
+@asynccontextmanager
+async def _listening(config: Config, service: Service) -> AsyncIterator[str]:
+    # Unpacking would happen before a handler could refuse it; the log of requests would hold addresses.
+    runner = web.AppRunner(
+        service.app,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+        handle_signals=False,
+        auto_decompress=False,
+        access_log=None,
+    )
+    await runner.setup()
+    try:
+        listen = config.web.listen
+        site = web.TCPSite(runner, listen.host, listen.port, ssl_context=_tls(config))
+        try:
+            await site.start()
+        except OSError as error:
+            raise InvalidInputError(
+                f"cannot listen on {listen}: {error.strerror}; change [web] listen"
+            ) from error
+        yield _address(config, runner)
+    finally:
+        await runner.cleanup()
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    if config.web.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.web.certificate, config.web.certificate_key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInputError(
+            f"the certificate {config.web.certificate} cannot be used: {error}"
+        ) from error
+    return context
+
+
+def _address(config: Config, runner: web.AppRunner) -> str:
+    if config.web.public_url is not None:
+        return config.web.public_url
+    host, port = runner.addresses[0][:2]
+    scheme = "https" if config.web.is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+async def print_first_link(service: Service, address: str) -> None:
+    """Print a one-time link for the first administrator, while there is nobody."""
+    accounts = service.archive.access.accounts
+    invite = await accounts.invite_first_administrator(now=datetime.now(UTC))
+    if invite is not None:
+        print(
+            "There are no users yet. Within an hour, set the first administrator's password at"
+        )
+        print(f"  {invite_link(address, invite.secret)}", flush=True)

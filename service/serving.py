@@ -1,0 +1,213 @@
+"""The running service: an application over an open archive, and what works beside its requests."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from aiohttp import web
+
+from service.api import attention, contacts, content, grants, log, system
+from service.api.app_keys import (
+    ATTENTION,
+    CONTACTS,
+    FINDER,
+    PUBLISHED_LOG,
+    SETTINGS,
+    ApiSettings,
+)
+from service.api.system import HEALTH, Health
+from service.archive.receive import Kept
+from service.config import Config, SourceConfig
+from service.domain.errors import InvalidInputError
+from service.http.addresses import Site
+from service.http.frame import Frame, build_application
+from service.http.routes import Route
+from service.intake import webhooks
+from service.intake.app_keys import (
+    INTAKE,
+    LISTENERS,
+    MAX_DELIVERY_BYTES,
+    OFFER,
+    TOKENS,
+    Listener,
+)
+from service.intake.standard_webhooks import WebhookSecret
+from service.wiring import Archive
+from service.worker.checkpoints import LogKeeper
+from service.worker.interpretation import Interpretation
+from storage.published import PublishedFiles
+from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow
+
+_log = logging.getLogger("taltio")
+
+LOG_DIRECTORY, LEDGER_DIRECTORY = "log", "ledger"
+
+
+def clock() -> datetime:
+    """Return the time: the only clock of the service."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that is ready to take requests."""
+
+    archive: Archive
+    app: web.Application
+    interpretation: Interpretation
+    keeper: LogKeeper
+
+
+def log_keeper(archive: Archive) -> LogKeeper:
+    """Return what publishes the archive's log."""
+    config, stores = archive.config, archive.stores
+    return LogKeeper(
+        store=stores.store,
+        log=stores.log,
+        published=PublishedFiles(config.archive.directory / LOG_DIRECTORY),
+        ledger=PublishedFiles(config.archive.directory / LEDGER_DIRECTORY),
+        anchors=config.log.anchor_directory,
+        name=config.archive.name,
+        signing_key=lambda: archive.vault.ring.log_signing_key,
+    )
+
+
+def build_service(archive: Archive) -> Service:
+    """Build the application of every role.
+
+    Raises:
+        InvalidInputError: The secret of a source cannot be read; the detail names the file.
+    """
+    interpretation = Interpretation(archive.understanding, clock)
+    keeper = log_keeper(archive)
+    app = build_application(_frame(archive), all_routes())
+    _fill(app, archive, offer=interpretation.offer, keeper=keeper)
+    return Service(archive, app, interpretation, keeper)
+
+
+def all_routes() -> list[Route]:
+    """Return every route of the service."""
+    return [
+        *webhooks.routes(),
+        *contacts.routes(),
+        *attention.routes(),
+        *grants.grant_routes(),
+        *content.content_routes(),
+        *log.routes(),
+        *system.routes(),
+    ]
+
+
+@asynccontextmanager
+async def working(service: Service) -> AsyncIterator[None]:
+    """Work beside the requests inside the block: understand, publish, flush."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(service.interpretation.run()),
+            tasks.create_task(service.interpretation.catch_up()),
+            tasks.create_task(service.archive.openings.run(clock=clock)),
+            tasks.create_task(_publish(service)),
+        ]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+
+
+async def _publish(service: Service) -> None:
+    pause = service.archive.config.log.checkpoint_seconds
+    while True:
+        await service.keeper.publish(now=clock())
+        await asyncio.sleep(pause)
+
+
+def _frame(archive: Archive) -> Frame:
+    web_config = archive.config.web
+    return Frame(
+        site=Site(
+            public_url=web_config.public_url,
+            is_tls=web_config.is_tls,
+            trusted_proxies=web_config.trusted_proxies,
+        ),
+        sessions=archive.access.sessions,
+        tokens=archive.access.tokens,
+        clock=clock,
+    )
+
+
+def _fill(
+    app: web.Application,
+    archive: Archive,
+    *,
+    offer: Callable[[Kept], None],
+    keeper: LogKeeper,
+) -> None:
+    """Put the use cases where the handlers find them."""
+    config = archive.config
+    app[SETTINGS] = ApiSettings(
+        region=config.archive.default_region,
+        timezone=config.archive.timezone.key,
+        max_contact_bytes=config.intake.max_delivery_bytes,
+    )
+    app[CONTACTS], app[FINDER] = archive.contacts, archive.finder
+    app[ATTENTION] = archive.attention
+    app[grants.GRANTS] = archive.grants
+    app[content.CONTENTS] = content.Contents(archive.opener)
+    app[PUBLISHED_LOG] = keeper.published
+    app[INTAKE], app[TOKENS] = archive.intake, archive.access.tokens
+    app[OFFER] = offer
+    app[MAX_DELIVERY_BYTES] = config.intake.max_delivery_bytes
+    app[LISTENERS] = _listeners(config)
+    app[HEALTH] = _health(archive)
+
+
+def _listeners(config: Config) -> Mapping[str, Listener]:
+    tolerance = timedelta(seconds=config.intake.tolerance_seconds)
+    return {
+        source.name: Listener(source.name, _secrets(source), tolerance)
+        for source in config.sources
+        if source.kind == "standard-webhooks"
+    }
+
+
+def _secrets(source: SourceConfig) -> tuple[WebhookSecret, ...]:
+    files = (source.secret_file, source.previous_secret_file)
+    return tuple(_secret(source.name, file) for file in files if file is not None)
+
+
+def _secret(source: str, file: Path) -> WebhookSecret:
+    try:
+        return WebhookSecret.parse(file.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"the secret of source {source} cannot be read from {file}"
+        ) from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{file}: {error.detail}") from None
+
+
+def _health(archive: Archive) -> Health:
+    stores = archive.stores
+
+    async def store() -> str | None:
+        await stores.log.log_size()
+        return None
+
+    async def numbers() -> Mapping[str, float]:
+        return {
+            "contacts": await stores.store.count(ContactRow, {}),
+            "deliveries_waiting": await stores.store.count(
+                DeliveryRow, {"state": ["received", "waiting"]}
+            ),
+            "attention_open": await stores.store.count(AttentionRow, {"state": "open"}),
+            "jobs_dead": await stores.store.count(JobRow, {"state": "dead"}),
+            "jobs_queued": await stores.store.count(JobRow, {"state": "queued"}),
+            "log_entries": await stores.log.log_size(),
+        }
+
+    return Health({"store": store}, numbers)
