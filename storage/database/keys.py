@@ -29,9 +29,14 @@ T = TypeVar("T")
 
 _AT_ONCE: Final = 512
 
+# A longer row lies partly on pages of its own; a shorter one in its slot would then take more of the shared page.
+_ON_ONE_PAGE: Final = 3_900
+
 _COLUMNS: Final = "id, kind, wrapped_by, wrapped, made_at"
 _SET: Final = "SET id = ?, kind = ?, wrapped_by = ?, wrapped = ?, made_at = ?"
-_REPLACE: Final = f"UPDATE keys {_SET} WHERE id = ? AND room >= ?"
+_REPLACE: Final = (
+    f"UPDATE keys {_SET} WHERE id = ? AND (room = ? OR room BETWEEN ? AND {_ON_ONE_PAGE})"  # noqa: S608  # our own words
+)
 _REUSE: Final = (
     f"UPDATE keys {_SET} "  # noqa: S608  # our own words
     "WHERE slot = (SELECT slot FROM keys WHERE id IS NULL AND room = ? LIMIT 1)"
@@ -133,7 +138,7 @@ class SqliteKeyStore:
 def _store(db: sqlite3.Connection, row: KeyRow) -> None:
     """Put ``row`` where its id stands if it fits, else into an empty slot of its size, else at the end."""
     room = _room(row)
-    if db.execute(_REPLACE, (*astuple(row), row.id, room)).rowcount:
+    if db.execute(_REPLACE, (*astuple(row), row.id, room, room)).rowcount:
         return
     db.execute(_EMPTY, (row.id,))
     if not db.execute(_REUSE, (*astuple(row), room)).rowcount:
