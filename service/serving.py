@@ -105,18 +105,21 @@ def all_routes() -> list[Route]:
 @asynccontextmanager
 async def working(service: Service) -> AsyncIterator[None]:
     """Work beside the requests inside the block: understand, publish, flush."""
-    async with asyncio.TaskGroup() as tasks:
-        running = [
-            tasks.create_task(service.interpretation.run()),
-            tasks.create_task(service.interpretation.catch_up()),
-            tasks.create_task(service.archive.openings.run(clock=clock)),
-            tasks.create_task(_publish(service)),
-        ]
-        try:
-            yield
-        finally:
-            for task in running:
-                task.cancel()
+    running = [
+        asyncio.create_task(work)
+        for work in (
+            service.interpretation.run(),
+            service.interpretation.catch_up(),
+            service.archive.openings.run(clock=clock),
+            _publish(service),
+        )
+    ]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _publish(service: Service) -> None:

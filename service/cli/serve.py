@@ -37,8 +37,12 @@ async def serve(config: Config, _: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def running_service(config: Config) -> AsyncIterator[tuple[Service, str]]:
+async def running_service(
+    config: Config, *, is_quiet: bool = False
+) -> AsyncIterator[tuple[Service, str]]:
     """Run the service inside the block; yield it and the address at which it answers.
+
+    The advice on new keys is printed unless ``is_quiet``.
 
     Raises:
         UnavailableError: Another service runs on the same directory.
@@ -51,7 +55,9 @@ async def running_service(config: Config) -> AsyncIterator[tuple[Service, str]]:
     with instance_lock(config.archive.directory):
         create = is_new(config)
         if create:
-            print(key_provider(config).create(now=datetime.now(UTC)), flush=True)
+            advice = key_provider(config).create(now=datetime.now(UTC))
+            if not is_quiet:
+                print(advice, flush=True)
         async with opened_archive(config, create=create) as archive:
             service = build_service(archive)
             async with working(service), _listening(config, service) as address:
