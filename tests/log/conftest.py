@@ -63,3 +63,11 @@ def big_log():
     log = MemoryLog()
     log.append(*(b"entry %d" % i for i in range(66_000)))
     return log.publish()
+
+
+@pytest.fixture(scope="session")
+def small_log():
+    """Two levels of tiles. Whoever changes it changes a copy."""
+    log = MemoryLog()
+    log.append(*(b"entry %d" % i for i in range(600)))
+    return log.publish()
