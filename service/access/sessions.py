@@ -125,8 +125,9 @@ class Sessions:
 
     async def remove_expired(self, *, now: datetime) -> None:
         """Remove sessions and invites whose time is over; they are refused already. For the worker, now and then."""
-        over = Span(stop=to_microseconds(now))
-        unseen = Span(stop=to_microseconds(now - self._rules.idle))
+        # The ends of these spans are exclusive; what is over at this very moment is over.
+        over = Span(stop=to_microseconds(now) + 1)
+        unseen = Span(stop=to_microseconds(now - self._rules.idle) + 1)
         sessions = {
             *(await self._store.find(SessionRow, {"expires_at": over})),
             *(await self._store.find(SessionRow, {"seen_at": unseen})),

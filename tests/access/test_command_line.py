@@ -1,0 +1,77 @@
+"""``taltio users`` and ``taltio tokens``."""
+
+import pytest
+
+from service.cli import tokens, users
+from service.domain.errors import InvalidInputError, NotFoundError
+from tests.fakes import NOW, PASSWORD
+
+BASE = "https://archive.example.org"
+
+
+async def _add(door, login="aino", roles=("agent", "complaint_handler")):
+    await users.add_user(
+        door.accounts, login, name="Aino Esimerkki", roles=roles, base_url=BASE, now=NOW
+    )
+
+
+async def test_adding_a_user_prints_a_link_and_no_password_is_typed(door, capsys):
+    await _add(door)
+    *_, link = capsys.readouterr().out.split()
+    prefix, _, secret = link.rpartition("/")
+    assert prefix == f"{BASE}/first-password"
+    await door.invites.accept(secret, PASSWORD, now=NOW)
+    assert await door.sign_in()
+
+
+async def test_the_list_tells_id_state_roles_login_and_name(door, capsys):
+    await _add(door)
+    aino = (await door.users.find_all())[0]
+    capsys.readouterr()
+    await users.list_users(door.accounts, now=NOW)
+    assert capsys.readouterr().out == (
+        f"{aino.id}\tinvited\tagent,complaint_handler\taino\tAino Esimerkki\n"
+    )
+
+
+async def test_disabling_enabling_and_resetting_by_login(door, capsys):
+    await _add(door)
+    await users.disable_user(door.accounts, "AINO", now=NOW)
+    await users.enable_user(door.accounts, "aino", now=NOW)
+    await users.reset_user(door.accounts, "aino", base_url=BASE, now=NOW)
+    assert capsys.readouterr().out.count("/first-password/") == 2
+    changes = [entry.data["change"] for entry in await door.entries("user.changed")]
+    assert changes == ["disabled", "enabled", "reset"]
+    with pytest.raises(NotFoundError):
+        await users.disable_user(door.accounts, "nobody", now=NOW)
+
+
+async def test_a_role_that_is_none_is_refused_with_the_list(door):
+    with pytest.raises(InvalidInputError, match="complaint_handler"):
+        await _add(door, roles=["root"])
+
+
+async def test_creating_a_token_prints_the_token_and_nothing_else(door, capsys):
+    await tokens.create_token(door.tokens, "Vaihde", role="integration", source="pbx", now=NOW)
+    secret = capsys.readouterr().out.removesuffix("\n")
+    actor = await door.tokens.authenticate(secret)
+    assert actor.source == "pbx"
+
+
+async def test_a_token_for_what_cannot_be_a_source_is_refused(door, capsys):
+    with pytest.raises(InvalidInputError):
+        await tokens.create_token(
+            door.tokens, "V", role="integration", source="no such source", now=NOW
+        )
+    assert not capsys.readouterr().out
+
+
+async def test_tokens_are_listed_and_revoked_by_id(door, capsys):
+    await tokens.create_token(door.tokens, "Raportit", role="auditor", source=None, now=NOW)
+    secret = capsys.readouterr().out.strip()
+    token_id = (await door.tokens.authenticate(secret)).id
+    await tokens.revoke_token(door.tokens, token_id, now=NOW)
+    await tokens.list_tokens(door.tokens)
+    listed = capsys.readouterr().out.splitlines()[-1]
+    assert listed == f"{token_id}\trevoked\tauditor\t-\t2026-11-22T12:00:00Z\tRaportit"
+    assert await door.tokens.authenticate(secret) is None
