@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from service.archive.contact_checks import ContactChecker
 from service.archive.grants import Grants
 from service.archive.interpret import Arrival, Interpreter
 from service.archive.objects import seal_object
 from service.archive.open import Opener
 from service.archive.openings import Openings
+from service.archive.published import PublishedLog
 from service.archive.receive import received_recording, recording_entry
 from service.archive.targets import Asked, Subject
 from service.archive.vault import Vault
+from service.archive.verify import Verifier
 from service.domain.actor import Actor, ActorKind, Role
 from service.domain.contact import (
     Channel,
@@ -29,9 +32,11 @@ from service.domain.purpose import Grant, Purpose
 from service.keys.file import FileKeyProvider
 from service.keys.ring import KeyRing
 from service.log.entry import LogEntry, decode_entry
+from service.worker.checkpoints import LogKeeper
 from storage.database.keys import SqliteKeyStore
 from storage.database.sqlite import SqliteStore
 from storage.errors import ConflictError, MissingError
+from storage.published import PublishedFiles
 from storage.rows import MessageRow, RecordingRow
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -149,9 +154,30 @@ class World:
             vault=self.vault,
             openings=self.openings,
         )
+        self.keeper = LogKeeper(
+            store=self.store,
+            log=self.store,
+            published=PublishedFiles(self.directory / "data" / "log"),
+            ledger=PublishedFiles(self.directory / "data" / "ledger"),
+            anchors=self.directory / "anchors",
+            name="archive.example.org",
+            signing_key=lambda: self.ring.log_signing_key,
+        )
+        self.published = PublishedLog(
+            published=self.keeper.published,
+            ledger=self.keeper.ledger,
+            anchors=self.keeper.anchors,
+            signing_key=lambda: self.ring.log_signing_key,
+        )
+        self.checker = ContactChecker(self.store, self.store, self.blobs, self.vault)
+        self.verifier = Verifier(self.checker, self.published)
         self.grants = Grants(
             store=self.store, vault=self.vault, on_withdrawn=self.openings.forget
         )
+
+    async def publish(self) -> None:
+        """Sign and anchor the log as it is."""
+        await self.keeper.publish(now=self.now)
 
     def wait(self, **duration: float) -> datetime:
         self.now += timedelta(**duration)

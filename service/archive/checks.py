@@ -1,0 +1,103 @@
+"""The checks behind the answer to "is it intact?", in words that a customer understands, and the answer itself."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Outcome(StrEnum):
+    """What a check found. ``unknown``: it could not be done, which speaks neither for nor against."""
+
+    PASSED = "passed"
+    WAITING = "waiting"
+    UNKNOWN = "unknown"
+    FAILED = "failed"
+
+
+class State(StrEnum):
+    """The four honest answers."""
+
+    ANCHORED = "anchored"
+    PENDING = "pending"
+    UNCHECKED = "unchecked"
+    ALTERED = "altered"
+
+
+class Code(StrEnum):
+    """What is checked. A code, once used, keeps its meaning."""
+
+    COMPLETE = "complete"
+    CONTACT_ROW = "contact_row"
+    RECORDING_ROW = "recording_row"
+    MESSAGE_ROW = "message_row"
+    BLOB_PRESENT = "blob_present"
+    BLOB_HASH = "blob_hash"
+    HEADER = "header"
+    CHUNKS = "chunks"
+    RECEIVED = "received"
+    LOG_ENTRY = "log_entry"
+    CHECKPOINT = "checkpoint"
+    CONSISTENT = "consistent"
+    ANCHORED = "anchored"
+
+
+WORDS: Final[Mapping[Code, str]] = MappingProxyType(
+    {
+        Code.COMPLETE: "Everything that arrived for this contact is still here, and nothing was slipped in.",
+        Code.CONTACT_ROW: "The details of the contact, such as its times and parties, are unchanged.",
+        Code.RECORDING_ROW: "The description of the recording is unchanged.",
+        Code.MESSAGE_ROW: "The description of the message is unchanged.",
+        Code.BLOB_PRESENT: "The stored bytes are here.",
+        Code.BLOB_HASH: "The stored bytes are exactly those that the log noted when they arrived.",
+        Code.HEADER: "The key that opens them is here and unchanged.",
+        Code.CHUNKS: "Every piece of it is genuine and in its place, from the first to the last.",
+        Code.RECEIVED: "What it holds is exactly what was delivered to us.",
+        Code.LOG_ENTRY: "The log entries about this contact are part of the signed log.",
+        Code.CHECKPOINT: "The newest state of the log bears the archive's signature.",
+        Code.CONSISTENT: "The log has only grown; nothing in its past was rewritten or cut off.",
+        Code.ANCHORED: "A signed copy of the log's state that covers this contact is kept outside of the archive.",
+    }
+)
+"""What it means when a check passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: of what (an id), what it found, and why, where it did not pass. ``detail`` is safe to show."""
+
+    code: Code
+    outcome: Outcome
+    about: str
+    detail: str | None = None
+
+
+def passed(code: Code, about: str) -> Check:
+    """Return a check that passed."""
+    return Check(code, Outcome.PASSED, about)
+
+
+def failed(code: Code, about: str, detail: str) -> Check:
+    """Return a check that found an alteration."""
+    return Check(code, Outcome.FAILED, about, detail)
+
+
+def unknown(code: Code, about: str, detail: str) -> Check:
+    """Return a check that could not be done."""
+    return Check(code, Outcome.UNKNOWN, about, detail)
+
+
+def waiting(code: Code, about: str, detail: str) -> Check:
+    """Return a check whose time has not come yet."""
+    return Check(code, Outcome.WAITING, about, detail)
+
+
+def decide_state(checks: Iterable[Check]) -> State:
+    """Decide the answer: altered outweighs unchecked, and unchecked outweighs pending."""
+    found = {check.outcome for check in checks}
+    if Outcome.FAILED in found:
+        return State.ALTERED
+    if Outcome.UNKNOWN in found or not found:
+        return State.UNCHECKED
+    return State.PENDING if Outcome.WAITING in found else State.ANCHORED

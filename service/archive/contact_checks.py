@@ -1,0 +1,265 @@
+"""Every check of one contact's rows and bytes; what the log proves of it is checked in `service.archive.log_checks`.
+
+Nothing here raises for what is wrong: each check says whether it passed, failed, or could not be done.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from service.archive.checks import Check, Code, failed, passed, unknown
+from service.archive.digest import ProvenRow
+from service.archive.evidence import (
+    ContactRows,
+    Evidence,
+    check_complete,
+    check_digest,
+    read_evidence,
+)
+from service.archive.examine import Examined, examine
+from service.archive.payload import require_epoch
+from service.archive.records import SealedMessage, SealedRecording, contact_of
+from service.archive.vault import Vault, open_value
+from service.crypto.fields import FieldSealer
+from service.crypto.secret import FileKey
+from service.crypto.stream import sealed_length
+from service.domain.errors import ErasedError, TamperedError, UnavailableError
+from service.log.entry import commitment
+from storage.errors import StorageError
+from storage.ports import BlobStore, LogStore, Store
+from storage.rows import ContactRow, KeyRow, MessageRow, ObjectRow, RecordingRow
+
+NO_KEYS = "The keys are not at hand here."
+NO_KEY = "Its key is not in the key store."
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What a recording or message seals of the bytes that were received."""
+
+    sha256: str
+    salt: bytes = field(repr=False)
+    commitment: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContactChecker:
+    """Checks contacts. Without ``vault`` only what needs no key is checked, and the rest is unknown."""
+
+    store: Store
+    log: LogStore
+    blobs: BlobStore
+    vault: Vault | None
+
+    async def read(self, contact_ids: Collection[str]) -> Mapping[str, ContactRows]:
+        """Return the rows of the contacts, also of those whose own row is missing."""
+        ids = list(contact_ids)
+        where = {"contact_id": ids}
+        contacts = {row.id: row for row in await self.store.find(ContactRow, {"id": ids})}
+        recordings = await self.store.find(RecordingRow, where)
+        messages = await self.store.find(MessageRow, where)
+        objects = await self.store.find(ObjectRow, where)
+        return {
+            one: ContactRows(
+                id=one,
+                contact=contacts.get(one),
+                recordings=[row for row in recordings if row.contact_id == one],
+                messages=[row for row in messages if row.contact_id == one],
+                objects={row.id: row for row in objects if row.contact_id == one},
+            )
+            for one in ids
+        }
+
+    async def get_evidence(self, rows: ContactRows) -> tuple[Evidence, tuple[Check, ...]]:
+        """Return what the log says of the contact, and a failed check for each entry that cannot be read."""
+        stored = list(await self.log.log_about(rows.id))
+        for object_id in rows.objects:
+            stored += await self.log.log_about(object_id)
+        return read_evidence(stored)
+
+    async def check(
+        self,
+        rows: ContactRows,
+        evidence: Evidence,
+        *,
+        wants_plain_hash: bool,
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> tuple[Check, ...]:
+        """Return every check of the rows and bytes of one contact."""
+        sealer: FieldSealer | Exception
+        try:
+            sealer = await self._sealer(rows.id)
+        except (TamperedError, UnavailableError, ErasedError) as error:
+            sealer = error
+        keys = await self._headers(list(rows.objects))
+        checks, sealed = _check_rows(rows, evidence, sealer)
+        for stored in rows.objects.values():
+            file_key = self._file_key(stored, keys)
+            is_key = isinstance(file_key, FileKey)
+            found = await examine(
+                stored,
+                blobs=self.blobs,
+                file_key=file_key if isinstance(file_key, FileKey) else None,
+                wants_plain_hash=wants_plain_hash and is_key and stored.id in sealed,
+                on_bytes=on_bytes,
+            )
+            checks.append(passed(Code.HEADER, stored.id) if is_key else file_key)  # type: ignore[arg-type]  # a Check
+            checks += check_object(stored, found, evidence, has_key=is_key)
+            if stored.id in sealed:
+                checks.append(check_received(stored, found, sealed[stored.id], evidence))
+        return tuple(checks)
+
+    async def _sealer(self, contact_id: str) -> FieldSealer:
+        if self.vault is None:
+            raise UnavailableError(NO_KEYS)
+        try:
+            return await self.vault.get_sealer(contact_id)
+        except ErasedError:
+            raise ErasedError(NO_KEY) from None
+        except ValueError as error:
+            raise TamperedError("Its key names no epoch.") from error
+        except StorageError as error:
+            raise UnavailableError("The key store could not be read.") from error
+
+    async def _headers(self, ids: Sequence[str]) -> Mapping[str, KeyRow] | None:
+        if self.vault is None or not ids:
+            return None
+        try:
+            return await self.vault.keys.get_keys(ids)
+        except StorageError:
+            return None
+
+    def _file_key(
+        self, stored: ObjectRow, headers: Mapping[str, KeyRow] | None
+    ) -> FileKey | Check:
+        if self.vault is None or headers is None:
+            return unknown(Code.HEADER, stored.id, NO_KEYS)
+        header = headers.get(stored.id)
+        if header is None:
+            return unknown(Code.HEADER, stored.id, NO_KEY)
+        try:
+            epoch = require_epoch(header.wrapped_by, stored.id)
+            return self.vault.ring.open_header(epoch, header.wrapped)
+        except TamperedError as error:
+            return failed(Code.HEADER, stored.id, str(error))
+        except (ErasedError, UnavailableError) as error:
+            return unknown(Code.HEADER, stored.id, str(error))
+
+
+def check_object(
+    stored: ObjectRow, found: Examined, evidence: Evidence, *, has_key: bool
+) -> list[Check]:
+    """Return the checks of the bytes of one object, after they were read."""
+    if not found.is_present:
+        return [failed(Code.BLOB_PRESENT, stored.id, "The stored bytes are missing.")]
+    if found.unreadable is not None or found.blob_sha256 is None:
+        return [unknown(Code.BLOB_PRESENT, stored.id, "The stored bytes could not be read.")]
+    checks = [passed(Code.BLOB_PRESENT, stored.id), _check_hash(stored, found, evidence)]
+    if found.fault is not None:
+        checks.append(failed(Code.CHUNKS, stored.id, found.fault))
+    elif has_key:
+        checks.append(passed(Code.CHUNKS, stored.id))
+    else:
+        checks.append(
+            unknown(Code.CHUNKS, stored.id, "Without the key this cannot be checked.")
+        )
+    return checks
+
+
+def check_received(
+    stored: ObjectRow, found: Examined, sealed: Sealed, evidence: Evidence
+) -> Check:
+    """Check that what was received is what the log committed to, and what is stored."""
+    stated = evidence.stated(stored.id, "commitment")
+    expected = commitment(sealed.salt, bytes.fromhex(sealed.sha256))
+    if not stated or stated != {expected} or sealed.commitment != expected:
+        told = "The log committed to something else when it arrived."
+        return failed(Code.RECEIVED, stored.id, told)
+    if found.plain_sha256 is not None and found.plain_sha256 != sealed.sha256:
+        told = "What is stored is not what was delivered."
+        return failed(Code.RECEIVED, stored.id, told)
+    return passed(Code.RECEIVED, stored.id)
+
+
+def _check_hash(stored: ObjectRow, found: Examined, evidence: Evidence) -> Check:
+    stated = evidence.stated(stored.id, "blob_sha256")
+    digest = found.blob_sha256.hex() if found.blob_sha256 else ""
+    if not stated:
+        return failed(Code.BLOB_HASH, stored.id, "The log knows nothing of these bytes.")
+    if stated != {digest}:
+        told = "The stored bytes are not those that the log noted when they arrived."
+        return failed(Code.BLOB_HASH, stored.id, told)
+    shown = (stored.sha256.hex(), stored.sealed_bytes, sealed_length(stored.plain_bytes))
+    if shown != (digest, found.sealed_bytes, found.sealed_bytes):
+        told = "The record of the bytes was changed; the bytes themselves are right."
+        return failed(Code.BLOB_HASH, stored.id, told)
+    return passed(Code.BLOB_HASH, stored.id)
+
+
+def _check_rows(
+    rows: ContactRows, evidence: Evidence, sealer: FieldSealer | Exception
+) -> tuple[list[Check], dict[str, Sealed]]:
+    """Return the checks of the rows, and what the rows seal of each object."""
+    checks, sealed = [check_complete(rows, evidence)], dict[str, Sealed]()
+    if rows.contact is not None:
+        contact = rows.contact
+        checks.append(
+            _check_row(Code.CONTACT_ROW, contact, evidence, sealer, _opens_contact(contact))
+        )
+    for recording in rows.recordings:
+        opens = _opens_recording(recording, sealed)
+        checks.append(_check_row(Code.RECORDING_ROW, recording, evidence, sealer, opens))
+    for message in rows.messages:
+        opens = _opens_message(message, sealed)
+        checks.append(_check_row(Code.MESSAGE_ROW, message, evidence, sealer, opens))
+    return checks, sealed
+
+
+def _check_row(
+    code: Code,
+    row: ProvenRow,
+    evidence: Evidence,
+    sealer: FieldSealer | Exception,
+    opens: Callable[[FieldSealer], None],
+) -> Check:
+    problem = check_digest(row, evidence)
+    if problem is not None:
+        return failed(code, row.id, problem)
+    try:
+        if isinstance(sealer, Exception):
+            raise sealer
+        opens(sealer)
+    except (TamperedError, ValueError):
+        # ValueError: a column shows what no contact has, such as a channel that does not exist.
+        return failed(code, row.id, "It is not what was sealed there.")
+    except (ErasedError, UnavailableError) as error:
+        return unknown(code, row.id, str(error))
+    return passed(code, row.id)
+
+
+def _opens_contact(row: ContactRow) -> Callable[[FieldSealer], None]:
+    def opens(sealer: FieldSealer) -> None:
+        contact_of(row, sealer)
+
+    return opens
+
+
+def _opens_recording(
+    row: RecordingRow, sealed: dict[str, Sealed]
+) -> Callable[[FieldSealer], None]:
+    def opens(sealer: FieldSealer) -> None:
+        place = {"table": "recordings", "row": row.id}
+        value = open_value(sealer, row.sealed, SealedRecording, **place, version=row.version)
+        if row.object_id is not None:
+            sealed[row.object_id] = Sealed(value.sha256, value.salt, value.commitment)
+
+    return opens
+
+
+def _opens_message(row: MessageRow, sealed: dict[str, Sealed]) -> Callable[[FieldSealer], None]:
+    def opens(sealer: FieldSealer) -> None:
+        value = open_value(
+            sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1
+        )
+        sealed[row.object_id] = Sealed(value.sha256, value.salt, value.commitment)
+
+    return opens

@@ -1,0 +1,46 @@
+"""Digests of rows: what a log entry says about a row, so that no column of it can be changed unseen.
+
+A digest covers every column, the sealed ones as they are sealed. Their nonces are random, so a digest tells
+nothing of what is in them, and nothing at all once the row is gone.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple
+
+import msgspec
+
+from service.log.entry import LogEntry
+from storage.rows import ContactRow, MessageRow, RecordingRow
+
+FIELD = "rows"
+"""The name in the data of an entry under which it commits to rows."""
+
+ProvenRow = ContactRow | RecordingRow | MessageRow
+
+
+def commit_to_rows(rows: Iterable[ProvenRow]) -> tuple[str, ...]:
+    """Return what an entry says of ``rows``: id, version and SHA-256 of each, for ``data["rows"]``."""
+    return tuple(f"{row.id}:{version_of(row)}:{row_digest(row)}" for row in rows)
+
+
+def version_of(row: ProvenRow) -> int:
+    """Return the version of the row; messages never change."""
+    return 1 if isinstance(row, MessageRow) else row.version
+
+
+def row_digest(row: ProvenRow) -> str:
+    """Return the SHA-256 of the row: its class's name and its columns in order, as MessagePack, in hexadecimal."""
+    encoded = msgspec.msgpack.encode([type(row).__name__, *astuple(row)])
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def find_committed_rows(entries: Iterable[LogEntry]) -> Mapping[str, tuple[int, str]]:
+    """Return the newest version of each row that ``entries`` commit to, and its digest, by id."""
+    newest: dict[str, tuple[int, str]] = {}
+    for entry in entries:
+        stated = entry.data.get(FIELD, ())
+        for text in stated if isinstance(stated, tuple) else ():
+            row_id, version, digest = str(text).split(":")
+            newest[row_id] = max(newest.get(row_id, (0, "")), (int(version), digest))
+    return newest

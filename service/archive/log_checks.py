@@ -1,0 +1,192 @@
+"""Whether entries are in the signed log, whether the log has only grown, and whether a copy lies outside. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from service.archive.checks import Check, Code, failed, passed, unknown, waiting
+from service.archive.published import LogView
+from service.domain.errors import ArchiveError, NotFoundError, TamperedError
+from service.log.checkpoint import Checkpoint, decode_checkpoint, verify_checkpoint
+from service.log.errors import FormatError, UnknownSignerError
+from service.log.merkle import SubtreeHash, leaf_hash, prove_inclusion, verify_inclusion
+from service.log.note import VerifierKey
+from service.log.proof import LogProof, encode_proof
+from service.log.tiles import ReadTile, subtree_from_tiles
+from storage.ports import StoredEntry
+
+LOG: Final = "log"
+"""What checks of the log as a whole are about."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryProof:
+    """An entry, its index in the log, and the text that proves it there (C2SP tlog-proof)."""
+
+    index: int
+    entry: bytes
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogFindings:
+    """The checks, and a proof for each entry that the checkpoint covers."""
+
+    checks: tuple[Check, ...]
+    proofs: tuple[EntryProof, ...]
+    checkpoint: Checkpoint | None
+
+
+def check_log(
+    entries: Sequence[StoredEntry], view: LogView | None, read: ReadTile, *, log_size: int
+) -> LogFindings:
+    """Check that ``entries`` are in the log that ``view`` shows, of which the store has ``log_size`` entries."""
+    if view is None or (view.checkpoint is None and view.last is None):
+        told = "No state of the log has been signed yet; that happens within seconds."
+        return LogFindings((waiting(Code.LOG_ENTRY, LOG, told),), (), None)
+    if view.checkpoint is None:
+        told = "The newest state of the log is missing where it is published."
+        return LogFindings((failed(Code.CHECKPOINT, LOG, told),), (), None)
+    signed = _signed(view.checkpoint, view.key, Code.CHECKPOINT, LOG)
+    if isinstance(signed, Check):
+        return LogFindings((signed,), (), None)
+    subtree = subtree_from_tiles(signed.size, read)
+    inclusion, proofs = _included(entries, view, signed, subtree)
+    checks = (
+        passed(Code.CHECKPOINT, LOG),
+        _consistent(view, signed, subtree, log_size=log_size),
+        *inclusion,
+        _anchored(entries, view, signed, subtree),
+    )
+    return LogFindings(checks, proofs, signed)
+
+
+def _signed(note: bytes, key: VerifierKey, code: Code, about: str) -> Checkpoint | Check:
+    """Return the checkpoint that ``key`` signed, or what is wrong with it."""
+    try:
+        verify_checkpoint(note, key)
+        return decode_checkpoint(note)
+    except FormatError as error:
+        return failed(code, about, error.detail)
+    except TamperedError as error:
+        return failed(code, about, str(error))
+    except UnknownSignerError as error:
+        return unknown(code, about, str(error))
+
+
+def _included(
+    entries: Sequence[StoredEntry], view: LogView, signed: Checkpoint, subtree: SubtreeHash
+) -> tuple[list[Check], tuple[EntryProof, ...]]:
+    proofs: list[EntryProof] = []
+    pending, earlier = 0, 0
+    for stored in entries:
+        index = stored.index - view.position.first
+        if index < 0:
+            earlier += 1
+        elif index >= signed.size:
+            pending += 1
+        else:
+            problem = _prove(stored, index, view, signed, subtree, proofs)
+            if problem is not None:
+                return [problem], tuple(proofs)
+    checks = []
+    if earlier:
+        told = "Entries stand in an earlier log, which ended when a backup was restored. It is kept and checked apart."
+        checks.append(unknown(Code.LOG_ENTRY, LOG, told))
+    if pending:
+        told = "The newest entries are not signed yet; that happens within seconds."
+        checks.append(waiting(Code.LOG_ENTRY, LOG, told))
+    return checks or [passed(Code.LOG_ENTRY, LOG)], tuple(proofs)
+
+
+def _prove(
+    stored: StoredEntry,
+    index: int,
+    view: LogView,
+    signed: Checkpoint,
+    subtree: SubtreeHash,
+    proofs: list[EntryProof],
+) -> Check | None:
+    about = f"entry-{index}"
+    try:
+        hashes = prove_inclusion(index, signed.size, subtree)
+        verify_inclusion(
+            leaf_hash(stored.entry),
+            index=index,
+            size=signed.size,
+            proof=hashes,
+            root=signed.root,
+        )
+    except TamperedError as error:
+        return failed(
+            Code.LOG_ENTRY, about, f"{error} The entry or a tile of the log was changed."
+        )
+    except ArchiveError as error:
+        return _unread(Code.LOG_ENTRY, about, error)
+    proof = encode_proof(LogProof(index, hashes, view.checkpoint or b""))
+    proofs.append(EntryProof(index, stored.entry, proof))
+    return None
+
+
+def _unread(code: Code, about: str, error: ArchiveError) -> Check:
+    """Return what it means when a tile could not be used: malformed is altered, unreadable is unknown."""
+    if isinstance(error, FormatError):
+        return failed(code, about, error.detail)
+    if isinstance(error, NotFoundError):
+        return failed(code, about, f"A tile of the log is missing: {error}.")
+    return unknown(code, about, f"A tile of the log could not be read: {error}.")
+
+
+def _consistent(
+    view: LogView, signed: Checkpoint, subtree: SubtreeHash, *, log_size: int
+) -> Check:
+    kept = log_size - view.position.first
+    if kept < signed.size:
+        told = f"{signed.size} entries were signed, and only {kept} are left. The log was cut or rolled back."
+        return failed(Code.CONSISTENT, LOG, told)
+    if view.last is None:
+        return unknown(Code.CONSISTENT, LOG, "The note of what was signed last is missing.")
+    last = _signed(view.last, view.key, Code.CONSISTENT, "last-checkpoint")
+    if isinstance(last, Check):
+        return last
+    if kept < last.size:
+        told = f"{last.size} entries were signed, and only {kept} are left. The log was cut or rolled back."
+        return failed(Code.CONSISTENT, LOG, told)
+    return _continues(last, signed, subtree, Code.CONSISTENT) or passed(Code.CONSISTENT, LOG)
+
+
+def _continues(
+    then: Checkpoint, now: Checkpoint, subtree: SubtreeHash, code: Code
+) -> Check | None:
+    """Return what is wrong when ``now`` does not continue ``then``; a newer ``then`` is no contradiction by itself."""
+    if then.size > now.size or then.size == 0:
+        return None
+    try:
+        root = subtree(0, then.size)
+    except ArchiveError as error:
+        return _unread(code, LOG, error)
+    if root != then.root:
+        told = f"The first {then.size} entries are not those that were signed then. The log's past was rewritten."
+        return failed(code, LOG, told)
+    return None
+
+
+def _anchored(
+    entries: Sequence[StoredEntry], view: LogView, signed: Checkpoint, subtree: SubtreeHash
+) -> Check:
+    if not view.has_anchors:
+        return waiting(Code.ANCHORED, LOG, "No place outside of the archive is configured.")
+    newest = max((stored.index for stored in entries), default=view.position.first)
+    needed = newest - view.position.first + 1
+    covering = 0
+    for name, note in view.anchors.items():
+        anchor = _signed(note, view.key, Code.ANCHORED, name)
+        if isinstance(anchor, Check):
+            return anchor
+        against = _continues(anchor, signed, subtree, Code.ANCHORED)
+        if against is not None:
+            return against
+        covering = max(covering, anchor.size)
+    if covering < needed:
+        return waiting(Code.ANCHORED, LOG, "The copy outside does not cover this contact yet.")
+    return passed(Code.ANCHORED, LOG)
