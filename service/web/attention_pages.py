@@ -11,7 +11,7 @@ _NOTICES = {"retry": "attention.retried", "settle": "attention.settled"}
 
 
 async def show_attention(request: web.Request) -> web.Response:
-    """``GET /attention``: what waits, oldest first."""
+    """``GET /attention``: what waits, newest first."""
     query = read_query(request, ("cursor", "done"))
     page = await request.config_dict[DESK].attention(
         actor=request[ACTOR],

@@ -90,9 +90,11 @@ async def show_verification(request: web.Request) -> web.Response:
     )
     is_part = read_query(request, ("part",)).get("part") == "1"
     template = "verification_part.html" if is_part else "verification.html"
-    return await render(
-        request, template, {"verification": verification, "contact_id": contact_id}
-    )
+    values = {
+        "verification": verification,
+        "contact_id": contact_id,
+    }
+    return await render(request, template, values)
 
 
 async def _contact_page(
@@ -102,6 +104,9 @@ async def _contact_page(
     actor = request[ACTOR]
     detail = await desk.contact_detail(request.match_info["contact_id"], actor=actor, now=now)
     content = await _content(desk, detail, actor=actor, now=now)
+    if content["messages"]:
+        # Showing them was an opening, which the list of openings is to show as well.
+        detail = await desk.contact_detail(detail.contact.id, actor=actor, now=now)
     may_open = is_permitted(actor, Permission.GRANT)
     values: dict[str, Any] = {
         "section": "search",

@@ -93,6 +93,7 @@ def _surroundings(request: web.Request, language: str, visitor: Visitor) -> dict
         "f": formats,
         "known": partial(viewmodels.known_words, messages=words.messages),
         "reasons": partial(viewmodels.reason_words, words=words),
+        "field_names": partial(viewmodels.field_names, words=words),
         "link_reasons": partial(viewmodels.link_reason_words, words=words),
         "by_month": partial(viewmodels.by_month, formats=formats),
         "occupied": partial(viewmodels.occupied, formats=formats),

@@ -115,6 +115,11 @@ def link_reason_words(names: Sequence[str], *, words: Words) -> str:
     return ", ".join(known_words("matched", name, messages=words.messages) for name in names)
 
 
+def field_names(fields: Sequence[str], *, words: Words) -> str:
+    """Return the names of a contact's fields in words."""
+    return ", ".join(known_words("fact", name, messages=words.messages) for name in fields)
+
+
 def by_month(
     found: Sequence[FoundContact], *, formats: Formats
 ) -> list[tuple[str, list[FoundContact]]]:
@@ -135,7 +140,7 @@ def occupied(occupancy: Occupancy, *, formats: Formats) -> str:
 
 def grouped(digits: str) -> str:
     """Return a metering point in groups of which a reader can keep one in mind: ``643 000 111 222 333 444``."""
-    return "\N{NO-BREAK SPACE}".join(digits[n : n + 3] for n in range(0, len(digits), 3))
+    return " ".join(digits[n : n + 3] for n in range(0, len(digits), 3))
 
 
 def recording_facts(recording: RecordingView, *, words: Words, formats: Formats) -> str:

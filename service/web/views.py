@@ -105,7 +105,10 @@ class OpeningView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionItem:
-    """Something that a person should look at. ``reason`` is a stable code, ``detail`` is safe to show."""
+    """Something that a person should look at. ``reason`` is a stable code; ``fields`` are those that contradict.
+
+    ``detail`` explains in English and is safe to show.
+    """
 
     id: str
     reason: str
@@ -113,14 +116,14 @@ class AttentionItem:
     source: str | None
     raised_at: datetime
     contact_id: str | None = None
+    fields: tuple[str, ...] = ()
     detail: str | None = None
-    attempts: int = 0
     can_retry: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPage:
-    """What waits for a person, oldest first."""
+    """What waits for a person, newest first."""
 
     items: tuple[AttentionItem, ...]
     next_cursor: str | None = None
