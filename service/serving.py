@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from service.api import attention, contacts, content, grants, log, system
+from service.api import attention, contacts, content, grants, log, system, verification
 from service.api.app_keys import (
     ATTENTION,
     CONTACTS,
@@ -36,15 +36,17 @@ from service.intake.app_keys import (
     Listener,
 )
 from service.intake.standard_webhooks import WebhookSecret
-from service.wiring import Archive
+from service.web.app_keys import Door
+from service.web.archive_desk import ArchiveDesk
+from service.web.pages import page_routes, set_up_pages
+from service.web.problem_pages import show_problem
+from service.wiring import LEDGER_DIRECTORY, LOG_DIRECTORY, Archive
 from service.worker.checkpoints import LogKeeper
 from service.worker.interpretation import Interpretation
 from storage.published import PublishedFiles
 from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow
 
 _log = logging.getLogger("taltio")
-
-LOG_DIRECTORY, LEDGER_DIRECTORY = "log", "ledger"
 
 
 def clock() -> datetime:
@@ -97,8 +99,10 @@ def all_routes() -> list[Route]:
         *attention.routes(),
         *grants.grant_routes(),
         *content.content_routes(),
+        *verification.verification_routes(),
         *log.routes(),
         *system.routes(),
+        *page_routes(),
     ]
 
 
@@ -140,6 +144,7 @@ def _frame(archive: Archive) -> Frame:
         sessions=archive.access.sessions,
         tokens=archive.access.tokens,
         clock=clock,
+        error_page=show_problem,
     )
 
 
@@ -167,6 +172,23 @@ def _fill(
     app[MAX_DELIVERY_BYTES] = config.intake.max_delivery_bytes
     app[LISTENERS] = _listeners(config)
     app[HEALTH] = _health(archive)
+    app[verification.VERIFIER] = archive.verifier
+    access = archive.access
+    set_up_pages(
+        app,
+        desk=ArchiveDesk(
+            finder=archive.finder,
+            contacts=archive.contacts,
+            grants=archive.grants,
+            opener=archive.opener,
+            verifier=archive.verifier,
+            items=archive.attention,
+            users=access.users,
+        ),
+        door=Door(access.sign_in, access.sessions, access.invites, access.users),
+        timezone=config.archive.timezone.key,
+        region=config.archive.default_region,
+    )
 
 
 def _listeners(config: Config) -> Mapping[str, Listener]:

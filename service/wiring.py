@@ -15,6 +15,7 @@ from service.access.throttle import Throttle
 from service.access.tokens import Tokens
 from service.access.users import Users
 from service.archive.attention import Attention
+from service.archive.contact_checks import ContactChecker
 from service.archive.contacts import Contacts
 from service.archive.customers import Register
 from service.archive.deliveries import DeliveryOpener
@@ -24,9 +25,11 @@ from service.archive.interpret import Interpreter, SourceRule
 from service.archive.lookup import Finder
 from service.archive.open import Opener
 from service.archive.openings import Openings
+from service.archive.published import PublishedLog
 from service.archive.receive import Intake, Sessions
 from service.archive.understand import Adapter, Understanding
 from service.archive.vault import Vault
+from service.archive.verify import Verifier
 from service.config import Config
 from service.crypto.recipients import parse_recipient
 from service.keys.epoch import EpochKind
@@ -40,8 +43,10 @@ from storage.database.keys import SqliteKeyStore
 from storage.database.sqlite import SqliteStore
 from storage.files import FileBlobs
 from storage.ports import BlobStore, KeyStore, LogStore, Store
+from storage.published import PublishedFiles
 
 KEY_STORE = "keys.db"
+LOG_DIRECTORY, LEDGER_DIRECTORY = "log", "ledger"
 # Failed sign-ins that one address may have at once, and how soon it may try again.
 _SIGN_INS_AT_ONCE, _SECONDS_PER_SIGN_IN = 20, 30.0
 
@@ -65,6 +70,7 @@ class Access:
     sign_in: SignIn
     sessions: SignedIn
     tokens: Tokens
+    users: Users
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Archive:
     grants: Grants
     openings: Openings
     opener: Opener
+    verifier: Verifier
     access: Access
 
 
@@ -184,6 +191,15 @@ def archive_from(
         ),
         openings=openings,
         opener=Opener(stores.store, stores.log, stores.blobs, vault, openings),
+        verifier=Verifier(
+            ContactChecker(stores.store, stores.log, stores.blobs, vault),
+            PublishedLog(
+                PublishedFiles(config.archive.directory / LOG_DIRECTORY),
+                PublishedFiles(config.archive.directory / LEDGER_DIRECTORY),
+                config.log.anchor_directory,
+                lambda: ring.log_signing_key,
+            ),
+        ),
         access=_access(config, stores, vault),
     )
 
@@ -215,6 +231,7 @@ def _access(config: Config, stores: Stores, vault: Vault) -> Access:
         ),
         sessions=sessions,
         tokens=Tokens(store=store, vault=vault),
+        users=users,
     )
 
 

@@ -1,6 +1,6 @@
 """Contacts as the desk and the interface use them: add, complete with a recording, read, link by hand."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -71,6 +71,7 @@ class ContactView:
     recordings: tuple[RecordingView, ...]
     messages: tuple[MessageView, ...]
     openings: tuple[OpeningRow, ...]
+    objects: Mapping[str, ObjectRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +194,11 @@ class Contacts:
         return ContactView(
             contact=contact,
             links=links,
-            customers=await self._customers([link.customer_id for link in links]),
+            customers=await self.find_customers([link.customer_id for link in links]),
             recordings=tuple(_recording_view(row, sealer, objects) for row in recordings),
             messages=tuple(_message_view(row, sealer, objects) for row in messages),
             openings=tuple(openings),
+            objects=objects,
         )
 
     async def get_customer(self, customer_id: str, *, actor: Actor) -> Customer:
@@ -207,7 +209,7 @@ class Contacts:
             NotFoundError: There is no such customer.
         """
         require_permission(actor, Permission.READ_CONTACT)
-        customers = await self._customers([parse_id("cu", customer_id)])
+        customers = await self.find_customers([parse_id("cu", customer_id)])
         if not customers:
             raise NotFoundError("no such customer")
         return customers[0]
@@ -272,7 +274,8 @@ class Contacts:
         sealer = await self.interpreter.vault.get_sealer(rows[0].id)
         return contact_of(rows[0], sealer), sealer
 
-    async def _customers(self, ids: Sequence[str]) -> tuple[Customer, ...]:
+    async def find_customers(self, ids: Sequence[str]) -> tuple[Customer, ...]:
+        """Return the customers that there are; for those who have been permitted to read what names them."""
         if not ids:
             return ()
         rows = await self.store.find(CustomerRow, {"id": list(ids)})

@@ -1,0 +1,290 @@
+"""The desk on the archive's use cases: what the pages show, gathered."""
+# ruff: noqa: D102  # the protocol says what the methods promise
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.access.users import Users
+from service.archive.attention import Attention
+from service.archive.attention import AttentionItem as Raised
+from service.archive.contacts import Contacts, ContactView
+from service.archive.grants import Grants, find_grant
+from service.archive.lookup import Criteria, Finder, Found, Page
+from service.archive.open import Opener
+from service.archive.targets import Asked, Subject
+from service.archive.verify import Verifier
+from service.domain.actor import Actor
+from service.domain.customer import Customer, LinkState
+from service.domain.errors import ArchiveError, GrantRequiredError, NotFoundError
+from service.domain.permission import Permission, is_permitted
+from service.domain.purpose import Grant, Purpose, require_grant
+from service.web.detail import (
+    OBJECT_KINDS,
+    opening_view,
+    recording_view,
+    role_of,
+    summary_of,
+)
+from service.web.verdicts import verification_view
+from service.web.views import (
+    AttentionItem,
+    AttentionPage,
+    ContactDetail,
+    CustomerHistory,
+    CustomerSummary,
+    FoundContact,
+    FoundPage,
+    LinkView,
+    OpenedMessage,
+    OpeningView,
+    Verification,
+    Waveform,
+)
+from service.worker.media.peaks import decode_peaks
+
+_PAGE = 50
+_GRANTS_LOOKED_AT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveDesk:
+    """`service.web.desk.Desk` on the use cases."""
+
+    finder: Finder
+    contacts: Contacts
+    grants: Grants
+    opener: Opener
+    verifier: Verifier
+    items: Attention
+    users: Users
+
+    async def search(
+        self, criteria: Criteria, *, actor: Actor, cursor: str | None, now: datetime
+    ) -> FoundPage:
+        page = await self.finder.find(
+            criteria, actor=actor, cursor=cursor, limit=_PAGE, now=now
+        )
+        return await self._page(page)
+
+    async def customer_history(
+        self, customer_id: str, *, actor: Actor, cursor: str | None, now: datetime
+    ) -> CustomerHistory:
+        customer = await self.contacts.get_customer(customer_id, actor=actor)
+        page = await self.search(
+            Criteria(customer_number=customer.number), actor=actor, cursor=cursor, now=now
+        )
+        return CustomerHistory(customer=customer, page=page)
+
+    async def contact_detail(
+        self, contact_id: str, *, actor: Actor, now: datetime
+    ) -> ContactDetail:
+        view = await self.contacts.get(contact_id, actor=actor)
+        return ContactDetail(
+            contact=view.contact,
+            links=await self._links(view),
+            recordings=tuple(
+                recording_view(recording, view, actor_id=actor.id)
+                for recording in view.recordings
+            ),
+            message_count=len(view.messages),
+            grant=await self._grant(view.contact.id, actor=actor, now=now),
+            openings=await self._openings(view, actor=actor),
+        )
+
+    async def verification(
+        self, contact_id: str, *, actor: Actor, now: datetime
+    ) -> Verification:
+        return verification_view(await self.verifier.verify(contact_id, actor=actor, now=now))
+
+    async def create_grant(
+        self,
+        contact_id: str,
+        *,
+        actor: Actor,
+        purpose: Purpose,
+        reference: str | None,
+        now: datetime,
+    ) -> Grant:
+        return await self.grants.create(
+            actor=actor, purpose=purpose, contact_ids=[contact_id], reference=reference, now=now
+        )
+
+    async def withdraw_grant(self, grant_id: str, *, actor: Actor, now: datetime) -> None:
+        await self.grants.withdraw(grant_id, actor=actor, now=now)
+
+    async def open_messages(
+        self, contact_id: str, *, grant_id: str, actor: Actor, now: datetime
+    ) -> tuple[OpenedMessage, ...]:
+        view = await self.contacts.get(contact_id, actor=actor)
+        opened = []
+        for message in view.messages:
+            text, fault = "", None
+            try:
+                asked = Asked(Subject.MESSAGE, message.id)
+                text = (await self._read(asked, actor, grant_id, now)).decode(
+                    "utf-8", "replace"
+                )
+            except GrantRequiredError:
+                raise
+            except ArchiveError as error:
+                fault = error.code
+            opened.append(
+                OpenedMessage(
+                    id=message.id,
+                    sender=message.sender,
+                    sent_at=message.sent_at,
+                    text=text,
+                    role=role_of(message.sender, view.contact),
+                    fault=fault,
+                )
+            )
+        return tuple(opened)
+
+    async def waveform(
+        self, recording_id: str, *, grant_id: str, actor: Actor, now: datetime
+    ) -> Waveform | None:
+        asked = Asked.parse(Subject.RECORDING, recording_id, rendition="peaks")
+        try:
+            peaks = decode_peaks(await self._read(asked, actor, grant_id, now))
+        except NotFoundError:
+            return None
+        return Waveform(
+            seconds_per_bucket=peaks.samples_per_bucket / peaks.sample_rate_hz,
+            channels=peaks.channels,
+        )
+
+    async def decide_link(
+        self,
+        contact_id: str,
+        customer_id: str,
+        *,
+        is_theirs: bool,
+        actor: Actor,
+        now: datetime,
+    ) -> None:
+        state = LinkState.LINKED if is_theirs else LinkState.UNLINKED
+        await self.contacts.link(contact_id, customer_id, state=state, actor=actor, now=now)
+
+    async def attention(
+        self, *, actor: Actor, cursor: str | None, now: datetime
+    ) -> AttentionPage:
+        del cursor  # The list is short enough for one page; what is beyond it follows when some are settled.
+        raised = await self.items.find(actor=actor)
+        items = [await self._attention_item(item, actor=actor, now=now) for item in raised]
+        return AttentionPage(items=tuple(items))
+
+    async def retry_attention(self, item_id: str, *, actor: Actor, now: datetime) -> None:
+        await self.items.retry(item_id, actor=actor, now=now)
+
+    async def settle_attention(self, item_id: str, *, actor: Actor, now: datetime) -> None:
+        await self.items.settle(item_id, actor=actor, now=now)
+
+    # -- what the methods above have in common
+
+    async def _page(self, page: Page) -> FoundPage:
+        ids = {link.customer_id for found in page.contacts for link in found.links}
+        customers = await self._summaries(ids)
+        return FoundPage(
+            found=tuple(_found(found, customers) for found in page.contacts),
+            next_cursor=page.next,
+        )
+
+    async def _summaries(self, ids: Collection[str]) -> Mapping[str, CustomerSummary]:
+        customers: Sequence[Customer] = await self.contacts.find_customers(sorted(ids))
+        return {customer.id: summary_of(customer) for customer in customers}
+
+    async def _links(self, view: ContactView) -> tuple[LinkView, ...]:
+        customers = {customer.id: summary_of(customer) for customer in view.customers}
+        names = await self._names({link.made_by for link in view.links})
+        return tuple(
+            LinkView(
+                link=link,
+                customer=customers[link.customer_id],
+                made_by_name=names.get(link.made_by),
+            )
+            for link in view.links
+            if link.customer_id in customers
+        )
+
+    async def _openings(self, view: ContactView, *, actor: Actor) -> tuple[OpeningView, ...]:
+        names = await self._names({row.actor_id for row in view.openings})
+        store, vault = self.grants.store, self.grants.vault
+        known = {
+            grant_id: await find_grant(store, vault, grant_id)
+            for grant_id in {row.grant_id for row in view.openings}
+        }
+        return tuple(
+            opening_view(
+                row,
+                view,
+                grant=grant,
+                actor_name=names.get(row.actor_id, row.actor_id),
+                is_own=row.actor_id == actor.id,
+            )
+            for row in view.openings
+            if (grant := known[row.grant_id]) is not None
+            and row.object_id in view.objects
+            and view.objects[row.object_id].kind in OBJECT_KINDS
+        )
+
+    async def _names(self, ids: Collection[str]) -> Mapping[str, str]:
+        names = {}
+        for one in sorted(ids):
+            try:
+                names[one] = (await self.users.get(one)).user.name
+            except NotFoundError:
+                # A machine, the archive itself, or somebody who was erased: their id says enough.
+                continue
+        return names
+
+    async def _grant(self, contact_id: str, *, actor: Actor, now: datetime) -> Grant | None:
+        """Return the actor's newest grant for the contact that is valid now."""
+        if not is_permitted(actor, Permission.GRANT):
+            return None
+        page = await self.grants.list(actor=actor, limit=_GRANTS_LOOKED_AT)
+        for grant in page.grants:
+            try:
+                require_grant(grant, actor, contact_id, now=now)
+            except GrantRequiredError:
+                continue
+            return grant
+        return None
+
+    async def _read(self, asked: Asked, actor: Actor, grant_id: str, now: datetime) -> bytes:
+        content = await self.opener.open(asked, actor=actor, grant_id=grant_id, now=now)
+        with self.opener.openings.using(content):
+            parts = [
+                bytes(part) async for part in content.payload.read_range(0, content.size_bytes)
+            ]
+            content.track.note_sent(0, content.size_bytes)
+        return b"".join(parts)
+
+    async def _attention_item(
+        self, item: Raised, *, actor: Actor, now: datetime
+    ) -> AttentionItem:
+        detail = None
+        if item.reason == "not_understood":
+            detail = await self.items.explain(item.id, actor=actor, now=now)
+        return AttentionItem(
+            id=item.id,
+            reason=item.reason,
+            about=item.about,
+            source=item.source,
+            raised_at=item.raised_at,
+            contact_id=item.about if item.about.startswith("ct_") else None,
+            detail=detail or ", ".join(item.fields) or None,
+            can_retry=item.can_be_retried,
+        )
+
+
+def _found(found: Found, customers: Mapping[str, CustomerSummary]) -> FoundContact:
+    return FoundContact(
+        contact=found.contact,
+        matched_by=found.matched_by,
+        customers=tuple(
+            customers[link.customer_id]
+            for link in found.links
+            if link.state is LinkState.LINKED and link.customer_id in customers
+        ),
+    )

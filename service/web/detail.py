@@ -1,0 +1,132 @@
+"""What the contact page shows of recordings, messages and openings."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from service.archive.contacts import ContactView
+from service.archive.contacts import RecordingView as Stored
+from service.archive.coverage import Heard, merge, parse_intervals, sent_milliseconds, total
+from service.domain.contact import Contact, PartyRole, RecordingState
+from service.domain.customer import Customer
+from service.domain.purpose import Grant
+from service.domain.times import from_microseconds
+from service.web.views import CustomerSummary, OpeningView, Playback, RecordingView
+from storage.rows import ObjectRow, OpeningRow
+
+OBJECT_KINDS: Final = frozenset({"recording", "rendition", "message"})
+"""What an opening is shown of; the picture of a recording's loudness is opened with it."""
+_MILLISECONDS = 1000.0
+
+
+def summary_of(customer: Customer) -> CustomerSummary:
+    """Return enough of a customer to name them."""
+    return CustomerSummary(
+        id=customer.id,
+        number=customer.number,
+        name=customer.name,
+        is_protected=customer.is_protected,
+    )
+
+
+def role_of(sender: str, contact: Contact) -> PartyRole | None:
+    """Return which party of the contact wrote a message, where the sender's name tells."""
+    told = sender.casefold().strip()
+    for party in contact.parties:
+        known = (party.name, party.email, party.agent_id)
+        if any(value is not None and value.casefold() == told for value in known):
+            return party.role
+    return None
+
+
+def recording_view(stored: Stored, view: ContactView, *, actor_id: str) -> RecordingView:
+    """Return a recording as ``actor_id`` sees it, with the seconds that they have heard."""
+    row, facts = stored.row, stored.sealed.facts or {}
+    duration = _duration(facts)
+    channels = facts.get("channels")
+    return RecordingView(
+        id=row.id,
+        state=RecordingState(row.state),
+        cause=stored.sealed.cause or None,
+        expected_until=None
+        if row.expected_until is None
+        else from_microseconds(row.expected_until),
+        received_at=None if row.received_at is None else from_microseconds(row.received_at),
+        size_bytes=stored.stored.plain_bytes if stored.stored else 0,
+        codec=str(facts.get("codec", "")),
+        duration=duration,
+        channels=_speakers(channels if isinstance(channels, int) else 0),
+        playback=_playback(stored, facts),
+        flags=_flags(facts),
+        heard=_heard(stored, view, actor_id),
+    )
+
+
+def _duration(facts: Mapping[str, object]) -> timedelta | None:
+    microseconds = facts.get("duration")
+    return timedelta(microseconds=microseconds) if isinstance(microseconds, int) else None
+
+
+def _flags(facts: Mapping[str, object]) -> tuple[str, ...]:
+    flags = facts.get("flags")
+    return tuple(str(flag) for flag in flags) if isinstance(flags, list | tuple) else ()
+
+
+def _speakers(channels: int) -> tuple[PartyRole | None, ...]:
+    """Return who is heard on each channel: of two, the agent is on the first, as phone systems record them."""
+    if channels == 2:  # noqa: PLR2004  # stereo
+        return (PartyRole.AGENT, PartyRole.CUSTOMER)
+    return (None,) * channels
+
+
+def _playback(stored: Stored, facts: Mapping[str, object]) -> Playback:
+    if not facts:
+        return Playback.PREPARING
+    if facts.get("is_browser_playable") is True:
+        return Playback.ORIGINAL
+    return Playback.RENDITION if stored.rendition else Playback.IMPOSSIBLE
+
+
+def _heard(stored: Stored, view: ContactView, actor_id: str) -> tuple[tuple[float, float], ...]:
+    objects = {o.id for o in (stored.stored, stored.rendition) if o is not None}
+    heard = merge(
+        *(
+            Heard.parse(row.heard, opened_at=row.opened_at).intervals
+            for row in view.openings
+            if row.actor_id == actor_id and row.object_id in objects
+        )
+    )
+    return tuple((start / _MILLISECONDS, stop / _MILLISECONDS) for start, stop in heard)
+
+
+def opening_view(
+    row: OpeningRow, view: ContactView, *, grant: Grant, actor_name: str, is_own: bool
+) -> OpeningView:
+    """Return who opened what, when and why, and how much of it was sent and heard."""
+    stored = view.objects[row.object_id]
+    duration = _duration_of(stored, view)
+    sent = heard = None
+    if duration is not None:
+        intervals = parse_intervals(row.sent)
+        milliseconds = duration // timedelta(milliseconds=1)
+        sent_ms = sent_milliseconds(
+            intervals, size_bytes=stored.plain_bytes, duration_ms=milliseconds
+        )
+        sent = timedelta(milliseconds=total(sent_ms))
+        heard_ms = Heard.parse(row.heard, opened_at=row.opened_at).intervals
+        heard = timedelta(milliseconds=total(heard_ms))
+    return OpeningView(
+        opened_at=from_microseconds(row.opened_at),
+        actor_name=actor_name,
+        is_own=is_own,
+        purpose=grant.purpose,
+        reference=grant.reference,
+        what="message" if stored.kind == "message" else "recording",
+        sent=sent,
+        heard=heard,
+    )
+
+
+def _duration_of(stored: ObjectRow, view: ContactView) -> timedelta | None:
+    facts = [r.sealed.facts or {} for r in view.recordings if r.row.id == stored.owner_id]
+    return _duration(facts[0]) if facts else None
