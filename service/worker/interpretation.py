@@ -53,7 +53,15 @@ class Interpretation:
             batch = [await self._queue.get()]
             while len(batch) < BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            await self._understand(batch)
+            try:
+                await self._understand(batch)
+            finally:
+                for _ in batch:
+                    self._queue.task_done()
+
+    async def drained(self) -> None:
+        """Return when everything that was offered has been worked in, as long as ``run`` runs."""
+        await self._queue.join()
 
     async def catch_up(self) -> None:
         """Understand what the store holds and no queue does: at once for what a crash left, then now and again."""

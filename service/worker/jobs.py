@@ -1,0 +1,165 @@
+"""Jobs: work beside requests that survives a crash, is tried again with growing pauses, and never fails in silence.
+
+A job is claimed under a short lease that is renewed while it runs, so that what a killed worker left is soon done by
+another. Handlers may therefore run twice, also at once, and must come to the same result.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from service.archive.draft import raise_attention
+from service.domain.errors import ArchiveError, TamperedError
+from service.domain.times import to_microseconds
+from storage.errors import StorageError
+from storage.ports import Put, Remove, Store, Write
+from storage.rows import JobRow
+
+PAUSES: Final = (
+    timedelta(seconds=10),
+    timedelta(minutes=1),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+    timedelta(hours=6),
+)
+"""How long a job waits after its first failure, its second, and so on. The failure after the last pause is the end."""
+
+ATTENTION: Final = "job_dead"
+"""The reason under which a job that failed for good needs attention."""
+
+_ABANDONED: Final = "abandoned"
+_LEASE: Final = timedelta(minutes=2)
+_RENEW_EVERY: Final = timedelta(seconds=30)
+_POLL_EVERY: Final = timedelta(seconds=1)
+_RELEASE_SECONDS: Final = 2.0
+_WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_log: Final = logging.getLogger("taltio")
+
+Handler = Callable[[str, datetime], Awaitable[None]]
+"""Does the work for a subject. It returns when there is nothing left to do, and raises when it is to be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the jobs of a kind are done: by what, for how long at the most, how many at a time."""
+
+    handler: Handler
+    limit: timedelta = timedelta(hours=1)
+    concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class JobRunner:
+    """Does the jobs of the kinds that it knows. Others wait for a worker that knows them."""
+
+    store: Store
+    kinds: Mapping[str, Kind]
+    clock: Callable[[], datetime]
+    poll_every: timedelta = _POLL_EVERY
+
+    async def run(self) -> None:
+        """Do jobs as they fall due, until cancelled; what runs then is released, for the next worker to begin anew."""
+        async with asyncio.TaskGroup() as group:
+            for name, kind in self.kinds.items():
+                for _ in range(kind.concurrency):
+                    group.create_task(self._serve(name))
+
+    async def _serve(self, name: str) -> None:
+        while True:
+            try:
+                is_idle = not await self.run_one(name)
+            except StorageError as error:
+                _log.warning("jobs.unavailable", extra={"kind": name, "code": code_of(error)})
+                is_idle = True
+            if is_idle:
+                await asyncio.sleep(self.poll_every.total_seconds())
+
+    async def run_one(self, name: str) -> bool:
+        """Do the oldest due job of a kind; tell whether there was one.
+
+        Raises:
+            storage.errors.StorageError: Jobs cannot be claimed or settled now. The lease runs out, and it is due again.
+        """
+        claimed = await self.store.claim_jobs(
+            [name],
+            now=to_microseconds(self.clock()),
+            lease=_LEASE // timedelta(microseconds=1),
+            limit=1,
+        )
+        for job in claimed:
+            await self._do(job)
+        return bool(claimed)
+
+    async def _do(self, job: JobRow) -> None:
+        if job.attempts > len(PAUSES) + 1:
+            # Whoever had it before never came back to say so: it may be the job that takes workers down.
+            await self._settle(job, _ABANDONED, is_final=True)
+            return
+        kind = self.kinds[job.kind]
+        renewing = asyncio.create_task(self._renew(job))
+        try:
+            async with asyncio.timeout(kind.limit.total_seconds()):
+                await kind.handler(job.subject, self.clock())
+        except asyncio.CancelledError:
+            await self._release(job)
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever one job raises is that job's outcome, and it is told
+            code = code_of(error)
+            extra = {"job": job.id, "kind": job.kind, "subject": job.subject, "code": code}
+            is_ours = isinstance(error, ArchiveError | StorageError | TimeoutError)
+            _log.warning("job.failed", extra=extra, exc_info=None if is_ours else error)
+            # Altered bytes stay altered, however often one looks.
+            await self._settle(job, code, is_final=isinstance(error, TamperedError))
+        else:
+            await self.store.commit([Remove(JobRow, (job.id,))])
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def _settle(self, job: JobRow, code: str, *, is_final: bool) -> None:
+        """Put a failed job back for later, or, after the last attempt, before a person."""
+        now = self.clock()
+        failed = replace(job, claimed_until=0, last_error=code)
+        if not is_final and job.attempts <= len(PAUSES):
+            due = to_microseconds(now + PAUSES[job.attempts - 1])
+            await self.store.commit([Put(replace(failed, state="queued", run_at=due))])
+            return
+        _log.error("job.dead", extra={"job": job.id, "kind": job.kind, "code": code})
+        dead: list[Write] = [Put(replace(failed, state="dead"))]
+        await self.store.commit(
+            dead
+            + raise_attention(
+                ATTENTION, about=job.subject, source=None, actor="system", now=now
+            )
+        )
+
+    async def _release(self, job: JobRow) -> None:
+        """Give back what a worker that stops has begun; the attempt does not count."""
+        freed = replace(job, state="queued", claimed_until=0, attempts=job.attempts - 1)
+        # Where this fails, the lease runs out by itself.
+        with suppress(StorageError, TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self.store.commit([Put(freed)])
+
+    async def _renew(self, job: JobRow) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_EVERY.total_seconds())
+            until = to_microseconds(self.clock() + _LEASE)
+            with suppress(StorageError):
+                if await self.store.find(JobRow, {"id": job.id, "attempts": job.attempts}):
+                    await self.store.commit([Put(replace(job, claimed_until=until))])
+
+
+def code_of(error: Exception) -> str:
+    """Return a stable code for what went wrong; never anything of its text."""
+    if isinstance(error, ArchiveError):
+        return error.code
+    if isinstance(error, StorageError):
+        name = type(error).__name__.removesuffix("Error")
+        return _WORD.sub("_", name).lower()
+    return "timed_out" if isinstance(error, TimeoutError) else "internal_error"
