@@ -7,14 +7,14 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
-from aiohttp import web
-
+from service.cli.hardening import harden
 from service.config import Config
 from service.domain.errors import InvalidInputError
 from service.http.links import invite_link
+from service.http.server import listening
 from service.serving import Service, build_service, working
 from service.wiring import is_new, key_provider, opened_archive
 from storage.database.lock import instance_lock
@@ -24,6 +24,7 @@ _SHUTDOWN_SECONDS = 30.0
 
 async def serve(config: Config, _: argparse.Namespace) -> int:
     """Serve until a signal asks to stop; finish what was begun, then end."""
+    harden()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -66,27 +67,24 @@ async def running_service(
 
 @asynccontextmanager
 async def _listening(config: Config, service: Service) -> AsyncIterator[str]:
-    # Unpacking would happen before a handler could refuse it; the log of requests would hold addresses.
-    runner = web.AppRunner(
-        service.app,
-        shutdown_timeout=_SHUTDOWN_SECONDS,
-        handle_signals=False,
-        auto_decompress=False,
-        access_log=None,
-    )
-    await runner.setup()
-    try:
-        listen = config.web.listen
-        site = web.TCPSite(runner, listen.host, listen.port, ssl_context=_tls(config))
+    listen, tls = config.web.listen, _tls(config)
+    async with AsyncExitStack() as stack:
         try:
-            await site.start()
+            bound = await stack.enter_async_context(
+                listening(
+                    service.app,
+                    listen.host,
+                    listen.port,
+                    tls=tls,
+                    trusted_proxies=config.web.trusted_proxies,
+                    shutdown_seconds=_SHUTDOWN_SECONDS,
+                )
+            )
         except OSError as error:
             raise InvalidInputError(
                 f"cannot listen on {listen}: {error.strerror}; change [web] listen"
             ) from error
-        yield _address(config, runner)
-    finally:
-        await runner.cleanup()
+        yield _address(config, *bound)
 
 
 def _tls(config: Config) -> ssl.SSLContext | None:
@@ -102,10 +100,9 @@ def _tls(config: Config) -> ssl.SSLContext | None:
     return context
 
 
-def _address(config: Config, runner: web.AppRunner) -> str:
+def _address(config: Config, host: str, port: int) -> str:
     if config.web.public_url is not None:
         return config.web.public_url
-    host, port = runner.addresses[0][:2]
     scheme = "https" if config.web.is_tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
