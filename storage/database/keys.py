@@ -35,7 +35,7 @@ _ON_ONE_PAGE: Final = 3_900
 _COLUMNS: Final = "id, kind, wrapped_by, wrapped, made_at"
 _SET: Final = "SET id = ?, kind = ?, wrapped_by = ?, wrapped = ?, made_at = ?"
 _REPLACE: Final = (
-    f"UPDATE keys {_SET} WHERE id = ? AND (room = ? OR room BETWEEN ? AND {_ON_ONE_PAGE})"  # noqa: S608  # our own words
+    f"UPDATE keys {_SET} WHERE id = ? AND (room = ? OR room BETWEEN ? AND {_ON_ONE_PAGE})"
 )
 _REUSE: Final = (
     f"UPDATE keys {_SET} "  # noqa: S608  # our own words

@@ -98,17 +98,18 @@ async def test_no_file_holds_the_bytes_of_a_destroyed_key(keys, rows, tmp_path):
     assert [key.wrapped in left for key in put] == [False, True] * 25
 
 
-@pytest.mark.parametrize("seed", range(4))
+# With rows that are deleted instead of emptied, both of these leave copies.
+@pytest.mark.parametrize("seed", [3, 4])
 async def test_no_copy_of_a_destroyed_key_is_left_by_the_growth_of_the_store(
     keys, rows, tmp_path, seed
 ):
     chance = random.Random(seed)  # noqa: S311  # repeatable, not secret
-    held, destroyed, all_ever = {}, [], 0
-    for _ in range(60):
+    held = {}
+    for _ in range(30):
         fresh = [
             rows.key(
                 wrapped=chance.randbytes(
-                    chance.choice([40, 40, 40, 257, 1700, 3850, 3900, 5000])
+                    chance.choice([40, 40, 40, 257, 1700, 3850, 4000, 9000])
                 ),
                 wrapped_by=chance.choice(["epoch:1", "epoch:12", "is_abcdefghijkl"]),
             )
@@ -116,22 +117,18 @@ async def test_no_copy_of_a_destroyed_key_is_left_by_the_growth_of_the_store(
         ]
         await keys.put_keys(fresh)
         held.update({key.id: key for key in fresh})
-        all_ever += len(fresh)
         rotated = chance.sample(sorted(held), k=len(held) // 9)
         new = [replace(held[one], wrapped=chance.randbytes(44)) for one in rotated]
-        destroyed += [held[one] for one in rotated]
+        destroyed = [held[one] for one in rotated]
         await keys.replace_keys(new)
         held.update({key.id: key for key in new})
         gone = chance.sample(sorted(held), k=int(len(held) * chance.random() * 0.9))
         await keys.destroy_keys(gone)
         destroyed += [held.pop(one) for one in gone]
-    left = files_of(tmp_path)
-    assert await keys.get_keys([*held, *(key.id for key in destroyed)]) == held
-    # A long key lies on several pages, so look for its ends.
-    assert all(key.wrapped[:32] in left and key.wrapped[-32:] in left for key in held.values())
-    assert not [key for key in destroyed if key.wrapped[:32] in left]
-    assert not [key for key in destroyed if key.wrapped[-32:] in left]
-    assert len(destroyed) > 1000
+        left = files_of(tmp_path)
+        # A long key lies on several pages, so look for its beginning.
+        assert not [key for key in destroyed if key.wrapped[:32] in left]
+        assert all(key.wrapped[:32] in left for key in held.values())
 
 
 async def test_a_bad_key_is_refused_with_its_neighbours(keys, rows):
