@@ -41,6 +41,9 @@ class Code(StrEnum):
     CHECKPOINT = "checkpoint"
     CONSISTENT = "consistent"
     ANCHORED = "anchored"
+    CUSTOMER_ROW = "customer_row"
+    GRANT_ROW = "grant_row"
+    DELIVERY_ROW = "delivery_row"
 
 
 WORDS: Final[Mapping[Code, str]] = MappingProxyType(
@@ -58,6 +61,9 @@ WORDS: Final[Mapping[Code, str]] = MappingProxyType(
         Code.CHECKPOINT: "The newest state of the log bears the archive's signature.",
         Code.CONSISTENT: "The log has only grown; nothing in its past was rewritten or cut off.",
         Code.ANCHORED: "A signed copy of the log's state that covers this contact is kept outside of the archive.",
+        Code.CUSTOMER_ROW: "The record of the customer is unchanged.",
+        Code.GRANT_ROW: "The record of who may open what, and why, is unchanged.",
+        Code.DELIVERY_ROW: "What a source sent is kept exactly as it came.",
     }
 )
 """What it means when a check passes."""

@@ -5,6 +5,7 @@ Nothing here raises for what is wrong: each check says whether it passed, failed
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from service.archive.checks import Check, Code, failed, passed, unknown
 from service.archive.digest import ProvenRow
@@ -90,16 +91,34 @@ class ContactChecker:
             sealer = await self._sealer(rows.id)
         except (TamperedError, UnavailableError, ErasedError) as error:
             sealer = error
-        keys = await self._headers(list(rows.objects))
         checks, sealed = _check_rows(rows, evidence, sealer)
-        for stored in rows.objects.values():
+        objects = list(rows.objects.values())
+        wanted = sealed if wants_plain_hash else {}
+        bytes_of = self.check_bytes(
+            objects, evidence, sealed, wants_plain=wanted, on_bytes=on_bytes
+        )
+        return (*checks, *await bytes_of)
+
+    async def check_bytes(
+        self,
+        objects: Sequence[ObjectRow],
+        evidence: Evidence,
+        sealed: Mapping[str, Sealed] = MappingProxyType({}),
+        *,
+        wants_plain: Collection[str] = (),
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> tuple[Check, ...]:
+        """Return every check of the bytes of ``objects``, of which the rows say what is ``sealed``."""
+        keys = await self._headers([stored.id for stored in objects])
+        checks: list[Check] = []
+        for stored in objects:
             file_key = self._file_key(stored, keys)
             is_key = isinstance(file_key, FileKey)
             found = await examine(
                 stored,
                 blobs=self.blobs,
                 file_key=file_key if isinstance(file_key, FileKey) else None,
-                wants_plain_hash=wants_plain_hash and is_key and stored.id in sealed,
+                wants_plain_hash=is_key and stored.id in wants_plain,
                 on_bytes=on_bytes,
             )
             checks.append(passed(Code.HEADER, stored.id) if is_key else file_key)  # type: ignore[arg-type]  # a Check

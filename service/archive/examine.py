@@ -92,7 +92,7 @@ class _Work:
     def __post_init__(self) -> None:
         self._blob = hashlib.sha256(self.nonce)
         self._plain = hashlib.sha256()
-        self._room = bytearray(BATCH_CHUNKS * SEALED_CHUNK_BYTES)
+        self._room = bytearray(min(self.size, BATCH_CHUNKS * SEALED_CHUNK_BYTES))
         if self.file_key is not None:
             try:
                 self._opener = PayloadOpener(self.file_key, self.nonce, self.size)

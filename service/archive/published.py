@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.domain.errors import NotFoundError, UnavailableError
 from service.log.checkpoint import log_key
+from service.log.errors import FormatError
 from service.log.note import VerifierKey
 from storage.errors import MissingError, StorageError
 from storage.published import PublishedFiles
@@ -17,6 +18,7 @@ from storage.published import PublishedFiles
 CHECKPOINT: Final = "checkpoint"
 LAST: Final = "last-checkpoint"
 POSITION: Final = "log.json"
+KEY: Final = "vkey"
 
 _NEWEST_ANCHORS: Final = 3
 
@@ -45,14 +47,15 @@ class LogView:
 class PublishedLog:
     """Reads what was published. Blocking: call from a thread.
 
-    ``signing_key`` is the archive's own; what is published is held against it, and not against a key that lies
-    beside it.
+    ``signing_key`` is the archive's own; what is published is held against it. Where the keys are not at hand it is
+    None, and the verifier key that was published serves, though a key that lies beside what it vouches for vouches
+    for little.
     """
 
     published: PublishedFiles
     ledger: PublishedFiles
     anchors: Path | None
-    signing_key: Callable[[], Ed25519PrivateKey] = field(repr=False)
+    signing_key: Callable[[], Ed25519PrivateKey] | None = field(repr=False)
 
     def view(self, *, all_anchors: bool = False) -> LogView | None:
         """Return the log as it is now, with its newest anchors or all of them; None while nothing was published.
@@ -69,7 +72,7 @@ class PublishedLog:
             raise UnavailableError("the ledger does not say which log is written") from error
         return LogView(
             position=position,
-            key=log_key(position.origin, self.signing_key()),
+            key=self._key_of(position.origin),
             checkpoint=_find(self.published, CHECKPOINT),
             last=_find(self.ledger, LAST),
             anchors=self._anchors(position, all_anchors=all_anchors),
@@ -87,6 +90,14 @@ class PublishedLog:
         if data is None:
             raise NotFoundError(f"there is no {path}")
         return data
+
+    def _key_of(self, origin: str) -> VerifierKey:
+        if self.signing_key is not None:
+            return log_key(origin, self.signing_key())
+        try:
+            return VerifierKey.parse(self.read(KEY).decode().removesuffix("\n"))
+        except (NotFoundError, UnicodeDecodeError, FormatError) as error:
+            raise UnavailableError("there is no usable verifier key") from error
 
     def _anchors(self, position: Position, *, all_anchors: bool) -> dict[str, bytes]:
         if self.anchors is None:

@@ -1,0 +1,167 @@
+"""Verifying the whole archive: everything is read and checked, and what is wrong is named by contact.
+
+The plain content is not hashed again for each recording, because its blob is compared with the log and every
+chunk of it authenticates; verifying a single contact does that too.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from service.archive.checks import Check, Outcome, State, decide_state
+from service.archive.contact_checks import ContactChecker
+from service.archive.evidence import ContactRows
+from service.archive.published import PublishedLog
+from service.archive.verify_log import StoredLog, inspect_published
+from service.archive.verify_rows import RowChecker, pages
+from storage.rows import ContactRow, ObjectRow
+
+Progress = Callable[[int, int], None]
+"""Is told how many objects of how many have been read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A check that did not pass, and the contact it concerns, if it concerns one."""
+
+    contact_id: str | None
+    check: Check
+
+
+@dataclass(slots=True)
+class ArchiveReport:
+    """What was read, and everything that is not as it should be. ``orphans`` are blobs that no row names: no harm."""
+
+    contacts: int = 0
+    objects: int = 0
+    sealed_bytes: int = 0
+    entries: int = 0
+    orphans: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The gravest outcome: passed, unknown or failed."""
+        state = decide_state([finding.check for finding in self.findings])
+        if not self.findings:
+            return Outcome.PASSED
+        return Outcome.FAILED if state is State.ALTERED else Outcome.UNKNOWN
+
+    def add(self, contact_id: str | None, checks: Sequence[Check]) -> None:
+        """Keep what did not pass."""
+        self.findings += [
+            Finding(contact_id, check)
+            for check in checks
+            if check.outcome in {Outcome.FAILED, Outcome.UNKNOWN}
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveVerifier:
+    """Verifies everything. ``workers`` contacts are read at a time."""
+
+    checker: ContactChecker
+    published: PublishedLog
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+    async def verify(
+        self, *, on_progress: Progress = lambda _done, _total: None
+    ) -> ArchiveReport:
+        """Read and check everything; return what was found. Constant memory, apart from findings.
+
+        Raises:
+            storage.errors.StorageError: Rows or log cannot be read at all.
+        """
+        report = ArchiveReport()
+        total = await self.checker.store.count(ObjectRow, {})
+        await self._log(report)
+        await self._contacts(report, lambda: on_progress(report.objects, total))
+        await self._others(report)
+        await self._orphans(report)
+        on_progress(total, total)
+        return report
+
+    async def _log(self, report: ArchiveReport) -> None:
+        def counted(done: int, _: int) -> None:
+            report.entries = done
+
+        view, checks = await asyncio.to_thread(
+            inspect_published, self.published, on_entries=counted
+        )
+        report.add(None, checks)
+        stored = StoredLog(self.checker.store, self.checker.log, self.published)
+        async for check in stored.check(view):
+            contact_id = check.about if check.about.startswith("ct_") else None
+            report.add(contact_id, [check])
+
+    async def _contacts(self, report: ArchiveReport, advanced: Callable[[], None]) -> None:
+        source = _Shared(self._read_contacts())
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(max(1, self.workers)):
+                tasks.create_task(self._work(source, report, advanced))
+
+    async def _read_contacts(self) -> AsyncIterator[ContactRows]:
+        async for rows in pages(self.checker.store, ContactRow):
+            for one in (await self.checker.read([row.id for row in rows])).values():
+                yield one
+
+    async def _work(
+        self,
+        source: "_Shared",
+        report: ArchiveReport,
+        advanced: Callable[[], None],
+    ) -> None:
+        while (rows := await source.next()) is not None:
+            await self._contact(rows, report)
+            advanced()
+
+    async def _contact(self, rows: ContactRows, report: ArchiveReport) -> None:
+        def read(count: int) -> None:
+            report.sealed_bytes += count
+
+        evidence, broken = await self.checker.get_evidence(rows)
+        if evidence.is_erased:
+            return
+        checks = await self.checker.check(rows, evidence, wants_plain_hash=False, on_bytes=read)
+        report.contacts += 1
+        report.objects += len(rows.objects)
+        report.add(rows.id, (*broken, *checks))
+
+    async def _others(self, report: ArchiveReport) -> None:
+        rows = RowChecker(self.checker)
+        for checks in (rows.customers(), rows.grants(), rows.deliveries()):
+            async for check in checks:
+                report.add(None, [check])
+        async for found in rows.waiting():
+            report.objects += 1
+            report.add(None, found)
+
+    async def _orphans(self, report: ArchiveReport) -> None:
+        names: list[str] = []
+        async for name in self.checker.blobs.names():
+            names.append(name)
+            if len(names) == _NAMES:
+                report.orphans += await self._strangers(names)
+                names = []
+        report.orphans += await self._strangers(names)
+
+    async def _strangers(self, names: list[str]) -> int:
+        known = await self.checker.store.find(ObjectRow, {"id": names})
+        return len(set(names) - {row.id for row in known})
+
+
+_NAMES = 500
+
+
+class _Shared:
+    """One iterator for several workers."""
+
+    def __init__(self, source: AsyncIterator[ContactRows]) -> None:
+        self._source = source
+        self._lock = asyncio.Lock()
+
+    async def next(self) -> ContactRows | None:
+        """Return the next one, or None at the end."""
+        async with self._lock:
+            return await anext(self._source, None)

@@ -1,0 +1,141 @@
+"""Verifying the whole log: as it is published, as the store has it, and the two against each other."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from service.archive.checks import Check, Code, Outcome, failed, unknown
+from service.archive.log_checks import LOG
+from service.archive.published import LogView, PublishedLog
+from service.domain.errors import ArchiveError, UnavailableError
+from service.log.checkpoint import decode_checkpoint
+from service.log.entry import EntryType, LogEntry, decode_entry
+from service.log.errors import FormatError
+from service.log.merkle import leaf_hash
+from service.log.report import Outcome as LogOutcome
+from service.log.tiles import TILE_WIDTH, Tile, read_hashes
+from service.log.verify import inspect_log
+from storage.ports import LogStore, Store, StoredEntry
+from storage.rows import ContactRow
+
+_OUTCOMES: Final = {LogOutcome.ALTERED: Outcome.FAILED, LogOutcome.UNCHECKED: Outcome.UNKNOWN}
+
+
+def inspect_published(
+    published: PublishedLog, *, on_entries: Callable[[int, int], None]
+) -> tuple[LogView | None, list[Check]]:
+    """Read the whole published log; return what it shows, and a check for all that is wrong with it. Blocking."""
+    try:
+        view = published.view(all_anchors=True)
+    except UnavailableError as error:
+        return None, [
+            unknown(Code.CHECKPOINT, LOG, f"The published log could not be read: {error}.")
+        ]
+    if view is None or (view.checkpoint is None and view.last is None):
+        return None, [unknown(Code.CHECKPOINT, LOG, "No state of the log has been signed yet.")]
+    saved = dict(view.anchors)
+    if view.last is not None:
+        saved["ledger/last-checkpoint"] = view.last
+    report = inspect_log(
+        published.read,
+        key=view.key,
+        saved=saved,
+        absent=LogOutcome.ALTERED,
+        on_progress=on_entries,
+    )
+    checks = [
+        Check(Code.CONSISTENT, _OUTCOMES[finding.outcome], finding.what, finding.why)
+        for finding in report.findings
+    ]
+    return view, checks
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLog:
+    """The log in the store, held against the published one, and against the contacts it tells of."""
+
+    store: Store
+    log: LogStore
+    published: PublishedLog
+
+    async def check(self, view: LogView | None) -> AsyncIterator[Check]:
+        """Go through every entry; yield a check for each that is wrong, or whose contact is missing."""
+        size = await self.log.log_size()
+        first = view.position.first if view else 0
+        signed = _signed_size(view)
+        if size - first < signed:
+            told = f"{signed} entries were signed, and only {size - first} are left. The log was cut or rolled back."
+            yield failed(Code.CONSISTENT, LOG, told)
+        for start in range(0, size, TILE_WIDTH):
+            stop = min(start + TILE_WIDTH, size)
+            stored = await self.log.log_entries(start, stop)
+            for check in self._entries(stored, start, stop, first, signed):
+                yield check
+            for check in await self._contacts(stored):
+                yield check
+
+    def _entries(
+        self, stored: Sequence[StoredEntry], start: int, stop: int, first: int, signed: int
+    ) -> list[Check]:
+        checks = []
+        by_index = {one.index: one for one in stored}
+        for index in range(start, stop):
+            one = by_index.get(index)
+            if one is None:
+                checks.append(failed(Code.LOG_ENTRY, f"entry-{index}", "The entry is missing."))
+            elif leaf_hash(one.entry) != one.leaf:
+                told = "The entry is not the one that was hashed when it was written."
+                checks.append(failed(Code.LOG_ENTRY, f"entry-{index}", told))
+            elif 0 <= index - first < signed and not self._is_published(
+                one, index - first, signed
+            ):
+                told = "The entry in the archive is not the one in the published log."
+                checks.append(failed(Code.LOG_ENTRY, f"entry-{index}", told))
+        return checks
+
+    def _is_published(self, stored: StoredEntry, index: int, signed: int) -> bool:
+        number, offset = divmod(index, TILE_WIDTH)
+        tile = Tile(0, number, min(TILE_WIDTH, signed - number * TILE_WIDTH))
+        try:
+            return read_hashes(tile, self.published.read)[offset] == stored.leaf
+        except (ArchiveError, IndexError):
+            # A tile that cannot be used was reported when the published log was read.
+            return True
+
+    async def _contacts(self, stored: Sequence[StoredEntry]) -> list[Check]:
+        """Check that every contact that these entries tell of is still here, or was erased on purpose."""
+        made = {
+            entry.about[0]
+            for entry in _readable(stored)
+            if entry.type is EntryType.CONTACT_CREATED and entry.about
+        }
+        if not made:
+            return []
+        kept = {row.id for row in await self.store.find(ContactRow, {"id": sorted(made)})}
+        checks = []
+        for contact_id in sorted(made - kept):
+            about = _readable(await self.log.log_about(contact_id))
+            if not any(entry.type is EntryType.CONTACT_ERASED for entry in about):
+                told = "The log tells of this contact, and its record is missing."
+                checks.append(failed(Code.COMPLETE, contact_id, told))
+        return checks
+
+
+def _readable(stored: Sequence[StoredEntry]) -> list[LogEntry]:
+    entries = []
+    for one in stored:
+        try:
+            entries.append(decode_entry(one.entry))
+        except FormatError:
+            # That its hash does not fit is reported already.
+            continue
+    return entries
+
+
+def _signed_size(view: LogView | None) -> int:
+    if view is None or view.checkpoint is None:
+        return 0
+    try:
+        return decode_checkpoint(view.checkpoint).size
+    except FormatError:
+        return 0

@@ -1,0 +1,101 @@
+"""``taltio verify``: everything is read and checked; what is wrong is named by contact. Exit code 0, 1 or 2."""
+
+import argparse
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import groupby
+from typing import Final
+
+from service.archive.checks import Outcome
+from service.archive.contact_checks import ContactChecker
+from service.archive.published import PublishedLog
+from service.archive.vault import Vault
+from service.archive.verify_all import ArchiveReport, ArchiveVerifier, Finding
+from service.cli.progress import Progress
+from service.config import Config
+from service.keys.errors import KeysRefusedError
+from service.keys.ring import KeyRing
+from service.wiring import key_provider, opened_stores
+from storage.published import PublishedFiles
+
+EXIT_CODES: Final = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
+"""Verified, altered, could not be checked."""
+
+_MAX_SHOWN: Final = 1000
+_WORDS: Final = {Outcome.FAILED: "ALTERED", Outcome.UNKNOWN: "Could not be checked"}
+
+
+async def verify(config: Config, _: argparse.Namespace) -> int:
+    """Read and check everything that is stored, and say what is wrong."""
+    begun = time.monotonic()
+    async with opened_verifier(config) as verifier:
+        report = await verifier.verify(on_progress=Progress("objects"))
+    for line in report_lines(report, seconds=time.monotonic() - begun):
+        print(line)
+    return EXIT_CODES[report.outcome]
+
+
+@asynccontextmanager
+async def opened_verifier(config: Config) -> AsyncIterator[ArchiveVerifier]:
+    """Open the archive to verify it. Without its keys, what needs none is verified all the same.
+
+    Raises:
+        storage.errors.StorageError: There is no archive, or it cannot be opened.
+    """
+    ring = _find_ring(config)
+    async with opened_stores(config, create=False) as stores:
+        vault = None if ring is None else Vault(ring, stores.keys, ring.blind_index())
+        published = published_log(config, ring)
+        checker = ContactChecker(stores.store, stores.log, stores.blobs, vault)
+        yield ArchiveVerifier(checker, published)
+
+
+def published_log(config: Config, ring: KeyRing | None) -> PublishedLog:
+    """Return the published log of the archive, held against its own key where there is a ring."""
+    return PublishedLog(
+        published=PublishedFiles(config.archive.directory / "log"),
+        ledger=PublishedFiles(config.archive.directory / "ledger"),
+        anchors=config.log.anchor_directory,
+        signing_key=None if ring is None else lambda: ring.log_signing_key,
+    )
+
+
+def report_lines(report: ArchiveReport, *, seconds: float) -> Iterator[str]:
+    """Yield what to print: what is wrong, by contact, and what was read."""
+    by_contact = sorted(report.findings, key=_contact_of)
+    for contact_id, findings in groupby(by_contact[:_MAX_SHOWN], key=_contact_of):
+        yield f"{contact_id}:" if contact_id else "The archive:"
+        yield from (_line(finding) for finding in findings)
+    if len(by_contact) > _MAX_SHOWN:
+        yield f"… and {len(by_contact) - _MAX_SHOWN} more."
+    rate = report.sealed_bytes / max(seconds, 1e-6) / 1e6
+    yield (
+        f"Read {report.contacts:,} contacts, {report.objects:,} recordings and messages"
+        f" ({report.sealed_bytes:,} bytes, {rate:,.0f} MB/s) and {report.entries:,} log entries."
+    )
+    if report.orphans:
+        yield f"{report.orphans:,} stored objects belong to nothing, as interrupted uploads leave: no harm."
+    yield {
+        Outcome.PASSED: "Verified: nothing is altered or missing.",
+        Outcome.FAILED: "ALTERED: what is named above is not what was archived.",
+        Outcome.UNKNOWN: "Could not be checked in full: see above. Nothing was found to be altered.",
+    }[report.outcome]
+
+
+def _line(finding: Finding) -> str:
+    check = finding.check
+    return f"  {_WORDS[check.outcome]}: {check.about} ({check.code}). {check.detail}"
+
+
+def _contact_of(finding: Finding) -> str:
+    return finding.contact_id or ""
+
+
+def _find_ring(config: Config) -> KeyRing | None:
+    try:
+        return KeyRing(key_provider(config).load())
+    except KeysRefusedError as error:
+        print(f"taltio: {error}", file=sys.stderr)
+        return None
