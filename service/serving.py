@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -43,6 +44,10 @@ from service.web.problem_pages import show_problem
 from service.wiring import LEDGER_DIRECTORY, LOG_DIRECTORY, Archive
 from service.worker.checkpoints import LogKeeper
 from service.worker.interpretation import Interpretation
+from service.worker.jobs import JobRunner, Kind
+from service.worker.media.run import MediaLimits
+from service.worker.media_job import MediaJob
+from service.worker.supervisor import Loop, supervised
 from storage.published import PublishedFiles
 from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow
 
@@ -108,22 +113,34 @@ def all_routes() -> list[Route]:
 
 @asynccontextmanager
 async def working(service: Service) -> AsyncIterator[None]:
-    """Work beside the requests inside the block: understand, publish, flush."""
-    running = [
-        asyncio.create_task(work)
-        for work in (
-            service.interpretation.run(),
-            service.interpretation.catch_up(),
-            service.archive.openings.run(clock=clock),
-            _publish(service),
-        )
-    ]
-    try:
+    """Work beside the requests inside the block: understand, examine, publish, flush."""
+    archive, stores = service.archive, service.archive.stores
+    media = archive.config.media
+    examination = MediaJob(
+        stores.store,
+        stores.log,
+        stores.blobs,
+        archive.vault,
+        MediaLimits(
+            cpu_seconds=media.cpu_seconds,
+            wall_seconds=media.wall_seconds,
+            memory_bytes=media.memory_mebibytes * 1024**2,
+        ),
+    )
+    jobs = JobRunner(
+        stores.store,
+        {"media": Kind(examination.run, limit=timedelta(seconds=media.wall_seconds * 2))},
+        clock,
+    )
+    loops: dict[str, Loop] = {
+        "interpretation": service.interpretation.run,
+        "catch_up": service.interpretation.catch_up,
+        "openings": partial(archive.openings.run, clock=clock),
+        "log": partial(_publish, service),
+        "jobs": jobs.run,
+    }
+    async with supervised(loops, interpretation=service.interpretation):
         yield
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _publish(service: Service) -> None:

@@ -36,7 +36,6 @@ from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
 from service.keys.provider import KeyProvider
 from service.keys.ring import KeyRing
-from service.log.checkpoint import log_key
 from service.sources.events import Understood
 from service.sources.generic import parse_contact
 from storage.database.group import GroupCommit, GroupKeys
@@ -198,7 +197,7 @@ def archive_from(
                 PublishedFiles(config.archive.directory / LOG_DIRECTORY),
                 PublishedFiles(config.archive.directory / LEDGER_DIRECTORY),
                 config.log.anchor_directory,
-                lambda origin: log_key(origin, ring.log_signing_key),
+                lambda: ring.log_signing_key,
             ),
         ),
         access=_access(config, stores, vault),
