@@ -161,5 +161,5 @@ async def _message(store: Store, vault: Vault, asked: Asked) -> Target:
 
 
 def _duration_ms(facts: dict[str, object]) -> int | None:
-    microseconds = facts.get("duration")
-    return microseconds // 1000 if isinstance(microseconds, int) and microseconds > 0 else None
+    seconds = facts.get("duration_seconds")
+    return round(seconds * 1000) if isinstance(seconds, int | float) and seconds > 0 else None

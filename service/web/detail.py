@@ -63,8 +63,8 @@ def recording_view(stored: Stored, view: ContactView, *, actor_id: str) -> Recor
 
 
 def _duration(facts: Mapping[str, object]) -> timedelta | None:
-    microseconds = facts.get("duration")
-    return timedelta(microseconds=microseconds) if isinstance(microseconds, int) else None
+    seconds = facts.get("duration_seconds")
+    return timedelta(seconds=seconds) if isinstance(seconds, int | float) else None
 
 
 def _flags(facts: Mapping[str, object]) -> tuple[str, ...]:

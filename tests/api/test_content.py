@@ -468,7 +468,7 @@ async def examined(world, call, *, seconds):
     sealer = await world.vault.get_sealer(call.contact_id)
     place = {"table": "recordings", "row": row.id}
     sealed = open_value(sealer, row.sealed, SealedRecording, **place, version=row.version)
-    sealed = msgspec.structs.replace(sealed, facts={"duration": seconds * 1_000_000})
+    sealed = msgspec.structs.replace(sealed, facts={"duration_seconds": seconds})
     version = row.version + 1
     row = dataclasses.replace(
         row, version=version, sealed=seal_value(sealer, sealed, **place, version=version)

@@ -627,7 +627,7 @@ async def examined(world, contact_id, *, seconds):
     sealer = await world.vault.get_sealer(contact_id)
     place = {"table": "recordings", "row": row.id}
     sealed = open_value(sealer, row.sealed, SealedRecording, **place, version=row.version)
-    sealed = msgspec.structs.replace(sealed, facts={"duration": seconds * 1_000_000})
+    sealed = msgspec.structs.replace(sealed, facts={"duration_seconds": seconds})
     version = row.version + 1
     row = dataclasses.replace(
         row, version=version, sealed=seal_value(sealer, sealed, **place, version=version)
