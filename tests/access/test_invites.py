@@ -7,6 +7,7 @@ import pytest
 from service.access.errors import InviteRefusedError
 from service.domain.actor import OPERATOR, Role
 from service.domain.errors import InvalidInputError
+from storage.ports import Put
 from storage.rows import InviteRow
 from tests.fakes import NOW, PASSWORD
 
@@ -87,3 +88,11 @@ async def test_one_password_from_two_keyboards_is_one_password(door, invite):
     await door.invites.accept(invite.secret, "hyvä salasana äänettä", now=NOW)
     decomposed = "hyva\u0308 salasana a\u0308a\u0308netta\u0308"
     assert await door.sign_in("aino.esimerkki", decomposed)
+
+
+async def test_a_link_left_behind_by_a_disabled_user_is_worth_nothing(door, invite):
+    (row,) = await door.store.find(InviteRow, {})
+    await door.accounts.disable(invite.user_id, by=OPERATOR, now=NOW)
+    await door.store.commit([Put(row)])
+    with pytest.raises(InviteRefusedError):
+        await door.invites.accept(invite.secret, PASSWORD, now=NOW)

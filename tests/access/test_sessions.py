@@ -4,6 +4,7 @@ import pytest
 
 from service.domain.actor import OPERATOR, Role
 from storage.errors import UnavailableError
+from storage.ports import Put
 from storage.rows import InviteRow, SessionRow
 from tests.fakes import NOW
 
@@ -159,3 +160,11 @@ async def test_what_is_over_is_removed_and_nothing_else(door, aino):
     await door.sessions.remove_expired(now=door.clock.now)
     assert not await door.store.find(SessionRow, {})
     assert not await door.store.find(InviteRow, {})
+
+
+async def test_a_session_left_behind_by_a_disabled_user_is_worth_nothing(door, aino):
+    secret = (await door.sign_in()).secret
+    (row,) = await door.store.find(SessionRow, {})
+    await door.accounts.disable(aino.id, by=OPERATOR, now=NOW)
+    await door.store.commit([Put(row)])
+    assert await door.session(secret) is None
