@@ -1,13 +1,17 @@
 """The ports on every backend there is, and rows to put into them."""
 
 import itertools
+import shutil
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import pytest
 
+from storage.database.file import prepare
 from storage.database.keys import SqliteKeyStore
 from storage.database.sqlite import SqliteStore
 from storage.files import FileBlobs
+from storage.migrations import ARCHIVE, KEYS
 from storage.rows import KeyRow
 from storage.tables import TABLES
 
@@ -59,15 +63,38 @@ def rows():
     return Rows()
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """An empty archive and an empty key store; copying them is faster than making them."""
+    directory = tmp_path_factory.mktemp("template")
+    prepare(directory / "taltio.db", ARCHIVE, create=True)
+    prepare(directory / "keys.db", KEYS, create=True)
+    return directory
+
+
+@pytest.fixture
+def fresh(template, tmp_path):
+    """Make paths to fresh copies of an empty database."""
+    numbers = itertools.count()
+
+    def copy(name):
+        directory = tmp_path / f"{next(numbers)}"
+        directory.mkdir()
+        return Path(shutil.copy(template / name, directory / name))
+
+    return copy
+
+
 @pytest.fixture(params=["sqlite"])
-async def store(tmp_path):
-    async with SqliteStore.opened(tmp_path / "taltio.db", create=True) as opened:
+async def store(fresh):
+    async with SqliteStore.opened(fresh("taltio.db"), create=False) as opened:
         yield opened
 
 
 @pytest.fixture(params=["sqlite"])
-async def keys(tmp_path):
-    async with SqliteKeyStore.opened(tmp_path / "keys.db", create=True) as opened:
+async def keys(template, tmp_path):
+    path = Path(shutil.copy(template / "keys.db", tmp_path / "keys.db"))
+    async with SqliteKeyStore.opened(path, create=False) as opened:
         yield opened
 
 
