@@ -89,6 +89,15 @@ class Sessions:
             self._session = IntakeSession(self._keys(), now=now)
         return self._id, self._session, self._is_stored
 
+    def forget_over(self, now: datetime) -> None:
+        """Forget the session when its life is over, also while nothing comes, or when its epoch is not current now."""
+        session = self._session
+        if session is None:
+            return
+        if not session.is_usable(now) or session.epoch != self._keys().epoch:
+            session.forget()
+            self._session = None
+
     def mark_stored(self, session_id: str) -> None:
         """Note that the sealed form of the session is durable."""
         if session_id == self._id:

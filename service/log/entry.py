@@ -45,6 +45,7 @@ class EntryType(StrEnum):
 
     LOG_STARTED = "log.started"
     DELIVERY_RECEIVED = "delivery.received"
+    DELIVERY_ERASED = "delivery.erased"
     CONTACT_CREATED = "contact.created"
     CONTACT_AMENDED = "contact.amended"
     CONTACT_LINKED = "contact.linked"
