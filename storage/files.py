@@ -196,7 +196,9 @@ class FileBlobWriter:
         if self._file is not None:
             file, self._file = self._file, None
             os.close(file)
-            self._temporary.unlink(missing_ok=True)
+            # What cannot be removed now goes with the next start; the blob's own name tells its state.
+            with suppress(OSError):
+                self._temporary.unlink()
 
 
 class FileBlobReader:

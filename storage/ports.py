@@ -177,7 +177,14 @@ class KeyStore(Protocol):
     """Wrapped keys and age headers, apart from everything they open. Destroying here is what erases."""
 
     async def put_keys(self, rows: Sequence[KeyRow]) -> None:
-        """Store the keys; one that exists is replaced. On return they survive a power cut."""
+        """Store the keys; one that exists is replaced. On return they survive a power cut.
+
+        A row of the kind ``CLOSED``, wrapped by nothing (an empty string), closes the wrapper that is its id. From
+        its return on, no key that this wrapper opens is stored any more, by whatever process.
+
+        Raises:
+            StaleError: One of the keys is wrapped by something closed. None was stored.
+        """
         ...
 
     async def get_keys(self, ids: Collection[str]) -> Mapping[str, KeyRow]:
@@ -191,11 +198,15 @@ class KeyStore(Protocol):
         ...
 
     async def count_keys(self) -> Mapping[str, int]:
-        """Return how many keys each wrapper opens."""
+        """Return how many keys each wrapper opens, those that open none left out."""
         ...
 
     async def replace_keys(self, rows: Sequence[KeyRow]) -> None:
-        """Let each row replace the key of its id, where there still is one: what was destroyed stays destroyed."""
+        """Let each row replace the key of its id, where there still is one: what was destroyed stays destroyed.
+
+        Raises:
+            StaleError: As ``put_keys``.
+        """
         ...
 
     async def destroy_keys(self, ids: Collection[str]) -> None:

@@ -7,7 +7,7 @@ each replacement.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,12 +284,16 @@ class JobRow(Row):
     last_error: str | None
 
 
+CLOSED: Final = "closed"
+"""The kind of a key row that closes a wrapper: see `storage.ports.KeyStore.put_keys`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow(Row):
     """One wrapped key or header in the key store.
 
     ``kind``: ``row``, ``header``, ``delivery`` or ``session``. ``wrapped_by`` names the epoch (``epoch:1``) or the
-    intake session (its id) that opens it.
+    intake session (its id) that opens it. One of the kind ``CLOSED`` is no key: it closes the wrapper that is its id.
     """
 
     id: str

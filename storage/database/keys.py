@@ -19,9 +19,9 @@ from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 from storage.database.connection import Connection, connected, translated
 from storage.database.durable import Durable
 from storage.database.file import prepare
-from storage.errors import UnavailableError
+from storage.errors import StaleError, UnavailableError
 from storage.migrations import KEYS
-from storage.rows import KeyRow
+from storage.rows import CLOSED, KeyRow
 from storage.waiting import settled
 
 P = ParamSpec("P")
@@ -50,7 +50,7 @@ _FIND: Final = (
     f"SELECT {_COLUMNS} FROM keys WHERE wrapped_by = ? AND id > ? ORDER BY id LIMIT ?"  # noqa: S608  # our own words
 )
 _COUNT: Final = (
-    "SELECT wrapped_by, count(*) FROM keys WHERE wrapped_by IS NOT NULL GROUP BY wrapped_by"
+    "SELECT wrapped_by, count(*) FROM keys WHERE wrapped_by <> '' GROUP BY wrapped_by"
 )
 
 
@@ -103,16 +103,18 @@ class SqliteKeyStore:
     async def destroy_keys(self, ids: Collection[str]) -> None:
         await self._run(self._writer, self._destroy, ids)
 
-    def _put(self, db: sqlite3.Connection, rows: Iterable[KeyRow]) -> None:
+    def _put(self, db: sqlite3.Connection, rows: Sequence[KeyRow]) -> None:
         with self._durable.transaction(db):
             for row in rows:
                 _store(db, row)
+            _require_open(db, rows)
 
-    def _replace(self, db: sqlite3.Connection, rows: Iterable[KeyRow]) -> None:
+    def _replace(self, db: sqlite3.Connection, rows: Sequence[KeyRow]) -> None:
         with self._durable.transaction(db):
             for row in rows:
                 if db.execute("SELECT 1 FROM keys WHERE id = ?", (row.id,)).fetchone():
                     _store(db, row)
+            _require_open(db, rows)
 
     def _destroy(self, db: sqlite3.Connection, ids: Iterable[str]) -> None:
         with self._durable.transaction(db):
@@ -133,6 +135,14 @@ class SqliteKeyStore:
             return await connection.run(step, *args, **kwargs)
         except (sqlite3.Error, OverflowError, UnicodeError, AttributeError) as error:
             raise translated(error, self._path) from error
+
+
+def _require_open(db: sqlite3.Connection, rows: Sequence[KeyRow]) -> None:
+    """Refuse, and so roll back, what is wrapped by something closed; within the transaction that would store it."""
+    wrappers = {row.wrapped_by for row in rows}
+    closed = [key.id for key in _get(db, wrappers) if key.kind == CLOSED]
+    if closed:
+        raise StaleError(f"{closed[0]} is closed: wrap the key anew")
 
 
 def _store(db: sqlite3.Connection, row: KeyRow) -> None:

@@ -1,11 +1,14 @@
 """What `storage.ports.KeyStore` promises."""
 
+import asyncio
 import random
 from dataclasses import replace
 
 import pytest
 
-from storage.errors import StorageError
+from storage.database.group import GroupKeys
+from storage.errors import StaleError, StorageError
+from storage.rows import CLOSED, KeyRow
 
 
 def files_of(tmp_path):
@@ -129,6 +132,42 @@ async def test_no_copy_of_a_destroyed_key_is_left_by_the_growth_of_the_store(
         # A long key lies on several pages, so look for its beginning.
         assert not [key for key in destroyed if key.wrapped[:32] in left]
         assert all(key.wrapped[:32] in left for key in held.values())
+
+
+def closed(wrapper):
+    return KeyRow(id=wrapper, kind=CLOSED, wrapped_by="", wrapped=b"", made_at=1)
+
+
+async def test_nothing_is_stored_under_a_wrapper_that_is_closed(keys, rows):
+    before, other = rows.key(), rows.key(wrapped_by="epoch:2")
+    await keys.put_keys([before])
+    await keys.put_keys([closed("epoch:1")])
+    with pytest.raises(StaleError):
+        await keys.put_keys([other, rows.key()])
+    with pytest.raises(StaleError):
+        await keys.replace_keys([replace(before, wrapped=b"anew")])
+    await keys.put_keys([other])
+    assert await keys.get_keys([before.id, other.id]) == {before.id: before, other.id: other}
+    assert await keys.count_keys() == {"epoch:1": 1, "epoch:2": 1}
+
+
+async def test_a_key_can_be_moved_away_from_a_wrapper_that_is_closed(keys, rows):
+    left = rows.key()
+    await keys.put_keys([left])
+    await keys.put_keys([closed("epoch:1"), closed("epoch:1")])
+    await keys.replace_keys([replace(left, wrapped_by="epoch:2")])
+    assert await keys.count_keys() == {"epoch:2": 1}
+
+
+async def test_of_those_that_put_together_only_the_late_ones_are_refused(keys, rows):
+    await keys.put_keys([closed("epoch:1")])
+    late, good = rows.key(), rows.key(wrapped_by="epoch:2")
+    async with GroupKeys.opened(keys) as group:
+        outcomes = await asyncio.gather(
+            group.put_keys([late]), group.put_keys([good]), return_exceptions=True
+        )
+    assert [type(outcome) for outcome in outcomes] == [StaleError, type(None)]
+    assert await keys.get_keys([late.id, good.id]) == {good.id: good}
 
 
 async def test_a_bad_key_is_refused_with_its_neighbours(keys, rows):
