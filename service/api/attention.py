@@ -9,7 +9,7 @@ from service.domain.permission import Permission
 from service.domain.times import format_time
 from service.http.frame import ACTOR, NOW
 from service.http.queries import read_query
-from service.http.routes import Route
+from service.http.routes import SESSION_ONLY, Route
 
 
 async def find_items(request: web.Request) -> web.Response:
@@ -67,5 +67,12 @@ def routes() -> list[Route]:
         Route(method="GET", path="/api/v1/attention", handler=find_items, needs=read),
         Route(method="GET", path=item + "/explanation", handler=explain_item, needs=read),
         Route(method="POST", path=item + "/retry", handler=retry_item, needs=settle),
-        Route(method="POST", path=item + "/settle", handler=settle_item, needs=settle),
+        Route(
+            method="POST",
+            path=item + "/settle",
+            handler=settle_item,
+            needs=settle,
+            # A person says that nothing more is to be done; a machine's token decides nothing.
+            accepts=SESSION_ONLY,
+        ),
     ]

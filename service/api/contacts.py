@@ -14,7 +14,7 @@ from service.domain.permission import Permission
 from service.http.bodies import read_body, read_json, require_json
 from service.http.frame import ACTOR, NOW
 from service.http.queries import read_query
-from service.http.routes import TOKEN_ONLY, Route
+from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Route
 from service.http.uploads import content_type_of, name_of, read_chunks
 from service.sources.generic import parse_contact
 
@@ -170,6 +170,8 @@ def routes() -> list[Route]:
             path=base + "/{contact_id}/links/{customer_id}",
             handler=link_contact,
             needs=Permission.LINK,
+            # Decided by hand: a machine's token decides nothing.
+            accepts=SESSION_ONLY,
         ),
         Route(method="GET", path=customer, handler=get_customer, needs=Permission.READ_CONTACT),
         Route(

@@ -65,12 +65,22 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
 }
 """What each role permits; an actor may do what one of their roles permits."""
 
+FORBIDDEN: Final[Mapping[Role, frozenset[Permission]]] = {
+    Role.ADMIN: frozenset({_P.GRANT, _P.OPEN}),
+}
+"""What a role takes away, whatever the actor's other roles permit: who manages the accounts opens no content."""
+
 
 def is_permitted(actor: Actor, permission: Permission) -> bool:
-    """Tell whether one of the actor's roles permits it. The archive's own work is permitted everything."""
-    return actor.kind is ActorKind.SYSTEM or any(
-        permission in PERMITTED[role] for role in actor.roles
-    )
+    """Tell whether one of the actor's roles permits it and none forbids it.
+
+    The archive's own work is permitted everything.
+    """
+    if actor.kind is ActorKind.SYSTEM:
+        return True
+    if any(permission in FORBIDDEN.get(role, frozenset()) for role in actor.roles):
+        return False
+    return any(permission in PERMITTED[role] for role in actor.roles)
 
 
 def require_permission(actor: Actor, permission: Permission) -> None:
