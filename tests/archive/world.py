@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from service.archive.contact_checks import ContactChecker
+from service.archive.export import Exporter
 from service.archive.grants import Grants
 from service.archive.interpret import Arrival, Interpreter
 from service.archive.objects import seal_object
@@ -174,6 +175,7 @@ class World:
         self.grants = Grants(
             store=self.store, vault=self.vault, on_withdrawn=self.openings.forget
         )
+        self.exporter = Exporter(self.store, self.blobs, self.vault, self.verifier, self.grants)
 
     async def publish(self) -> None:
         """Sign and anchor the log as it is."""

@@ -1,0 +1,248 @@
+"""Handing a contact out, with everything that proves it: as age files for somebody's key, or as a vCon in the clear.
+
+The disclosure is in the log, with who, why and under which grant, before the first byte is written. If writing fails
+after that, the log shows a disclosure that gave nothing away; the reverse cannot happen.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, NoReturn
+
+from service.archive.alarm import raise_alarm
+from service.archive.evidence import ContactRows, Evidence
+from service.archive.export_files import (
+    README,
+    ExportedPart,
+    evidence_json,
+    verification_json,
+)
+from service.archive.export_writer import ExportWriter, Found
+from service.archive.grants import Grants
+from service.archive.package import Package, new_package
+from service.archive.records import SealedMessage, SealedRecording, contact_of
+from service.archive.targets import MESSAGE_TYPE
+from service.archive.vault import Vault, open_value
+from service.archive.verify import Verifier
+from service.crypto.fields import FieldSealer
+from service.crypto.recipients import Recipient
+from service.domain.actor import Actor
+from service.domain.errors import (
+    ErasedError,
+    InvalidInputError,
+    NotFoundError,
+    TamperedError,
+    UnavailableError,
+)
+from service.domain.ids import new_id, parse_id
+from service.domain.permission import Permission, require_permission
+from service.domain.purpose import Grant, Purpose
+from service.domain.times import from_microseconds
+from service.log.checkpoint import log_key
+from service.log.entry import EntryType, LogEntry, encode_entry
+from storage.errors import StorageError
+from storage.ports import Append, BlobStore, Store
+from storage.rows import MessageRow, RecordingRow
+
+_SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,5}", re.ASCII)
+
+
+class Form(StrEnum):
+    """As what a contact is handed out."""
+
+    AGE = "age"
+    VCON = "vcon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be handed out to whom and why. ``recipient`` is for age, and only for it."""
+
+    contact_id: str
+    form: Form
+    purpose: Purpose
+    reference: str | None
+    recipient: Recipient | None
+    out: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """The use case. The vault must be at hand."""
+
+    store: Store
+    blobs: BlobStore
+    vault: Vault
+    verifier: Verifier
+    grants: Grants
+
+    async def export(self, order: Order, *, actor: Actor, now: datetime) -> Path:
+        """Hand the contact out into a new directory below ``order.out``, and return it. It is whole and durable.
+
+        Raises:
+            NotPermittedError: The actor may not open content, or not for this purpose.
+            InvalidInputError: A reference or recipient is missing or needless, or the directory is there already.
+            NotFoundError, ErasedError: There is no such contact any more.
+            TamperedError: Something stored does not authenticate. Nothing is left behind; an alarm was raised.
+            UnavailableError: The log cannot be written, or keys or blobs are not at hand. Nothing is left behind.
+        """
+        require_permission(actor, Permission.OPEN)
+        if (order.form is Form.AGE) != (order.recipient is not None):
+            raise InvalidInputError("age needs a recipient (age1…), and vCon has none")
+        contact_id = parse_id("ct", order.contact_id)
+        async with new_package(order.out, contact_id) as package:
+            try:
+                await self._export(package, order, actor=actor, now=now)
+            except TamperedError as error:
+                await self._alarm(error, contact_id, actor, now=now)
+            except StorageError as error:
+                raise UnavailableError(f"{contact_id} could not be handed out") from error
+        return order.out / contact_id
+
+    async def _export(
+        self, package: Package, order: Order, *, actor: Actor, now: datetime
+    ) -> None:
+        rows, evidence = await self._read(order.contact_id)
+        verification = await self.verifier.verify(order.contact_id, actor=actor, now=now)
+        found = await self._open_rows(rows, order.form)
+        grant = await self.grants.create(
+            actor=actor,
+            purpose=order.purpose,
+            contact_ids=[order.contact_id],
+            reference=order.reference,
+            now=now,
+        )
+        await self._record(order, found, grant, now=now)
+        writer = ExportWriter(self.blobs, self.vault, package, found, evidence)
+        if order.recipient is None:
+            await writer.write_vcon(now=now)
+        else:
+            await writer.write_age(order.recipient)
+        key = log_key(await self._origin(), self.vault.ring.log_signing_key).format()
+        for proof in verification.proofs:
+            await package.write(f"log/{proof.index}.json", proof.entry)
+            await package.write(f"log/{proof.index}.tlog-proof", proof.proof)
+        await package.write("log/vkey", f"{key}\n".encode())
+        evidence_file = evidence_json(order.contact_id, found.parts, verification, log_key=key)
+        await package.write("evidence.json", evidence_file)
+        await package.write("verification.json", verification_json(verification))
+        await package.write("README.txt", README.encode())
+
+    async def _read(self, contact_id: str) -> tuple[ContactRows, Evidence]:
+        rows = (await self.verifier.checker.read([contact_id]))[contact_id]
+        evidence, _ = await self.verifier.checker.get_evidence(rows)
+        if evidence.is_erased:
+            raise ErasedError(f"{contact_id} was erased")
+        if rows.contact is None:
+            raise NotFoundError(f"no contact {contact_id}")
+        return rows, evidence
+
+    async def _origin(self) -> str:
+        view = self.verifier.published.view()
+        return view.position.origin if view else "unpublished"
+
+    async def _open_rows(self, rows: ContactRows, form: Form) -> Found:
+        if rows.contact is None:
+            raise NotFoundError(f"no contact {rows.id}")
+        sealer = await self.vault.get_sealer(rows.id)
+        found = Found(contact_of(rows.contact, sealer), (), dict(rows.objects), {}, {})
+        parts = []
+        recordings = sorted(rows.recordings, key=lambda row: (row.received_at or 0, row.id))
+        for number, recording in enumerate(recordings, 1):
+            parts.append(_recording(recording, sealer, number, form=form, found=found))
+        messages = sorted(rows.messages, key=lambda row: (row.sent_at, row.id))
+        for number, message in enumerate(messages, 1):
+            parts.append(_message(message, sealer, number, form=form, found=found))
+        return replace(found, parts=tuple(parts))
+
+    async def _record(self, order: Order, found: Found, grant: Grant, *, now: datetime) -> None:
+        objects = tuple(part.object_id for part in found.parts if part.object_id)
+        data = {"format": order.form.value, "purpose": grant.purpose.value}
+        if order.recipient is not None:
+            data["recipient_sha256"] = hashlib.sha256(str(order.recipient).encode()).hexdigest()
+        entry = LogEntry(
+            type=EntryType.DISCLOSURE_MADE,
+            at=now,
+            actor=grant.actor_id,
+            about=(new_id("di"), grant.id, order.contact_id, *objects),
+            data=data,
+        )
+        await self.store.commit([Append(encode_entry(entry), entry.about)])
+
+    async def _alarm(
+        self, error: TamperedError, contact_id: str, actor: Actor, *, now: datetime
+    ) -> NoReturn:
+        await raise_alarm(
+            self.store, "export", about=contact_id, contact_id=None, actor_id=actor.id, now=now
+        )
+        raise error
+
+
+def _recording(
+    row: RecordingRow, sealer: FieldSealer, number: int, *, form: Form, found: Found
+) -> ExportedPart:
+    place = {"table": "recordings", "row": row.id}
+    sealed = open_value(sealer, row.sealed, SealedRecording, **place, version=row.version)
+    part = ExportedPart(id=row.id, kind="recording", state=row.state, name=sealed.name)
+    if row.object_id is None:
+        return part
+    microseconds = (sealed.facts or {}).get("duration")
+    if isinstance(microseconds, int) and microseconds > 0:
+        found.durations[row.id] = microseconds / 1e6
+    suffix = Path(sealed.name).suffix.lower()
+    suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
+    file = f"recording-{number}{suffix}.age" if form is Form.AGE else "contact.vcon"
+    return _with_object(
+        part,
+        sealed,
+        object_id=row.object_id,
+        file=file,
+        found=found,
+        content_type=sealed.content_type,
+    )
+
+
+def _message(
+    row: MessageRow, sealer: FieldSealer, number: int, *, form: Form, found: Found
+) -> ExportedPart:
+    sealed = open_value(
+        sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1
+    )
+    found.messages[row.id] = (sealed.sender, from_microseconds(row.sent_at))
+    part = ExportedPart(id=row.id, kind="message", state="present")
+    file = f"message-{number}.txt.age" if form is Form.AGE else "contact.vcon"
+    return _with_object(
+        part,
+        sealed,
+        object_id=row.object_id,
+        file=file,
+        found=found,
+        content_type=MESSAGE_TYPE,
+    )
+
+
+def _with_object(
+    part: ExportedPart,
+    sealed: SealedRecording | SealedMessage,
+    *,
+    object_id: str,
+    file: str,
+    found: Found,
+    content_type: str,
+) -> ExportedPart:
+    stored = found.objects.get(object_id)
+    if stored is None or stored.owner_id != part.id:
+        raise TamperedError(f"{part.id} names an object that is not its own")
+    return replace(
+        part,
+        file=file,
+        object_id=object_id,
+        content_type=content_type,
+        sha256=sealed.sha256,
+        salt=sealed.salt,
+        commitment=sealed.commitment,
+        blob_sha256=stored.sha256.hex(),
+    )

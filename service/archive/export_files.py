@@ -1,0 +1,160 @@
+"""The small files of an export: what the contact was, what proves it, and how to check that without us. Pure."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from service.archive.checks import WORDS
+from service.archive.verify import Verification
+from service.domain.contact import Contact, Party
+from service.domain.times import format_time
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPart:
+    """A recording or message of the contact. ``file`` is None when there are no bytes: ``state`` says why.
+
+    ``sha256`` is that of the bytes as delivered; HMAC-SHA-256 of it under ``salt`` is ``commitment``, which the
+    log holds.
+    """
+
+    id: str
+    kind: str
+    state: str
+    file: str | None = None
+    object_id: str | None = None
+    name: str = ""
+    content_type: str = ""
+    sha256: str = ""
+    salt: bytes = field(default=b"", repr=False)
+    commitment: str = ""
+    blob_sha256: str = ""
+
+
+def contact_json(contact: Contact, parts: Sequence[ExportedPart]) -> bytes:
+    """Return the details of the contact, personal ones too."""
+    return _encode(
+        {
+            "id": contact.id,
+            "source": contact.source,
+            "source_id": contact.source_id,
+            "channel": contact.channel,
+            "direction": contact.direction,
+            "started_at": format_time(contact.started_at),
+            "ended_at": contact.ended_at and format_time(contact.ended_at),
+            "queue": contact.queue,
+            "subject": contact.subject,
+            "customer_number": contact.customer_number,
+            "metering_point": contact.metering_point,
+            "parties": [_party(party) for party in contact.parties],
+            "recording": contact.recording_state,
+            "not_recorded_reason": contact.not_recorded_reason,
+            "parts": [
+                {"id": part.id, "file": part.file, "name": part.name, "type": part.content_type}
+                for part in parts
+            ],
+        }
+    )
+
+
+def evidence_json(
+    contact_id: str, parts: Sequence[ExportedPart], verification: Verification, *, log_key: str
+) -> bytes:
+    """Return what proves the parts: salts, hashes, where they stand in the log. Nothing of their content."""
+    return _encode(
+        {
+            "contact": contact_id,
+            "log_key": log_key,
+            "entries": [
+                {
+                    "index": proof.index,
+                    "entry": f"log/{proof.index}.json",
+                    "proof": f"log/{proof.index}.tlog-proof",
+                }
+                for proof in verification.proofs
+            ],
+            "parts": [_part(part) for part in parts],
+        }
+    )
+
+
+def verification_json(verification: Verification) -> bytes:
+    """Return what verifying the contact found when it was handed out."""
+    return _encode(
+        {
+            "state": verification.state,
+            "checked_at": format_time(verification.checked_at),
+            "checks": [
+                {
+                    "code": check.code,
+                    "outcome": check.outcome,
+                    "about": check.about,
+                    "text": WORDS[check.code],
+                    "detail": check.detail,
+                }
+                for check in verification.checks
+            ],
+        }
+    )
+
+
+def _part(part: ExportedPart) -> Json:
+    if part.object_id is None:
+        return {"id": part.id, "kind": part.kind, "state": part.state}
+    return {
+        "id": part.id,
+        "kind": part.kind,
+        "state": part.state,
+        "file": part.file,
+        "sha256": part.sha256,
+        "salt": part.salt.hex(),
+        "commitment": part.commitment,
+        "object": part.object_id,
+        "blob_sha256": part.blob_sha256,
+    }
+
+
+def _party(party: Party) -> Json:
+    shown = {
+        "role": party.role,
+        "phone": party.phone or party.phone_as_sent,
+        "email": party.email,
+        "name": party.name,
+        "agent_id": party.agent_id,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _encode(value: Json) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+README: Final = """\
+This directory holds one customer contact as it was handed out, and what proves it.
+
+  *.age               sealed for the recipient; open with:  age -d -i KEYFILE FILE.age > FILE
+  contact.vcon        the contact as an IETF vCon, in the clear (only in exports of that format)
+  evidence.json       for each recording and message: its SHA-256 as delivered, a salt, and the
+                      commitment that the log has held since it arrived
+  verification.json   what the archive found when it checked the contact before handing it out
+  log/N.json          entry N of the archive's log, exactly as it was hashed
+  log/N.tlog-proof    proof that the entry is in the signed log (c2sp.org/tlog-proof)
+  log/vkey            the key that signs the log; compare it with the one you were given another way
+
+To check a recording without the archive and without its software:
+
+  1. Open it:               age -d -i KEYFILE recording-1.wav.age > recording-1.wav
+  2. Hash it:               sha256sum recording-1.wav
+     This must be "sha256" in evidence.json.
+  3. Make the commitment:   printf %s SHA256 | xxd -r -p |
+                            openssl dgst -sha256 -mac HMAC -macopt hexkey:SALT
+     This must be "commitment" in evidence.json, and in the entry recording.attached in log/.
+  4. Check the entries:     any verifier of c2sp.org/tlog-proof, with log/vkey; with ours:
+                            taltio log verify log/N.json --proof log/N.tlog-proof --key log/vkey
+
+A sealed file is the archive's own: everything after its header is, byte for byte, what the archive
+stores, and the SHA-256 of that part is "blob_sha256" in evidence.json and in the log.
+"""

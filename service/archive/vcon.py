@@ -1,0 +1,131 @@
+"""A contact as an IETF vCon (draft-ietf-vcon-vcon-core), unsigned form. Pure: contents come later, by placeholder.
+
+Recordings are embedded; their bodies are placeholders here, which the writer replaces as it streams. The first party is
+the one who began (section "Dialog Object").
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from service.domain.contact import Contact, Direction, Party, PartyRole
+from service.domain.times import format_time
+
+VERSION: Final = "0.4.0"
+"""The syntax; the member is deprecated, and widespread readers fail without it."""
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedPart:
+    """A recording to be embedded where ``placeholder`` stands. ``duration_s`` is None when nobody knows it."""
+
+    placeholder: str
+    content_type: str
+    name: str
+    duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPart:
+    """A message of a mail or chat."""
+
+    sender: str
+    sent_at: datetime
+    text: str
+
+
+def build_vcon(
+    contact: Contact,
+    recordings: Sequence[RecordedPart],
+    messages: Sequence[WrittenPart],
+    *,
+    now: datetime,
+    random: Callable[[int], bytes] = os.urandom,
+) -> Json:
+    """Return the vCon of a contact; valid against the IETF's schema once placeholders are replaced."""
+    parties = _ordered(contact)
+    shown = [_party_json(party) for party in parties]
+    dialog = [_recording_json(contact, part, len(parties)) for part in recordings]
+    dialog.extend(_message_json(message, parties, shown) for message in messages)
+    vcon: Json = {
+        "vcon": VERSION,
+        "uuid": str(make_uuid(now, random=random)),
+        "created_at": format_time(now),
+        "parties": shown,
+        "dialog": dialog,
+    }
+    if contact.subject:
+        vcon["subject"] = contact.subject
+    return vcon
+
+
+def make_uuid(now: datetime, *, random: Callable[[int], bytes] = os.urandom) -> UUID:
+    """Return a version 8 UUID: the time in milliseconds, as in version 7, and random bits (RFC 9562, section 5.8)."""
+    milliseconds = int(now.timestamp() * 1000) & (1 << 48) - 1
+    value = milliseconds << 80 | int.from_bytes(random(10))
+    value = value & ~(0xF << 76) | 8 << 76
+    return UUID(int=value & ~(0x3 << 62) | 2 << 62)
+
+
+def _ordered(contact: Contact) -> list[Party]:
+    began = PartyRole.CUSTOMER if contact.direction is Direction.INBOUND else PartyRole.AGENT
+    return sorted(contact.parties, key=lambda party: party.role is not began)
+
+
+def _party_json(party: Party) -> Json:
+    shown: Json = {}
+    if party.phone:
+        shown["tel"] = f"tel:{party.phone}"
+    if party.email:
+        shown["mailto"] = party.email
+    name = party.name or party.agent_id
+    if name:
+        shown["name"] = name
+    return shown
+
+
+def _recording_json(contact: Contact, part: RecordedPart, parties: int) -> Json:
+    shown: Json = {
+        "type": "recording",
+        "start": format_time(contact.started_at),
+        "parties": list(range(parties)),
+        "mediatype": part.content_type or "application/octet-stream",
+        "encoding": "base64url",
+        "body": part.placeholder,
+    }
+    if part.name:
+        shown["filename"] = part.name
+    if part.duration_s is not None:
+        shown["duration"] = part.duration_s
+    return shown
+
+
+def _message_json(message: WrittenPart, parties: list[Party], shown: list[Json]) -> Json:
+    """Return a message; a sender who is none of the parties becomes one."""
+    sender = next((i for i, party in enumerate(parties) if _is(party, message.sender)), None)
+    if sender is None:
+        sender = next(
+            (i for i, one in enumerate(shown) if one == {"name": message.sender}), None
+        )
+    if sender is None:
+        shown.append({"name": message.sender})
+        sender = len(shown) - 1
+    others = [i for i in range(len(parties)) if i != sender]
+    return {
+        "type": "text",
+        "start": format_time(message.sent_at),
+        "parties": [sender, *others],
+        "mediatype": "text/plain",
+        "encoding": "none",
+        "body": message.text,
+    }
+
+
+def _is(party: Party, sender: str) -> bool:
+    names = {party.name, party.email, party.phone, party.agent_id, party.phone_as_sent}
+    return sender in names or sender == party.role.value
