@@ -21,6 +21,7 @@ from service.api.app_keys import (
     ApiSettings,
 )
 from service.api.system import HEALTH, Health
+from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.config import Config, SourceConfig
 from service.domain.errors import InvalidInputError
@@ -43,8 +44,10 @@ from service.web.pages import page_routes, set_up_pages
 from service.web.problem_pages import show_problem
 from service.wiring import LEDGER_DIRECTORY, LOG_DIRECTORY, Archive
 from service.worker.checkpoints import LogKeeper
+from service.worker.housekeeping import Household, Housekeeping
 from service.worker.interpretation import Interpretation
 from service.worker.jobs import JobRunner, Kind
+from service.worker.leftovers import Leftovers
 from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
 from service.worker.supervisor import Loop, supervised
@@ -138,9 +141,28 @@ async def working(service: Service) -> AsyncIterator[None]:
         "openings": partial(archive.openings.run, clock=clock),
         "log": partial(_publish, service),
         "jobs": jobs.run,
+        "housekeeping": Housekeeping(_household(archive).chores(), clock).run,
     }
     async with supervised(loops, interpretation=service.interpretation):
         yield
+
+
+def _household(archive: Archive) -> Household:
+    stores = archive.stores
+    return Household(
+        expectations=archive.expectations,
+        sessions=archive.access.sessions,
+        expiry=DeliveryExpiry(
+            stores.store,
+            stores.keys,
+            stores.blobs,
+            timedelta(days=archive.config.intake.keep_deliveries_days),
+        ),
+        leftovers=Leftovers(stores.store, stores.keys, stores.blobs),
+        provider=archive.provider,
+        ring=archive.vault.ring,
+        intake_sessions=archive.intake.sessions,
+    )
 
 
 async def _publish(service: Service) -> None:
