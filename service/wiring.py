@@ -32,6 +32,7 @@ from service.archive.vault import Vault
 from service.archive.verify import Verifier
 from service.config import Config
 from service.crypto.recipients import parse_recipient
+from service.domain.errors import UnavailableError
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
 from service.keys.provider import KeyProvider
@@ -97,8 +98,20 @@ class Archive:
 
 
 def is_new(config: Config) -> bool:
-    """Tell whether there is no archive yet where ``config`` says."""
-    return not config.storage.database.path.exists()
+    """Tell whether there is no archive yet where ``config`` says.
+
+    Raises:
+        UnavailableError: There was one, and its database is missing: an empty one in its place would hide the loss.
+    """
+    if config.storage.database.path.exists():
+        return False
+    used = config.archive.directory / LEDGER_DIRECTORY
+    if used.exists():
+        raise UnavailableError(
+            f"{config.storage.database.path} is missing, though {used} shows that the archive was in use: restore the "
+            "database, or choose another [archive] directory for a new archive"
+        )
+    return True
 
 
 def key_provider(config: Config) -> KeyProvider:
