@@ -18,9 +18,10 @@ from service.web.desk import Desk
 from service.web.gate import parse_gate
 from service.web.render import render
 from service.web.viewmodels import PlayerView, decide_purposes, player_view
-from service.web.views import ContactDetail, OpenedMessage, Playback
+from service.web.views import ContactDetail, IntegrityState, OpenedMessage, Playback
 
 _PLAYABLE: Final = frozenset({Playback.ORIGINAL, Playback.RENDITION})
+_TELLING: Final = frozenset({IntegrityState.UNCHECKED, IntegrityState.ALTERED})
 _NO_GATE: Final = {"purpose": "", "reference": "", "problem": None}
 _NOTICES: Final = {"link": "links.saved", "withdrawn": "grant.withdrawn"}
 
@@ -93,6 +94,8 @@ async def show_verification(request: web.Request) -> web.Response:
     values = {
         "verification": verification,
         "contact_id": contact_id,
+        # Beside other things the checks are in the way, unless one of them is the reason for the answer.
+        "is_open": not is_part or verification.state in _TELLING,
     }
     return await render(request, template, values)
 

@@ -1,4 +1,5 @@
 import pytest
+from aiohttp import DummyCookieJar
 from aiohttp.test_utils import TestClient, TestServer
 
 from service.http.frame import RUNNER_OPTIONS
@@ -23,7 +24,7 @@ async def visit(desk, door):
     """A browser without a window that has not signed in; it follows no redirect."""
     server = TestServer(build(desk, door))
     await server.start_server(**RUNNER_OPTIONS)
-    async with TestClient(server) as client:
+    async with TestClient(server, cookie_jar=DummyCookieJar()) as client:
         yield Visit(client)
 
 

@@ -1,0 +1,443 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from service.domain.actor import OPERATOR, Role
+from service.domain.errors import UnavailableError
+from service.domain.purpose import Purpose
+from service.http.routes import Need
+from service.web.pages import page_routes
+from service.web.places import own_place
+from service.web.views import IntegrityState, Playback
+from tests.fakes import PASSWORD
+from tests.web.world import MESSAGES, NOW
+
+SHOWN = (
+    "/",
+    "/search?text=040+123+4567",
+    "/customers/cu_maija",
+    "/contacts/ct_1",
+    "/attention",
+)
+
+
+class Page(HTMLParser):
+    """Every element of a page with its attributes."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.mark.parametrize("path", SHOWN)
+async def test_a_page_needs_somebody_and_sends_them_back_to_it_afterwards(visit, door, path):
+    answer = await visit.get(path)
+    assert answer.status == 303
+    assert answer.headers["Location"].startswith("/sign-in?next=%2F")
+    html = await visit.see(answer.headers["Location"])
+    place = next(i["value"] for i in Page(html).all("input") if i.get("name") == "next")
+    assert place == path
+    await door.person("aino")
+    answer = await visit.post("/sign-in", login="aino", password=PASSWORD, next=place)
+    assert (answer.status, answer.headers["Location"]) == (303, path)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "https://evil.example/",
+        "evil",
+        "",
+        "/a\nb",
+        "/" * 3,
+        None,
+    ],
+)
+def test_nobody_is_sent_to_another_site(place):
+    assert own_place(place) == "/"
+
+
+def test_a_place_of_these_pages_is_kept():
+    assert own_place("/search?text=040&x=%C3%A4") == "/search?text=040&x=%C3%A4"
+
+
+async def test_a_refused_sign_in_does_not_say_what_was_wrong(visit, door):
+    await door.person("aino")
+    pages = []
+    for login in ("aino", "nobody"):
+        answer = await visit.post("/sign-in", login=login, password="wrong password entirely")
+        assert answer.status == 401
+        assert not answer.cookies
+        pages.append((await answer.text()).replace(login, ""))
+    assert pages[0] == pages[1]
+    assert "Signing in failed" in pages[0]
+
+
+async def test_guessing_is_slowed_down(visit):
+    for _ in range(31):
+        answer = await visit.post("/sign-in", login="nobody", password="x")
+    assert answer.status == 429
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert "Too many attempts" in await answer.text()
+
+
+async def test_a_one_time_link_sets_a_password_once(visit, door):
+    invite = await door.accounts.add(
+        "taavi", name="Taavi", roles=[Role.DPO], by=OPERATOR, now=NOW
+    )
+    path = f"/first-password/{invite.secret}"
+    page = Page(await visit.see(path))
+    assert "taavi" in {i.get("value") for i in page.all("input")}
+    different = await visit.post(path, password=PASSWORD, again=PASSWORD + "x")
+    weak = await visit.post(path, password="short", again="short")
+    assert (different.status, weak.status) == (400, 400)
+    assert "The two passwords differ" in await different.text()
+    assert "at least 15 characters" in await weak.text()
+    done = await visit.post(path, password=PASSWORD, again=PASSWORD)
+    assert (done.status, done.headers["Location"]) == (303, "/sign-in?done=password")
+    used = await visit.get(path)
+    assert used.status == 410
+    assert "not valid any more" in await used.text()
+    answer = await visit.post("/sign-in", login="taavi", password=PASSWORD)
+    assert answer.status == 303
+
+
+async def test_signing_out_ends_the_session_on_the_server(handler):
+    answer = await handler.post("/sign-out")
+    assert (answer.status, answer.headers["Location"]) == (303, "/sign-in?done=out")
+    assert (await handler.get("/")).headers["Location"].startswith("/sign-in")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        route.path
+        for route in page_routes()
+        if route.method == "POST" and route.needs is not Need.PUBLIC
+    ],
+)
+async def test_no_form_of_another_site_changes_anything(handler, desk, path):
+    handler.csrf = "guessed"
+    path = re.sub(r"{\w+}", "ct_1", path)
+    answer = await handler.post(path, purpose="verify_contact", theirs="yes")
+    assert answer.status == 403
+    assert "did not come from this page" in await answer.text()
+    assert (desk.grants, desk.links, desk.settled) == ({}, [], [])
+
+
+@pytest.mark.parametrize("path", [*SHOWN, "/sign-in?done=out", "/contacts/ct_none", "/nowhere"])
+async def test_a_page_brings_everything_itself_and_runs_nothing_inline(handler, path):
+    if path.startswith("/sign-in"):
+        handler.headers.pop("Cookie")
+    answer = await handler.get(path)
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert answer.headers["Cache-Control"] == "no-store"
+    page = Page(await answer.text())
+    assert page.all("main")
+    for tag, attributes in page.elements:
+        assert tag != "style"
+        assert tag != "script" or attributes["src"].startswith("/static/")
+        for name, value in attributes.items():
+            assert name != "style"
+            assert not name.startswith("on")
+            if name in {"href", "src", "action"}:
+                assert re.match(r"/(?!/)|#", value or ""), (tag, name, value)
+
+
+async def test_a_result_says_why_it_matched(handler, desk):
+    html = await handler.see("/search?text=%2B358401234567&queue=Myynti")
+    assert "Matched by phone number (customer), queue" in html
+    assert desk.searched[-1].phone == "+358401234567"
+    assert desk.searched[-1].queue == "Myynti"
+
+
+async def test_an_empty_result_says_what_was_searched(handler):
+    html = await handler.see("/search?text=040+999+9999&from=2026-09-01")
+    assert "Nothing found" in html
+    assert re.sub(r"\s", " ", "+358 40 999 9999") in html.replace("\u00a0", " ")
+    assert "1 Sep 2026" in html
+
+
+async def test_what_cannot_be_understood_is_not_looked_up(handler, desk):
+    for path in ("/search?channel=fax", "/search?phone=040", "/search?queue=a&queue=b"):
+        assert (await handler.get(path)).status == 400
+    assert desk.searched == []
+
+
+async def test_paging_keeps_the_search(handler):
+    page = Page(await handler.see("/search?text=0401234567"))
+    older = next(a["href"] for a in page.all("a") if a.get("rel") == "next")
+    assert older == "/search?text=0401234567&cursor=older"
+    assert (await handler.get(older)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("contact", "words"),
+    [
+        ("ct_4", ["The recording is expected", "marked as lost"]),
+        ("ct_5", ["was not recorded", "line policy"]),
+        ("ct_6", ["there is none", "did not arrive in time"]),
+        ("ct_7", ["was erased"]),
+    ],
+)
+async def test_a_recording_that_is_not_there_is_words_and_never_an_empty_player(
+    handler, desk, contact, words
+):
+    await give(desk, contact)
+    html = await handler.see(f"/contacts/{contact}")
+    assert all(word in html for word in words)
+    assert "<audio" not in html
+    assert "Why are you opening" not in html
+
+
+async def give(desk, contact_id, *, purpose=Purpose.VERIFY_CONTACT):
+    actor = type("A", (), {"id": "us_x"})
+    return await desk.create_grant(
+        contact_id, actor=actor, purpose=purpose, reference=None, now=NOW
+    )
+
+
+@pytest.mark.parametrize("playback", [Playback.PREPARING, Playback.IMPOSSIBLE])
+async def test_a_recording_that_cannot_be_played_says_so(handler, desk, playback):
+    desk.recording_changes = {"playback": playback, "flags": ("truncated", "brand_new_flag")}
+    await give(desk, "ct_1")
+    html = await handler.see("/contacts/ct_1")
+    assert "<audio" not in html
+    assert "ends early" in html
+    assert "brand_new_flag" in html
+
+
+async def test_content_is_on_the_page_only_under_a_grant(handler, desk):
+    secret = "tarkistamme asian"
+    assert secret not in await handler.see("/contacts/ct_2")
+    answer = await handler.post(
+        "/contacts/ct_2/grants", purpose="verify_contact", reference="x"
+    )
+    assert (answer.status, answer.headers["Location"]) == (303, "/contacts/ct_2")
+    (grant,) = desk.grants.values()
+    assert (grant.purpose, grant.reference) == (Purpose.VERIFY_CONTACT, None)
+    assert secret in await handler.see("/contacts/ct_2")
+    answer = await handler.post(f"/grants/{grant.id}/withdraw", contact="ct_2")
+    assert answer.headers["Location"] == "/contacts/ct_2?done=withdrawn"
+    html = await handler.see("/contacts/ct_2?done=withdrawn")
+    assert secret not in html
+    assert "The grant has ended" in html
+
+
+async def test_a_complaint_must_be_named_and_what_was_typed_stays(handler, desk):
+    for reference in ("", "  ", "?", "R\u202e1"):
+        answer = await handler.post(
+            "/contacts/ct_1/grants", purpose="handle_complaint", reference=reference
+        )
+        html = await answer.text()
+        assert answer.status == 400
+        assert "this purpose needs one" in html
+        chosen = [i for i in Page(html).all("input") if "checked" in i]
+        assert [i["value"] for i in chosen] == ["handle_complaint"]
+    assert not desk.grants
+    answer = await handler.post(
+        "/contacts/ct_1/grants", purpose="handle_complaint", reference=" R-2026-118 "
+    )
+    assert answer.status == 303
+    html = await handler.see("/contacts/ct_1")
+    assert "You are working on R-2026-118" in html
+
+
+async def test_no_purpose_or_an_invented_one_opens_nothing(handler, desk):
+    for fields in ({}, {"purpose": "marketing"}):
+        assert (await handler.post("/contacts/ct_1/grants", **fields)).status == 400
+    assert not desk.grants
+
+
+@pytest.mark.parametrize(
+    ("playback", "query"),
+    [(Playback.ORIGINAL, ""), (Playback.RENDITION, "&amp;rendition=playable")],
+)
+async def test_the_player_asks_for_what_the_browser_can_play_and_waits_to_be_started(
+    handler, desk, playback, query
+):
+    desk.recording_changes = {"playback": playback}
+    grant = await give(desk, "ct_1")
+    html = await handler.see("/contacts/ct_1")
+    assert f"/api/v1/recordings/re_ct_1/content?grant={grant.id}{query}" in html
+    (audio,) = Page(html).all("audio")
+    assert audio["preload"] == "none"
+    assert "autoplay" not in audio
+    (slider,) = [a for _, a in Page(html).elements if a.get("role") == "slider"]
+    assert slider["aria-valuetext"].replace("\u00a0", " ") == "0 s of 1 min 36 s"
+
+
+async def test_purposes_are_those_of_the_role(handler, visit, door):
+    def offered(html):
+        return [i["value"] for i in Page(html).all("input") if i.get("name") == "purpose"]
+
+    assert offered(await handler.see("/contacts/ct_1")) == [
+        "verify_contact",
+        "handle_complaint",
+    ]
+    await visit.come_in(door, "dpo", Role.DPO)
+    assert offered(await visit.see("/contacts/ct_1")) == [
+        "verify_contact",
+        "data_subject_request",
+        "authority_request",
+    ]
+
+
+async def test_an_agent_sees_facts_and_is_told_that_content_is_not_theirs(visit, door):
+    await visit.come_in(door, "agent", Role.AGENT)
+    html = await visit.see("/contacts/ct_1")
+    assert "Your role cannot open" in html
+    assert "/grants" not in html
+    assert "/attention" not in html
+    assert (await visit.post("/contacts/ct_1/grants", purpose="verify_contact")).status == 403
+
+
+async def test_an_administrator_sees_no_contact(visit, door):
+    await visit.come_in(door, "admin", Role.ADMIN)
+    answer = await visit.get("/contacts/ct_1")
+    assert answer.status == 403
+    assert "You may not do this" in await answer.text()
+    assert "/contacts/ct_1" not in await visit.see("/attention")
+
+
+async def test_what_was_written_to_us_is_text(handler, desk):
+    await give(desk, "ct_2")
+    html = await handler.see("/contacts/ct_2")
+    assert "<b>liite" not in html
+    assert "&lt;b&gt;liite" in html
+    assert '<span class="unseen">U+202E</span>' in html
+    assert "\u202e" not in html
+
+
+async def test_a_message_that_was_altered_hides_none_of_its_neighbours(handler, desk):
+    await give(desk, "ct_3")
+    html = await handler.see("/contacts/ct_3")
+    assert "was altered after it was archived" in html
+    assert MESSAGES["ct_3"][1].text[:10] in html
+
+
+@pytest.mark.parametrize("state", IntegrityState)
+async def test_the_badge_says_one_of_four_things(handler, desk, state):
+    desk.state = state
+    says = {
+        IntegrityState.ANCHORED: "Verified and anchored",
+        IntegrityState.PENDING: "Verified, anchor pending",
+        IntegrityState.UNCHECKED: "Could not be checked",
+        IntegrityState.ALTERED: "Altered",
+    }
+    html = await handler.see("/contacts/ct_1/verification?part=1")
+    badge = re.search(r"<strong>(.*?)</strong>", html)
+    assert badge
+    assert badge[1] == says[state]
+    assert "<html" not in html
+    assert "<html" in await handler.see("/contacts/ct_1/verification")
+
+
+async def test_the_page_says_who_opened_it_and_why(handler):
+    html = await handler.see("/contacts/ct_1")
+    assert "Taavi Tietosuoja" in html
+    assert "Data-subject request · <bdi>TP-2026-9" in html
+    assert "heard 38\u00a0s" in html
+    assert "never been opened" in await handler.see("/contacts/ct_8")
+
+
+async def test_links_say_why_and_how_sure_and_can_be_decided(handler, desk):
+    html = await handler.see("/contacts/ct_1")
+    assert "Linked · sure" in html
+    assert "Because of phone number, metering point" in html
+    assert "Candidate · possible" in html
+    await handler.post("/contacts/ct_1/links", customer="cu_matti", theirs="yes")
+    await handler.post("/contacts/ct_1/links", customer="cu_maija", theirs="no")
+    assert desk.links == [("ct_1", "cu_matti", True), ("ct_1", "cu_maija", False)]
+    assert (await handler.post("/contacts/ct_1/links", theirs="maybe")).status == 400
+
+
+async def test_attention_can_be_tried_again_and_settled(handler, desk):
+    html = await handler.see("/attention")
+    assert "What arrived contradicts what is archived" in html
+    assert "Where: Ended, Queue" in html
+    assert html.count("/retry") == 2
+    assert (await handler.post("/attention/at_1/retry")).headers[
+        "Location"
+    ] == "/attention?done=retry"
+    await handler.post("/attention/at_3/settle")
+    assert desk.settled == [("at_1", "retry"), ("at_3", "settle")]
+
+
+async def test_a_customer_without_contacts_has_a_page_that_says_so(handler):
+    html = await handler.see("/customers/cu_matti")
+    assert "Protected" in html
+    assert "no contacts in the archive" in html
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/contacts/ct_none", 404, "There is no such page"),
+        ("/customers/x", 404, "There is no such page"),
+        ("/nowhere", 404, "There is no such page"),
+        ("/attention?page=2", 400, "not understood"),
+        ("/language/tlh", 404, "There is no such page"),
+    ],
+)
+async def test_a_wrong_address_has_a_page_of_its_own(handler, path, status, words):
+    answer = await handler.get(path)
+    assert answer.status == status
+    assert words in await answer.text()
+
+
+async def test_a_fault_on_our_side_says_that_nothing_was_lost(handler, desk):
+    desk.fails_with = UnavailableError("the disk of db-7 is full")
+    answer = await handler.get("/search")
+    html = await answer.text()
+    assert answer.status == 503
+    assert "Retry-After" in answer.headers
+    assert "nothing is lost" in html
+    assert "db-7" not in html
+    desk.fails_with = ValueError("a bug about Maija")
+    answer = await handler.get("/search")
+    assert answer.status == 500
+    html = await answer.text()
+    assert "Maija" not in html
+    assert re.search(r"in_[a-z2-7]{26}", html)
+
+
+async def test_a_language_is_remembered(visit):
+    assert '<html lang="fi">' in await visit.see("/sign-in", **{"Accept-Language": "de"})
+    answer = await visit.get("/language/sv?next=/sign-in")
+    assert answer.headers["Location"] == "/sign-in"
+    cookie = answer.cookies["language"]
+    assert (cookie.value, cookie["httponly"], cookie["samesite"]) == ("sv", True, "Lax")
+    html = await visit.see("/sign-in", Cookie="language=sv")
+    assert '<html lang="sv">' in html
+    assert "Logga in" in html
+
+
+async def test_assets_are_kept_for_ever_under_their_version(visit):
+    page = Page(await visit.see("/sign-in"))
+    (sheet,) = (a["href"] for a in page.all("link") if a["rel"] == "stylesheet")
+    answer = await visit.get(sheet)
+    assert answer.content_type == "text/css"
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert (await visit.get("/static/taltio.css?v=old")).headers["Cache-Control"] == "no-cache"
+    for name in ("nothing.css", "..%2fpages.py", "%2e%2e%2f__init__.py"):
+        assert (await visit.get(f"/static/{name}")).status == 404
+
+
+def test_assets_name_no_other_host():
+    from service.web.assets import load_assets  # noqa: PLC0415  # the only test that needs it
+
+    for name, asset in load_assets().files.items():
+        text = asset.body.decode().replace("http://www.w3.org/2000/svg", "")
+        assert "://" not in text, name
+        assert "@import" not in text
