@@ -91,6 +91,7 @@ TABLES: Mapping[type[Row], Table] = MappingProxyType(
                 rows.ContactRow,
                 UniqueConstraint("source", "source_token"),
                 Index("contacts_started_at", "started_at", "id"),
+                Index("contacts_channel", "channel", "started_at", "id"),
                 Index("contacts_recording_state", "recording_state", "started_at", "id"),
             ),
             # The key is the index that lookups walk backwards.

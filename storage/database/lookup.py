@@ -21,7 +21,8 @@ from storage.tables import TABLES
 _EARLIEST: Final = -(2**63)
 _LATEST: Final = 2**63 - 1
 _AFTER_EVERY_ID: Final = chr(0x10FFFF)
-_GLANCES: Final = (64, 2_048, 65_536)
+_GLANCE: Final = 64
+_LONG_GLANCE: Final = 2_048
 _TOKENS: Final = TABLES[ContactTokenRow]
 _CONTACTS: Final = TABLES[ContactRow]
 
@@ -62,25 +63,27 @@ def _rarest_first(
     values: Values,
     statements: Statements,
 ) -> tuple[list[bytes], list[list[bytes]]]:
-    """Choose the criterion that the fewest contacts meet, at ever longer glances."""
-    if len(criteria) > 1:
-        statement = statements.once("glance", _glance)
+    """Choose the criterion that the fewest contacts meet or, where all are common, the least dense one.
 
-        def seen(criterion: Collection[bytes], most: int) -> int:
-            left = most
-            for token in criterion:
-                bound = statement.bind({**values, "token": token, "limit": left})
-                left -= db.execute(statement.sql, bound).fetchone()[0]
-                if left <= 0:
-                    break
-            return most - left
+    That is the one whose newest so many contacts reach back furthest.
+    """
+    if len(criteria) == 1:
+        return criteria[0], []
+    statement = statements.once("glance", _glance)
 
-        for most in _GLANCES:
-            counts = [seen(criterion, most) for criterion in criteria]
-            rarest = counts.index(min(counts))
-            if counts[rarest] < most:
-                return criteria[rarest], criteria[:rarest] + criteria[rarest + 1 :]
-    return criteria[0], criteria[1:]
+    def seen(criterion: Collection[bytes], most: int) -> tuple[int, int]:
+        glances = [
+            db.execute(statement.sql, statement.bind({**values, "token": token, "limit": most}))
+            for token in criterion
+        ]
+        found = [glance.fetchone() for glance in glances]
+        return min(most, sum(count for count, _ in found)), max(oldest for _, oldest in found)
+
+    rarity = [seen(criterion, _GLANCE) for criterion in criteria]
+    if min(rarity)[0] == _GLANCE:
+        rarity = [seen(criterion, _LONG_GLANCE) for criterion in criteria]
+    rarest = rarity.index(min(rarity))
+    return criteria[rarest], criteria[:rarest] + criteria[rarest + 1 :]
 
 
 def _merged(
@@ -111,14 +114,15 @@ def _merged(
     return [contact_id for _, contact_id in islice(found, limit)]
 
 
-def _glance() -> Select[int]:
+def _glance() -> Select[int, int]:
     seen: Select[Any] = (
-        select(literal_column("1"))
-        .select_from(_TOKENS)
+        select(_TOKENS.c.started_at)
         .where(_TOKENS.c.token == bindparam("token"), *_within(_TOKENS.c.started_at))
+        .order_by(_TOKENS.c.started_at.desc())
         .limit(bindparam("limit"))
     )
-    return select(func.count()).select_from(seen.subquery())
+    oldest = func.min(seen.subquery().c.started_at)
+    return select(func.count(), func.coalesce(oldest, literal_column(str(_EARLIEST))))
 
 
 def _probe(sizes: tuple[int, ...], shape: Shape) -> Select[tuple[int, str]]:

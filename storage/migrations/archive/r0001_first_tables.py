@@ -50,6 +50,7 @@ def upgrade() -> None:
         key=("id",),
         unique=("source", "source_token"),
     )
+    _index("contacts_channel", "contacts", ("channel", "started_at", "id"))
     _index("contacts_recording_state", "contacts", ("recording_state", "started_at", "id"))
     _index("contacts_started_at", "contacts", ("started_at", "id"))
     _table(
