@@ -11,7 +11,16 @@ from pathlib import Path
 
 from aiohttp import web
 
-from service.api import attention, contacts, content, grants, log, system, verification
+from service.api import (
+    attention,
+    contacts,
+    content,
+    grants,
+    log,
+    openapi,
+    system,
+    verification,
+)
 from service.api.app_keys import (
     ATTENTION,
     CONTACTS,
@@ -110,6 +119,7 @@ def all_routes() -> list[Route]:
         *verification.verification_routes(),
         *log.routes(),
         *system.routes(),
+        openapi.openapi_route(),
         *page_routes(),
     ]
 

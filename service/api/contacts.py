@@ -86,7 +86,7 @@ async def get_contact(request: web.Request) -> web.Response:
 
 
 async def get_customer(request: web.Request) -> web.Response:
-    """``GET /api/v1/customers/{id}``."""
+    """``GET /api/v1/customers/{id}``: what is known of a customer."""
     read_query(request, ())
     customer = await request.app[CONTACTS].get_customer(
         request.match_info["customer_id"], actor=request[ACTOR]

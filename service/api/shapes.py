@@ -1,0 +1,288 @@
+"""The shapes of what the interface answers, from which its description is made.
+
+A field that may be missing is left out of an answer when nothing is known. Tests hold real answers against these.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from service.archive.checks import Code, Outcome, State
+from service.domain.contact import Channel, Direction, PartyRole, RecordingState
+from service.domain.customer import Certainty, LinkState
+from service.domain.purpose import Purpose
+
+_ID = r"_[a-z2-7]{26}$"
+ActorId = Annotated[str, Meta(description="A user, a token, `system` or `operator`.")]
+ContactId = Annotated[str, Meta(pattern="^ct" + _ID)]
+CustomerId = Annotated[str, Meta(pattern="^cu" + _ID)]
+GrantId = Annotated[str, Meta(pattern="^gr" + _ID)]
+ItemId = Annotated[str, Meta(pattern="^at" + _ID)]
+MessageId = Annotated[str, Meta(pattern="^ms" + _ID)]
+RecordingId = Annotated[str, Meta(pattern="^rc" + _ID)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Date = Annotated[str, Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+Cursor = Annotated[str, Meta(description="For the next page; null on the last one.")]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all have in common: nothing but what is named."""
+
+
+class ShownParty(Shape, frozen=True, kw_only=True):
+    """Somebody who took part. A telephone that is none is shown as it was sent."""
+
+    role: PartyRole
+    phone: str | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    agent_id: str | UnsetType = UNSET
+
+
+class ShownLink(Shape, frozen=True, kw_only=True):
+    """Whose contact it is: why, and how sure that is."""
+
+    customer: CustomerId
+    state: LinkState
+    certainty: Certainty
+    reasons: list[str]
+    made_by: ActorId
+    made_at: datetime
+
+
+class ShownContact(Shape, frozen=True, kw_only=True):
+    """A contact without its contents."""
+
+    id: ContactId
+    source: str
+    source_id: str
+    channel: Channel
+    direction: Direction
+    started_at: datetime
+    ended_at: datetime | UnsetType = UNSET
+    queue: str | UnsetType = UNSET
+    subject: str | UnsetType = UNSET
+    customer_number: str | UnsetType = UNSET
+    metering_point: str | UnsetType = UNSET
+    parties: list[ShownParty]
+    recording: RecordingState | UnsetType = UNSET
+    not_recorded_reason: str | UnsetType = UNSET
+    links: list[ShownLink]
+
+
+class MatchedBy(Shape, frozen=True, kw_only=True):
+    """A criterion, and where it was met: `party:customer`, `stated`, `link:phone`, `contact`."""
+
+    criterion: str
+    met_by: str
+
+
+class FoundContact(ShownContact, frozen=True, kw_only=True):
+    """A contact that a lookup found, and why."""
+
+    matched_by: list[MatchedBy]
+
+
+class ContactPage(Shape, frozen=True, kw_only=True):
+    """Contacts, newest first."""
+
+    contacts: list[FoundContact]
+    next: Cursor | None
+
+
+class ShownRecording(Shape, frozen=True, kw_only=True):
+    """What is known of a recording without opening it."""
+
+    id: RecordingId
+    state: RecordingState
+    name: str | UnsetType = UNSET
+    content_type: str | UnsetType = UNSET
+    size_bytes: Count | UnsetType = UNSET
+    sha256: Sha256 | UnsetType = UNSET
+    received_at: datetime | UnsetType = UNSET
+    expected_until: datetime | UnsetType = UNSET
+    cause: str | UnsetType = UNSET
+    facts: dict[str, Any] | UnsetType = UNSET
+    renditions: list[Literal["playable"]]
+
+
+class ShownMessage(Shape, frozen=True, kw_only=True, rename={"sender": "from"}):
+    """What is known of a message without opening it."""
+
+    id: MessageId
+    sender: str
+    at: datetime
+    size_bytes: Count
+
+
+class ShownOpening(Shape, frozen=True, kw_only=True):
+    """That somebody opened a recording or message of the contact."""
+
+    id: str
+    object: str
+    opened_at: datetime
+    actor: ActorId
+
+
+class FullContact(ShownContact, frozen=True, kw_only=True):
+    """A contact with everything that may be shown without opening it."""
+
+    recordings: list[ShownRecording]
+    messages: list[ShownMessage]
+    openings: list[ShownOpening]
+
+
+class ShownOccupancy(Shape, frozen=True, kw_only=True):
+    """A metering point of a customer, and from when to when."""
+
+    metering_point: str
+    occupied_from: Date | UnsetType = UNSET
+    occupied_to: Date | UnsetType = UNSET
+
+
+class ShownCustomer(Shape, frozen=True, kw_only=True):
+    """A customer. The personal identity code is never part of it."""
+
+    id: CustomerId
+    customer_number: str
+    name: str | UnsetType = UNSET
+    business_id: str | UnsetType = UNSET
+    phones: list[str]
+    emails: list[str]
+    language: str | UnsetType = UNSET
+    protected: bool
+    metering_points: list[ShownOccupancy]
+
+
+class AddedRecording(Shape, frozen=True, kw_only=True):
+    """A recording that is durable and sealed; `sha256` is of the bytes as they were sent."""
+
+    id: RecordingId
+    size_bytes: Count
+    sha256: Sha256
+
+
+class LinkDecision(Shape, frozen=True, kw_only=True):
+    """What a person decides about a link."""
+
+    state: Literal["linked", "unlinked"]
+
+
+class ShownItem(Shape, frozen=True, kw_only=True):
+    """Something that needs a person, and why."""
+
+    id: ItemId
+    reason: str
+    fields: list[str]
+    about: str
+    source: str | None
+    raised_at: datetime
+    open: bool
+    can_be_retried: bool
+
+
+class ItemList(Shape, frozen=True, kw_only=True):
+    """What needs a person, newest first."""
+
+    items: list[ShownItem]
+
+
+class Explanation(Shape, frozen=True, kw_only=True):
+    """In words, what is wrong with a delivery; null when the item is about something else."""
+
+    explanation: str | None
+
+
+class ShownGrant(Shape, frozen=True, kw_only=True):
+    """A purpose-bound permission to open contacts."""
+
+    id: GrantId
+    purpose: Purpose
+    contacts: list[ContactId]
+    created_at: datetime
+    expires_at: datetime
+    complaint: str | UnsetType = UNSET
+    request: str | UnsetType = UNSET
+    withdrawn_at: datetime | UnsetType = UNSET
+
+
+class GrantPage(Shape, frozen=True, kw_only=True):
+    """The asker's own grants, newest first."""
+
+    grants: list[ShownGrant]
+    next: Cursor | None
+
+
+class Heard(Shape, frozen=True, kw_only=True):
+    """What counts as heard: seconds of the recording, from where to where, and their sum."""
+
+    heard: list[tuple[Seconds, Seconds]]
+    heard_seconds: Seconds
+
+
+class ShownCheck(Shape, frozen=True, kw_only=True):
+    """One check: of what, what it found, in words, and why where it did not pass."""
+
+    code: Code
+    outcome: Outcome
+    about: str
+    text: str
+    detail: str | UnsetType = UNSET
+
+
+class ProvenEntry(Shape, frozen=True, kw_only=True):
+    """An entry of the log and its proof (C2SP tlog-proof), as the exact text that verifies."""
+
+    index: Count
+    entry: str
+    proof: str
+
+
+class Proof(Shape, frozen=True, kw_only=True):
+    """The entries about a contact, proven for a log of `tree_size` entries; null when nothing is published yet."""
+
+    tree_size: Count | None
+    entries: list[ProvenEntry]
+
+
+class ShownVerification(Shape, frozen=True, kw_only=True):
+    """Whether a contact is intact."""
+
+    state: State
+    checked_at: datetime
+    checks: list[ShownCheck]
+    proof: Proof
+
+
+class Kept(Shape, frozen=True, kw_only=True):
+    """What was sent is durable; `duplicate` when it had been before."""
+
+    kept: Literal[True]
+    duplicate: Literal[True] | UnsetType = UNSET
+
+
+class Health(Shape, frozen=True, kw_only=True):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(Shape, frozen=True, kw_only=True):
+    """Whether everything that is needed is there, and what is not."""
+
+    status: Literal["ready", "not ready"]
+    problems: dict[str, str] | UnsetType = UNSET
+
+
+class ProblemDocument(Struct, frozen=True, kw_only=True):
+    """A problem (RFC 9457). `code` is stable; `detail` is for people; `incident` is what to quote to the operator."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    incident: str | UnsetType = UNSET

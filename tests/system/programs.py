@@ -1,0 +1,84 @@
+"""The program as its users start it: in a process of its own, on a free loopback port."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = (sys.executable, "-m", "service")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+@dataclass
+class Running:
+    process: asyncio.subprocess.Process
+    address: str
+    said: list[str]
+
+    async def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return await asyncio.wait_for(self.process.wait(), 30)
+
+
+@asynccontextmanager
+async def started(
+    folder: Path, *arguments: str, until: str = "is at"
+) -> AsyncIterator[Running]:
+    """Start the program in ``folder``; yield once a line with ``until`` was printed; never leave it running."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *arguments,
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said: list[str] = []
+    reader = None
+    try:
+        async with asyncio.timeout(40):
+            while until not in "".join(said):
+                line = (await process.stdout.readline()).decode()
+                assert line, "the program ended:\n" + "".join(said)
+                said.append(line)
+        reader = asyncio.create_task(_read_on(process, said))
+        address = re.search(r"http://127\.0\.0\.1:[0-9]+", "".join(said))
+        yield Running(process, address[0], said)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        if reader is not None:
+            await reader
+
+
+async def _read_on(process: asyncio.subprocess.Process, said: list[str]) -> None:
+    while line := await process.stdout.readline():
+        said.append(line.decode())
+
+
+async def run(folder: Path, *arguments: str, code: int = 0) -> str:
+    """Run a subcommand to its end and return what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *arguments,
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == code, (out + err).decode()
+    return out.decode()

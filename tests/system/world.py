@@ -1,0 +1,263 @@
+"""The whole service behind a real socket, with a small archive in it, and everybody who may ask."""
+
+import base64
+import contextlib
+import hmac
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+
+from service.archive.receive import keep_delivery
+from service.archive.register import read_register
+from service.domain.actor import OPERATOR, SYSTEM, Role
+from service.http.server import listening
+from service.serving import Service, build_service
+from service.wiring import Archive
+from tests.fakes import PASSWORD
+
+SECRET = b"invented-and-long-enough-for-tests"
+SOURCES = """
+[[sources]]
+name = "pbx"
+kind = "api"
+
+[[sources]]
+name = "chat"
+kind = "api"
+
+[[sources]]
+name = "hook"
+kind = "standard-webhooks"
+secret_file = "hook.secret"
+"""
+AUDIO = b"RIFF" + bytes(range(256)) * 8
+CUSTOMERS = "customer_number,name,phone\n1001,Maija Esimerkki,040 123 4567\n"
+
+
+def contact(source_id: str, **changes: object) -> dict[str, object]:
+    """Return a contact as a source tells it."""
+    return {
+        "source": "pbx",
+        "source_id": source_id,
+        "channel": "call",
+        "direction": "inbound",
+        "started_at": "2026-01-20T14:02:00+02:00",
+        "ended_at": "2026-01-20T14:11:00+02:00",
+        "queue": "Asiakaspalvelu",
+        "subject": "Lasku",
+        "customer_number": "1001",
+        "parties": [
+            {"role": "customer", "phone": "+358 40 123 4567"},
+            {"role": "agent", "agent_id": "A-17", "name": "Aku Esimerkki"},
+        ],
+        "messages": [{"from": "Maija", "at": "2026-01-20T14:02:00Z", "text": "Hei"}],
+        **changes,
+    }
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Somebody who asks, and how: with a token, with a session, or as nobody."""
+
+    role: Role | None
+    kind: str
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.role or 'nobody'} ({self.kind})"
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str | None:
+        """The code of a problem; None for an answer that is none."""
+        is_problem = self.headers.get("Content-Type") == "application/problem+json"
+        return self.json["code"] if is_problem else None
+
+
+NOBODY = Asker(None, "nobody")
+
+
+@dataclass
+class World:
+    archive: Archive
+    service: Service
+    address: str
+    http: aiohttp.ClientSession
+    ids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def ask(
+        self, asker: Asker, method: str, path: str, *, body: object = None, **headers: str
+    ) -> Answer:
+        """Send one request. A dict is JSON; redirects are not followed."""
+        sent = {**asker.headers, **{n.replace("_", "-"): v for n, v in headers.items()}}
+        if isinstance(body, dict | list):
+            body = json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        async with self.http.request(
+            method, self.address + path, data=body, headers=sent, allow_redirects=False
+        ) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def token(self, role: Role, *, source: str | None = None) -> Asker:
+        made = await self.archive.access.tokens.create(
+            "t", role=role, by=OPERATOR, now=self.now, source=source
+        )
+        return Asker(role, "token", {"Authorization": f"Bearer {made.secret}"}, made.id)
+
+    async def person(self, role: Role | list[Role], login: str = "") -> Asker:
+        """Add a person and sign them in."""
+        roles = role if isinstance(role, list) else [role]
+        login, access = login or roles[0].value, self.archive.access
+        invite = await access.accounts.add(
+            login, name="Aino Esimerkki", roles=roles, by=OPERATOR, now=self.now
+        )
+        await access.invites.accept(invite.secret, PASSWORD, now=self.now)
+        begun = await access.sign_in.sign_in(login, PASSWORD, address="192.0.2.7", now=self.now)
+        return Asker(roles[0], "session", session_headers(begun), begun.session.actor.id)
+
+    async def everybody(self) -> list[Asker]:
+        """Every role with a token, every role that people have with a session, and nobody."""
+        tokens = [await self.token(role) for role in Role]
+        people = [await self.person(role) for role in Role if role is not Role.INTEGRATION]
+        return [*tokens, *people, NOBODY]
+
+    async def grant(self, asker: Asker) -> str:
+        """Return a new grant of the asker for the archive's contact."""
+        order = {"purpose": "verify_contact", "contacts": [self.ids["contact"]]}
+        return (await self.ask(asker, "POST", "/api/v1/grants", body=order)).json["id"]
+
+    async def raise_item(self, ident: str) -> str:
+        """Let something need attention; return its id."""
+        kept = await keep_delivery(
+            self.archive.intake,
+            source="pbx",
+            kind="contact",
+            ident=ident,
+            body=b'{"source_id": 7}',
+            now=self.now,
+        )
+        await self.archive.understanding.understand([(kept.row, kept.delivery)], now=self.now)
+        rows = await self.archive.attention.find(actor=SYSTEM)
+        return next(item.id for item in rows if item.about == kept.row.id)
+
+    async def fill(self) -> None:
+        """Bring in a customer and a contact with a recording and a message, and publish the log."""
+        rows = read_register(CUSTOMERS.splitlines(keepends=True), region="FI")
+        await self.archive.register.bring_in(
+            rows, actor=OPERATOR, now=self.now, progress=lambda _done, _all: None
+        )
+        sender = await self.token(Role.INTEGRATION)
+        handler = await self.token(Role.COMPLAINT_HANDLER)
+        added = await self.ask(sender, "POST", "/api/v1/contacts", body=contact("c-0"))
+        self.ids["contact"] = added.json["id"]
+        path = f"/api/v1/contacts/{self.ids['contact']}"
+        stored = await self.ask(
+            sender, "PUT", f"{path}/recordings/a.wav", body=AUDIO, Content_Type="audio/wav"
+        )
+        self.ids["recording"] = stored.json["id"]
+        shown = (await self.ask(handler, "GET", path)).json
+        self.ids["message"] = shown["messages"][0]["id"]
+        self.ids["customer"] = shown["links"][0]["customer"]
+        self.ids["item"] = await self.raise_item("w-1")
+        published = await self.service.keeper.publish(now=self.now)
+        assert published is not None
+        self.ids["tile"] = f"000.p/{published.size}"
+
+
+def session_headers(begun: Any) -> dict[str, str]:
+    """Return what the browser of a session that has just begun sends."""
+    return {"Cookie": f"taltio={begun.secret}", "X-CSRF-Token": begun.session.csrf}
+
+
+def signed(body: bytes, ident: str, at: datetime) -> dict[str, str]:
+    """Return the headers with which the source ``hook`` signs ``body`` (Standard Webhooks)."""
+    stamp = str(int(at.timestamp()))
+    mac = hmac.digest(SECRET, f"{ident}.{stamp}.".encode() + body, "sha256")
+    return {
+        "webhook-id": ident,
+        "webhook-timestamp": stamp,
+        "webhook-signature": "v1," + base64.b64encode(mac).decode(),
+    }
+
+
+FORM = {"Content_Type": "application/x-www-form-urlencoded"}
+
+
+async def good_request(world, asker, route):
+    """Return path, body and headers of a good request for ``route``, as far as it depends on who asks."""
+    ids = world.ids
+    needs_grant = any(
+        part in route for part in ("grant_id", "/grants/{id}", "/content", "heard")
+    )
+    may_grant = asker.role in {Role.COMPLAINT_HANDLER, Role.DPO}
+    grant = await world.grant(asker) if needs_grant and may_grant else "gr_" + "a" * 26
+    names = {
+        "{contact_id}": ids["contact"],
+        "{customer_id}": ids["customer"],
+        "{item_id}": ids["item"],
+        "{grant_id}": grant,
+        "{source}": "pbx",
+        "{source_id}": "c-0",
+        "{name}": "taltio.css" if "static" in route else "a.wav",
+        "{language}": "fi",
+        "{invite}": "unknown",
+        "{rest:.+}": ids["tile"] if "entries" in route else f"0/{ids['tile']}",
+        "{id}": grant
+        if "/grants/" in route
+        else ids["message"]
+        if "/messages/" in route
+        else ids["contact"]
+        if "verification" in route
+        else ids["recording"],
+    }
+    method, path = route.split()
+    for name, value in names.items():
+        path = path.replace(name, value)
+    bodies = {
+        "POST /api/v1/contacts": contact(f"c-{asker.kind}-{asker.role}"),
+        "PUT /api/v1/contacts/{contact_id}/recordings/{name}": AUDIO,
+        "PUT /intake/{source}/{source_id}/recordings/{name}": AUDIO,
+        "PUT /api/v1/contacts/{contact_id}/links/{customer_id}": {"state": "linked"},
+        "POST /api/v1/grants": {"purpose": "verify_contact", "contacts": [ids["contact"]]},
+        "POST /api/v1/recordings/{id}/heard": {"ranges": []},
+        "POST /sign-in": b"login=nobody&password=wrong",
+        "POST /first-password/{invite}": b"password=x&again=x",
+        "POST /contacts/{contact_id}/grants": b"purpose=verify_contact",
+        "POST /contacts/{contact_id}/links": f"customer={ids['customer']}&theirs=yes".encode(),
+        "POST /grants/{grant_id}/withdraw": f"contact={ids['contact']}".encode(),
+    }
+    body = bodies.get(route)
+    headers = {"Access_Grant": grant} if "/content" in route or "/heard" in route else {}
+    if isinstance(body, bytes) and method == "POST":
+        headers |= FORM
+    return method, path, body, headers
+
+
+@contextlib.asynccontextmanager
+async def opened_world(archive: Archive):
+    service = build_service(archive)
+    async with (
+        listening(service.app, "127.0.0.1", 0) as (host, port),
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+    ):
+        world = World(archive, service, f"http://{host}:{port}", http)
+        await world.fill()
+        yield world
