@@ -4,12 +4,14 @@ import os
 import re
 import secrets
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from storage.errors import MissingError
 from storage.syncing import sync_directory
 
-_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){0,12}")
+_SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+_PATH = re.compile(rf"{_SEGMENT}(/{_SEGMENT}){{0,12}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class PublishedFiles:
         """
         try:
             return self._path(path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise MissingError(f"there is no {path}") from error
 
     def write(self, path: str, data: bytes) -> None:
@@ -55,9 +57,12 @@ class PublishedFiles:
             folder.rmdir()
 
     def set_aside(self, name: str) -> None:
-        """Let everything move to the directory ``name`` beside this one; an empty one takes its place."""
-        if self.directory.exists():
-            self.directory.rename(self.directory.with_name(name))
+        """Let everything, if there is anything, move to a directory beside this one; an empty one takes its place.
+
+        It is called ``name``, or where that is taken, ``name`` with a number. Nothing is ever replaced.
+        """
+        if self.directory.exists() and any(self.directory.iterdir()):
+            self.directory.rename(_free(self.directory.with_name(name)))
         _make_folders(self.directory)
         sync_directory(self.directory.parent)
 
@@ -65,6 +70,11 @@ class PublishedFiles:
         if not _PATH.fullmatch(path):
             raise MissingError("this is not a path of a published file")
         return self.directory / path
+
+
+def _free(wanted: Path) -> Path:
+    numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
+    return next(path for path in chain([wanted], numbered) if not path.exists())
 
 
 def _make_folders(folder: Path) -> list[Path]:

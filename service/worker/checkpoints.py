@@ -5,54 +5,52 @@ log that does not continue it (a database of yesterday) is never signed under th
 first entry names the old one. So there are never two histories of one name.
 
 A crash between any two steps leaves tiles that no checkpoint covers yet, or a checkpoint that is published next time.
+One process at a time publishes the log of an archive.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.domain.errors import NotFoundError
-from service.log.checkpoint import Checkpoint, decode_checkpoint, log_key, sign_checkpoint
-from service.log.entry import EntryType, LogEntry, encode_entry
+from service.domain.errors import ArchiveError, NotFoundError
+from service.domain.ids import new_id
+from service.log.checkpoint import Checkpoint, log_key, sign_checkpoint
+from service.log.entry import EntryType, LogEntry, decode_entry, encode_entry
 from service.log.errors import FormatError
-from service.log.merkle import leaf_hash, root_hash
+from service.log.frontier import Frontier
+from service.log.merkle import (
+    EMPTY_ROOT,
+    leaf_hash,
+    prove_consistency,
+    verify_consistency,
+)
 from service.log.tiles import (
-    ENTRIES,
     TILE_WIDTH,
     Tile,
     build_bundles,
     build_tiles,
+    read_hashes,
     subtree_from_tiles,
 )
+from service.worker.signed import CHECKPOINT, LAST, STATE, LogState, Signed
 from storage.errors import MissingError, StorageError
 from storage.ports import Append, LogStore, Store
 from storage.published import PublishedFiles
+from storage.waiting import settled
 
-_log = logging.getLogger("taltio")
-
-CHECKPOINT: Final = "checkpoint"
 VERIFIER_KEY: Final = "vkey"
-LAST: Final = "last-checkpoint"
-STATE: Final = "log.json"
-_STEP = 4096
+
+_STEP: Final = 4096
+_log: Final = logging.getLogger("taltio")
 
 
-class LogState(msgspec.Struct, frozen=True):
-    """Which log is written: its origin, the position of its first entry in the store, and its number in a row."""
-
-    origin: str
-    first: int
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LogKeeper:
     """Publishes the log of one archive."""
 
@@ -62,49 +60,59 @@ class LogKeeper:
     ledger: PublishedFiles
     anchors: Path | None
     name: str
-    signing_key: Callable[[], Ed25519PrivateKey]
+    signing_key: Callable[[], Ed25519PrivateKey] = field(repr=False)
+    _is_recalled: bool = field(default=False, init=False, repr=False)
+    _anchored: bytes = field(default=b"", init=False, repr=False)
+    _trouble: str = field(default="", init=False, repr=False)
 
-    async def publish(self, *, now: datetime) -> Checkpoint | None:
-        """Publish what is new; return the checkpoint that stands, None while there is no entry.
+    async def run(self, *, clock: Callable[[], datetime], every: timedelta) -> None:
+        """Publish what is new every so often, until cancelled. What cannot be done now is done next time."""
+        told = ""
+        while True:
+            code = ""
+            try:
+                await self.publish(now=clock())
+            except (ArchiveError, StorageError, OSError) as error:
+                code = type(error).__name__
+                if code != told:
+                    _log.exception("log.not_published", extra={"code": code})
+            told = code
+            await asyncio.sleep(every.total_seconds())
+
+    async def publish(self, *, now: datetime) -> Checkpoint:
+        """Publish what is new; return the checkpoint that stands.
 
         Raises:
+            UnavailableError: The ledger is damaged. Nothing was signed.
+            TamperedError: The tiles changed while they were extended. Nothing was signed.
             storage.errors.StorageError, OSError: Something could not be read or written; it is done next time.
         """
-        state = await asyncio.to_thread(self._state)
-        if state is None:
-            state = await self._begin(now=now)
-        last = await asyncio.to_thread(self._last)
-        size = await self.log.log_size() - state.first
-        if last is not None and last.origin == state.origin:
-            if not await self._continues(last, state, size):
-                state = await self._begin_again(last, state, now=now)
-                last, size = None, await self.log.log_size() - state.first
-        else:
+        signed = self._signed()
+        if not self._is_recalled:
+            await settled(asyncio.to_thread(signed.recall))
+        known = await asyncio.to_thread(signed.state)
+        state = known or LogState(origin=self.name, first=0, generation=1)
+        last = await asyncio.to_thread(signed.last)
+        if last is not None and last.origin != state.origin:
             last = None
-        if size <= 0:
-            return last
+        if not await self._continues(last, state):
+            state, last = await self._begin_again(last, state, now=now), None
+        elif not self._is_recalled:
+            await self._begin(state, now=now)
+        size = await self.log.log_size() - state.first
         if last is None or size > last.size:
-            last = await self._sign(state, 0 if last is None else last.size, size)
-        await asyncio.to_thread(self._release, last)
+            last = await self._extend_and_sign(state, last, size)
+        await settled(asyncio.to_thread(self._release, last))
+        self._is_recalled = True
         return last
+
+    def _signed(self) -> Signed:
+        return Signed(self.ledger, self.published, self.anchors, self.name, self.signing_key)
 
     # -- which log it is
 
-    def _state(self) -> LogState | None:
-        try:
-            return msgspec.json.decode(self.ledger.read(STATE), type=LogState)
-        except MissingError:
-            return None
-
-    def _last(self) -> Checkpoint | None:
-        try:
-            return decode_checkpoint(self.ledger.read(LAST))
-        except MissingError:
-            return None
-
-    async def _begin(self, *, now: datetime) -> LogState:
-        """Begin the first log, with whatever entries there are already."""
-        state = LogState(origin=self.name, first=0, generation=1)
+    async def _begin(self, state: LogState, *, now: datetime) -> None:
+        """Note which log is written, and see to it that it has an entry."""
         if await self.log.log_size() == 0:
             entry = LogEntry(
                 type=EntryType.LOG_STARTED,
@@ -113,94 +121,126 @@ class LogKeeper:
                 data={"origin": state.origin},
             )
             await self.store.commit([Append(encode_entry(entry))])
-        await asyncio.to_thread(self.ledger.write, STATE, msgspec.json.encode(state))
-        return state
+        await settled(asyncio.to_thread(self._signed().keep_state, state))
 
     async def _begin_again(
-        self, last: Checkpoint, state: LogState, *, now: datetime
+        self, last: Checkpoint | None, state: LogState, *, now: datetime
     ) -> LogState:
-        """Begin a new log, because the store does not continue what was signed."""
-        _log.error(
-            "log.begun_again", extra={"old_size": last.size, "generation": state.generation}
-        )
+        """Begin a new log, because the store does not continue what was signed.
+
+        Order: its first entry, the old files out of the way, then the ledger. Interrupted, it is begun once more; what
+        was appended before lies before the beginning of the new log.
+        """
         generation = state.generation + 1
-        origin = f"{self.name}/{generation}"
+        origin = self._signed().origin_of(generation)
+        old = last or Checkpoint(state.origin, 0, EMPTY_ROOT)
+        _log.error("log.begun_again", extra={"origin": origin, "old_size": old.size})
         entry = LogEntry(
             type=EntryType.LOG_STARTED,
             at=now,
             actor="system",
+            about=(new_id("lg"),),
             data={
                 "origin": origin,
-                "old_origin": last.origin,
-                "old_size": last.size,
-                "old_root": last.root.hex(),
+                "old_origin": old.origin,
+                "old_size": old.size,
+                "old_root": old.root.hex(),
             },
         )
-        encoded = encode_entry(entry)
-        before = await self.log.log_size()
-        await self.store.commit([Append(encoded)])
-        first = before
-        for stored in await self.log.log_entries(before, before + _STEP):
-            if stored.entry == encoded:
-                first = stored.index
-        begun = LogState(origin=origin, first=first, generation=generation)
-        await asyncio.to_thread(self.published.set_aside, f"log.{state.generation}")
-        await asyncio.to_thread(self.ledger.write, STATE, msgspec.json.encode(begun))
+        await self.store.commit([Append(encode_entry(entry), entry.about)])
+        (started,) = await self.log.log_about(entry.about[0])
+        begun = LogState(origin=origin, first=started.index, generation=generation)
+        await settled(asyncio.to_thread(self.published.set_aside, f"log.{state.generation}"))
+        await settled(asyncio.to_thread(self._signed().keep_state, begun))
         return begun
 
-    async def _continues(self, last: Checkpoint, state: LogState, size: int) -> bool:
-        """Tell whether the store still has what ``last`` signed, making missing tiles anew from it."""
-        if size < last.size:
+    async def _continues(self, last: Checkpoint | None, state: LogState) -> bool:
+        """Tell whether the store still has what was signed, making missing tiles anew from it."""
+        if state.first < 0:
             return False
-        try:
-            root = await asyncio.to_thread(self._root_of, last.size)
-        except (NotFoundError, FormatError, ValueError):
-            root = b""
+        if last is None:
+            return state.generation == 1 or await self._is_begun(state)
+        if await self.log.log_size() - state.first < last.size:
+            return False
+        root = await asyncio.to_thread(self._find_root, last.size)
         if root == last.root and await self._has_last_entry(last, state):
             return True
         # The tiles are of another time than the store; only the store tells whether it continues.
-        leaves = [
-            leaf_hash(stored.entry)
-            for start in range(0, last.size, _STEP)
-            for stored in await self.log.log_entries(
-                state.first + start, state.first + min(start + _STEP, last.size)
-            )
-        ]
-        if root_hash(leaves) != last.root:
+        if (await self._frontier(state, last.size)).root != last.root:
             return False
+        _log.error("log.tiles_made_anew", extra={"origin": state.origin, "size": last.size})
         await self._extend(state, 0, last.size)
         return True
 
+    async def _is_begun(self, state: LogState) -> bool:
+        """Tell whether the store has the entry that began this log."""
+        found = await self.log.log_entries(state.first, state.first + 1)
+        entries = [decode_entry(one.entry) for one in found]
+        return any(
+            entry.type is EntryType.LOG_STARTED and entry.data.get("origin") == state.origin
+            for entry in entries
+        )
+
     async def _has_last_entry(self, last: Checkpoint, state: LogState) -> bool:
         """Tell whether the last signed entry is the store's own, and not one that came after a restore."""
-        stored = await self.log.log_entries(
-            state.first + last.size - 1, state.first + last.size
-        )
-        tile = Tile(0, (last.size - 1) // TILE_WIDTH, (last.size - 1) % TILE_WIDTH + 1)
-        data = await asyncio.to_thread(self._read_tile_or_full, tile)
-        offset = ((last.size - 1) % TILE_WIDTH) * 32
-        return bool(stored) and leaf_hash(stored[0].entry) == data[offset : offset + 32]
+        position = last.size - 1
+        number, offset = divmod(position, TILE_WIDTH)
+        stored = await self.log.log_entries(state.first + position, state.first + last.size)
+        tile = Tile(0, number, offset + 1)
+        hashes = await asyncio.to_thread(read_hashes, tile, self.read_tile)
+        return [leaf_hash(one.entry) for one in stored] == [hashes[offset]]
+
+    async def _frontier(self, state: LogState, size: int) -> Frontier:
+        """Return the right edge of the tree that the store itself has of its first ``size`` entries."""
+        frontier = Frontier()
+        while frontier.size < size:
+            start = state.first + frontier.size
+            stop = min(start + _STEP, state.first + size)
+            stored = await self.log.log_entries(start, stop)
+            if not stored:
+                break
+            frontier = await asyncio.to_thread(
+                frontier.extended, [leaf_hash(one.entry) for one in stored]
+            )
+        return frontier
 
     # -- tiles and checkpoints
 
-    async def _sign(self, state: LogState, old_size: int, size: int) -> Checkpoint:
+    async def _extend_and_sign(
+        self, state: LogState, last: Checkpoint | None, size: int
+    ) -> Checkpoint:
         """Write the tiles of a longer tree and sign it; the signature is durable in the ledger on return."""
-        size = await self._extend(state, old_size, size)
-        root = await asyncio.to_thread(self._root_of, size)
-        checkpoint = Checkpoint(state.origin, size, root)
+        size = await self._extend(state, 0 if last is None else last.size, size)
+        checkpoint = Checkpoint(
+            state.origin, size, await asyncio.to_thread(self._root, last, size)
+        )
         note = sign_checkpoint(checkpoint, self.signing_key())
-        await asyncio.to_thread(self.ledger.write, LAST, note)
+        await settled(asyncio.to_thread(self._signed().keep_last, note))
         return checkpoint
+
+    def _root(self, last: Checkpoint | None, size: int) -> bytes:
+        """Return the root of the tree of ``size`` as its tiles have it, which must continue ``last``."""
+        subtree = subtree_from_tiles(size, self.read_tile)
+        root = subtree(0, size)
+        if last is not None:
+            verify_consistency(
+                old_size=last.size,
+                new_size=size,
+                proof=prove_consistency(last.size, size, subtree),
+                old_root=last.root,
+                new_root=root,
+            )
+        return root
 
     async def _extend(self, state: LogState, old_size: int, size: int) -> int:
         while old_size < size:
             stop = min(old_size + _STEP, size)
             stored = await self.log.log_entries(state.first + old_size, state.first + stop)
-            entries = [one.entry for one in stored]
-            await asyncio.to_thread(self._write_tiles, old_size, entries)
-            old_size += len(entries)
-            if not entries:
+            if not stored:
                 break
+            entries = [one.entry for one in stored]
+            await settled(asyncio.to_thread(self._write_tiles, old_size, entries))
+            old_size += len(entries)
         return old_size
 
     def _write_tiles(self, old_size: int, entries: list[bytes]) -> None:
@@ -214,8 +254,11 @@ class LogKeeper:
                 # Nobody needs parts of a full tile (C2SP tlog-tiles, "Partial Tiles").
                 self.published.remove_folder(f"{tile.path}.p")
 
-    def _root_of(self, size: int) -> bytes:
-        return subtree_from_tiles(size, self.read_tile)(0, size)
+    def _find_root(self, size: int) -> bytes | None:
+        try:
+            return subtree_from_tiles(size, self.read_tile)(0, size)
+        except (NotFoundError, FormatError):
+            return None
 
     def read_tile(self, path: str) -> bytes:
         """Return a published tile.
@@ -228,11 +271,7 @@ class LogKeeper:
         except MissingError as error:
             raise NotFoundError(f"there is no {path}") from error
 
-    def _read_tile_or_full(self, tile: Tile) -> bytes:
-        try:
-            return self.read_tile(tile.path)
-        except NotFoundError:
-            return self.read_tile(Tile(tile.level, tile.index).path)
+    # -- letting others see it
 
     def _release(self, checkpoint: Checkpoint) -> None:
         """Let everybody see the checkpoint, and put it where the archive cannot reach."""
@@ -241,15 +280,30 @@ class LogKeeper:
             key = log_key(checkpoint.origin, self.signing_key())
             self.published.write(VERIFIER_KEY, f"{key.format()}\n".encode())
             self.published.write(CHECKPOINT, note)
-        if self.anchors is None:
-            return
+        if self.anchors is not None and self._anchored != note:
+            self._tell(self._anchor(self.anchors, checkpoint, note))
+
+    def _anchor(self, anchors: Path, checkpoint: Checkpoint, note: bytes) -> str:
+        """Write the checkpoint outside; return what went wrong, or nothing."""
+        # Not made where it is missing: another machine's directory that is not mounted would be one of ours.
+        if not anchors.is_dir():
+            return "missing"
         name = f"{checkpoint.origin.replace('/', '_')}-{checkpoint.size:012d}.checkpoint"
+        outside = PublishedFiles(anchors)
         try:
-            outside = PublishedFiles(self.anchors)
             if not _is_there(outside, name, note):
                 outside.write(name, note)
         except (OSError, StorageError) as error:
-            _log.warning("log.anchor_failed", extra={"code": type(error).__name__})
+            return type(error).__name__
+        self._anchored = note
+        return ""
+
+    def _tell(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            _log.warning("log.not_anchored", extra={"code": trouble})
+        elif self._trouble and not trouble:
+            _log.info("log.anchored_again")
+        self._trouble = trouble
 
 
 def _is_there(files: PublishedFiles, path: str, data: bytes) -> bool:
@@ -259,4 +313,4 @@ def _is_there(files: PublishedFiles, path: str, data: bytes) -> bool:
         return False
 
 
-__all__ = ["CHECKPOINT", "ENTRIES", "LAST", "STATE", "VERIFIER_KEY", "LogKeeper", "LogState"]
+__all__ = ["CHECKPOINT", "LAST", "STATE", "VERIFIER_KEY", "LogKeeper", "LogState"]
