@@ -49,6 +49,7 @@ class FileBlobs:
         self._pool = pool
         self._handles = handles
         self._durable_folders: set[Path] = set()
+        self.scratch = memoryview(bytearray(_INLINE_BYTES))
         self._broken: BrokenError | None = None
 
     @classmethod
@@ -70,7 +71,7 @@ class FileBlobs:
 
     @asynccontextmanager
     async def create(self, name: str) -> AsyncIterator["FileBlobWriter"]:
-        path = self._path(name)
+        path = Path(self._path(name))
         self.require_whole()
         with self.translating(is_writing=True):
             temporary, file = _begin(self._directory / _INCOMING)
@@ -93,7 +94,7 @@ class FileBlobs:
     async def remove(self, name: str) -> None:
         path = self._path(name)
         self.require_whole()
-        await self.run(partial(_remove, path), is_writing=True)
+        await self.run(partial(_remove, Path(path)), is_writing=True)
         self._handles.forget(path)
 
     async def names(self) -> AsyncIterator[str]:
@@ -102,10 +103,10 @@ class FileBlobs:
                 for name in await self.run(partial(os.listdir, self._directory / folder)):
                     yield name
 
-    def _path(self, name: str) -> Path:
+    def _path(self, name: str) -> str:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot be the name of a blob")
-        return self._directory / name[-2:].rjust(2, "_") / name
+        return f"{self._directory}/{name[-2:]:_>2}/{name}"
 
     def require_whole(self) -> None:
         """Raise what broke the store, if anything did."""
@@ -218,7 +219,7 @@ class FileBlobReader:
             return b""
         if length <= _INLINE_BYTES and _READ_NOW is not None:
             # What the page cache holds is copied here and now; nothing waits for the disk.
-            buffer = bytearray(length)
+            buffer = self._blobs.scratch[:length]
             with suppress(OSError):
                 if os.preadv(self._handle.file, [buffer], offset, _READ_NOW) == length:
                     return bytes(buffer)

@@ -3,7 +3,6 @@
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,7 +14,7 @@ MOST_OPEN: Final = 128
 class Handle:
     """An open file and how many are reading it."""
 
-    path: Path
+    path: str
     file: int
     size_bytes: int
     readers: int = 0
@@ -26,7 +25,7 @@ class Handles:
     """Open files by path, the least recently used closed first; as a context manager, closes all."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Path, Handle] = OrderedDict()
+        self._kept: OrderedDict[str, Handle] = OrderedDict()
 
     def __enter__(self) -> Self:
         return self
@@ -40,7 +39,7 @@ class Handles:
         for path in list(self._kept):
             self.forget(path)
 
-    def take(self, path: Path) -> Handle:
+    def take(self, path: str) -> Handle:
         """Return an open file, to be given back.
 
         Raises:
@@ -65,7 +64,7 @@ class Handles:
         if not handle.readers and not handle.is_kept:
             os.close(handle.file)
 
-    def forget(self, path: Path) -> None:
+    def forget(self, path: str) -> None:
         """Open ``path`` anew the next time; who reads it now reads on."""
         handle = self._kept.pop(path, None)
         if handle is not None:

@@ -37,9 +37,7 @@ def upgrade() -> None:
         ("await_token",),
         where="await_token IS NOT NULL",
     )
-    _index(
-        "deliveries_contact_id", "deliveries", ("contact_id",), where="contact_id IS NOT NULL"
-    )
+    _index("deliveries_contact_id", "deliveries", ("contact_id",))
     _index("deliveries_received_at", "deliveries", ("received_at",))
     _index("deliveries_state", "deliveries", ("state", "received_at"))
     _table(
@@ -210,6 +208,4 @@ def _table(
 
 def _index(name: str, table: str, columns: Sequence[str], where: str | None = None) -> None:
     condition = None if where is None else sa.text(where)
-    op.create_index(
-        name, table, list(columns), sqlite_where=condition, postgresql_where=condition
-    )
+    op.create_index(name, table, list(columns), sqlite_where=condition)

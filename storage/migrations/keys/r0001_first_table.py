@@ -57,6 +57,4 @@ def _table(
 
 def _index(name: str, table: str, columns: Sequence[str], where: str | None = None) -> None:
     condition = None if where is None else sa.text(where)
-    op.create_index(
-        name, table, list(columns), sqlite_where=condition, postgresql_where=condition
-    )
+    op.create_index(name, table, list(columns), sqlite_where=condition)
