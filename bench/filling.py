@@ -1,0 +1,245 @@
+"""Archives filled with contacts faster than they could be delivered.
+
+Rows are written with the store's own statements, unsynced, each table in an order that suits it. The contacts of some
+customers are sealed as they should be, so that whoever looks them up is shown them; of all others the sealed fields are
+noise of the same length. The log does not tell of them, for no lookup reads it.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import sqlite3
+from base64 import b32encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from operator import attrgetter
+from typing import Final
+
+from sqlalchemy.dialects import sqlite
+
+from bench.archives import SOURCE, Archive
+from bench.deliveries import customer_number, customer_phone
+from service.archive.records import contact_row, customer_row
+from service.crypto.blind_index import BlindIndex
+from service.crypto.fields import FieldSealer
+from service.crypto.secret import DataKey
+from service.domain.contact import Channel, Contact, Direction, Party, PartyRole, RecordingState
+from service.domain.customer import Customer
+from service.domain.times import to_microseconds
+from service.keys.ring import KeyRing
+from service.wiring import KEY_STORE, key_provider
+from storage.database.keys import SqliteKeyStore
+from storage.database.statements import Statements
+from storage.rows import (
+    ContactRow,
+    ContactTokenRow,
+    CustomerRow,
+    CustomerTokenRow,
+    KeyRow,
+    LinkRow,
+    Row,
+)
+
+_BEGUN: Final = datetime(2020, 1, 1, tzinfo=UTC)
+_EVERY: Final = timedelta(seconds=10)
+_AGENTS: Final = 97
+_QUEUES: Final = ("laskutus", "muutot", "viat")
+_EVER: Final = 2**62
+_KEYS_AT_ONCE: Final = 20_000
+
+
+def fill(archive: Archive, *, contacts: int, each: int, whole: int) -> None:
+    """Put ``contacts`` in, ``each`` of one customer; those of the first ``whole`` customers can be shown."""
+    config = archive.config
+    ring = KeyRing(key_provider(config).load())
+    filling = _Filling(ring, ring.blind_index(), contacts, max(1, contacts // each), whole)
+    statements = Statements(sqlite.dialect(paramstyle="qmark"))
+    with contextlib.closing(sqlite3.connect(archive.database, isolation_level=None)) as db:
+        for pragma in ("synchronous=OFF", "cache_size=-2000000", "wal_autocheckpoint=100000"):
+            db.execute(f"PRAGMA {pragma}")
+        with _without_index(db, "contact_tokens_contact_id", "links_customer_id"):
+            for kind, rows in (
+                (CustomerRow, filling.customer_rows()),
+                (CustomerTokenRow, filling.customer_tokens()),
+                (ContactRow, filling.contact_rows()),
+                (LinkRow, filling.links()),
+                (ContactTokenRow, filling.contact_tokens()),
+            ):
+                statement = statements.add(kind)
+                values = attrgetter(*statement.names)
+                db.execute("BEGIN")
+                db.executemany(statement.sql, map(values, rows))
+                db.execute("COMMIT")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    asyncio.run(_put_keys(archive, filling.keys()))
+
+
+@contextlib.contextmanager
+def _without_index(db: sqlite3.Connection, *names: str) -> Iterator[None]:
+    """Make the indexes at the end, sorted, as SQLite does best."""
+    asked = "SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?"
+    made = [db.execute(asked, (name,)).fetchone()[0] for name in names]
+    for name in names:
+        db.execute(f"DROP INDEX {name}")
+    yield
+    for sql in made:
+        db.execute(sql)
+
+
+async def _put_keys(archive: Archive, rows: Iterator[KeyRow]) -> None:
+    path = archive.config.archive.directory / KEY_STORE
+    async with SqliteKeyStore.opened(path, create=False) as keys:
+        while some := list(islice(rows, _KEYS_AT_ONCE)):
+            await keys.put_keys(some)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """What is filled in. Contact ``n`` is of customer ``n % customers``; ids and keys follow from numbers."""
+
+    ring: KeyRing
+    index: BlindIndex
+    contacts: int
+    customers: int
+    whole: int
+
+    def customer_rows(self) -> Iterator[Row]:
+        for n in range(self.customers):
+            customer_id, number = _id("cu", n), customer_number(n)
+            customer = Customer(
+                id=customer_id, version=1, number=number, phones=(customer_phone(n),)
+            )
+            yield customer_row(
+                customer,
+                number_token=self.index.token("customer_number", number),
+                sealer=FieldSealer(_key(customer_id)),
+                now=_BEGUN,
+            )
+
+    def customer_tokens(self) -> Iterator[Row]:
+        for n in range(self.customers):
+            for name, value in (
+                ("customer_number", customer_number(n)),
+                ("phone", customer_phone(n)),
+            ):
+                yield CustomerTokenRow(
+                    token=self.index.token(name, value),
+                    customer_id=_id("cu", n),
+                    field=name,
+                    valid_from=-_EVER,
+                    valid_to=_EVER,
+                )
+
+    def contact_rows(self) -> Iterator[Row]:
+        noise = None
+        for n in range(self.contacts):
+            contact = self._contact(n)
+            token = self.index.token("source_id", f"{SOURCE}\n{contact.source_id}")
+            if noise is None or n % self.customers < self.whole:
+                sealer = FieldSealer(_key(contact.id))
+                row = contact_row(contact, source_token=token, sealer=sealer)
+                noise = len(row.sealed)
+                yield row
+                continue
+            started_at = to_microseconds(contact.started_at)
+            yield ContactRow(
+                id=contact.id,
+                version=1,
+                source=SOURCE,
+                source_token=token,
+                channel="call",
+                direction="inbound",
+                started_at=started_at,
+                ended_at=started_at,
+                created_at=started_at,
+                recording_state="not_recorded",
+                state="kept",
+                sealed=os.urandom(noise),
+            )
+
+    def _contact(self, n: int) -> Contact:
+        customer, at = n % self.customers, _BEGUN + n * _EVERY
+        return Contact(
+            id=_id("ct", n),
+            version=1,
+            source=SOURCE,
+            source_id=f"filled-{n}",
+            channel=Channel.CALL,
+            direction=Direction.INBOUND,
+            started_at=at,
+            ended_at=at,
+            created_at=at,
+            queue=_QUEUES[n % len(_QUEUES)],
+            subject=None,
+            customer_number=None,
+            metering_point=None,
+            parties=(
+                Party(role=PartyRole.CUSTOMER, phone=customer_phone(customer)),
+                Party(role=PartyRole.AGENT, agent_id=f"agent-{n % _AGENTS}"),
+            ),
+            recording_state=RecordingState.NOT_RECORDED,
+            not_recorded_reason=None,
+        )
+
+    def links(self) -> Iterator[Row]:
+        for n in range(self.contacts):
+            yield LinkRow(
+                contact_id=_id("ct", n),
+                customer_id=_id("cu", n % self.customers),
+                version=1,
+                state="linked",
+                reasons="phone",
+                certainty="likely",
+                made_by="system",
+                made_at=to_microseconds(_BEGUN),
+            )
+
+    def contact_tokens(self) -> Iterator[Row]:
+        """Yield tokens in the order of their table, which makes them quick to write."""
+        every = [
+            (self.index.token(name, value), start, step)
+            for name, value, start, step in self._tokens()
+        ]
+        for token, start, step in sorted(every):
+            for n in range(start, self.contacts, step):
+                yield ContactTokenRow(
+                    token=token,
+                    started_at=to_microseconds(_BEGUN + n * _EVERY),
+                    contact_id=_id("ct", n),
+                )
+
+    def _tokens(self) -> Iterator[tuple[str, str, int, int]]:
+        """Yield each field and value with the numbers of the contacts that have it: every so many from one on."""
+        for n in range(self.customers):
+            yield "customer_number", customer_number(n), n, self.customers
+            yield "phone", customer_phone(n), n, self.customers
+        for n in range(_AGENTS):
+            yield "agent", f"agent-{n}", n, _AGENTS
+        for n, queue in enumerate(_QUEUES):
+            yield "queue", queue, n, len(_QUEUES)
+
+    def keys(self) -> Iterator[KeyRow]:
+        for prefix, count in (("cu", self.customers), ("ct", self.contacts)):
+            for n in range(count):
+                row_id = _id(prefix, n)
+                epoch, wrapped = self.ring.wrap(_key(row_id))
+                yield KeyRow(
+                    id=row_id,
+                    kind="row",
+                    wrapped_by=f"epoch:{epoch}",
+                    wrapped=wrapped,
+                    made_at=to_microseconds(_BEGUN),
+                )
+
+
+def _id(prefix: str, n: int) -> str:
+    """Return an id that looks random and follows from a number."""
+    hashed = hashlib.blake2b(b"%s %d" % (prefix.encode(), n), digest_size=16).digest()
+    return f"{prefix}_{b32encode(hashed)[:26].decode().lower()}"
+
+
+def _key(row_id: str) -> DataKey:
+    return DataKey(hashlib.sha256(row_id.encode()).digest())
