@@ -62,6 +62,8 @@ async def demo(_: Config, options: argparse.Namespace) -> int:
             credentials = await _prepare(service.archive, keys)
             world = load_world(datetime.now(config.archive.timezone).date())
             await _play_in(world, service.archive, address, credentials)
+            await service.interpretation.drained()
+            await service.keeper.publish(now=datetime.now(UTC))
             _tell(world, address, credentials, seconds=time.monotonic() - begun)
             await stop.wait()
             print("\nRemoving everything.", flush=True)

@@ -273,7 +273,8 @@ class ArchiveDesk:
             source=item.source,
             raised_at=item.raised_at,
             contact_id=item.about if item.about.startswith("ct_") else None,
-            detail=detail or ", ".join(item.fields) or None,
+            fields=item.fields,
+            detail=detail,
             can_retry=item.can_be_retried,
         )
 

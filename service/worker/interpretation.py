@@ -72,6 +72,7 @@ class Interpretation:
                 await self.understanding.catch_up(
                     now=now, received_before=to_microseconds(now - age)
                 )
+                await self.understanding.meet_waiting(now=now)
             except (ArchiveError, StorageError) as error:
                 _log.warning(
                     "interpretation.catch_up_failed", extra={"code": type(error).__name__}

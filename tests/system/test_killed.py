@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import json
 import random
 from itertools import count
@@ -48,7 +49,7 @@ async def send(
             kind = "application/json" if method == "POST" else "audio/wav"
             try:
                 async with client.request(
-                    method, path, data=body, headers={"Content-Type": kind}
+                    method, path, data=io.BytesIO(body), headers={"Content-Type": kind}
                 ) as answer:
                     await answer.read()
                     assert answer.status in {200, 201}, await answer.text()
