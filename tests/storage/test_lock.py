@@ -33,7 +33,10 @@ def holder(tmp_path):
 
 
 def test_a_second_service_is_refused_and_told_who_holds_the_directory(tmp_path, holder):
-    with pytest.raises(UnavailableError, match=rf"process {holder.pid}\b") as caught, instance_lock(tmp_path):
+    with (
+        pytest.raises(UnavailableError, match=rf"process {holder.pid}\b") as caught,
+        instance_lock(tmp_path),
+    ):
         pytest.fail("two services at once")
     assert str(tmp_path) in str(caught.value)
 
