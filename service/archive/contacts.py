@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from service.archive.interpret import Arrival, Interpreter, Outcome, company_numbers_of
-from service.archive.link import relink
+from service.archive.interpret import Arrival, Interpreter, Outcome
 from service.archive.objects import SealedObject, seal_object
-from service.archive.receive import received_recording, recording_entry
+from service.archive.receive import (
+    received_recording,
+    recording_entry,
+    remove_unless_stored,
+)
 from service.archive.records import (
     SealedMessage,
     SealedRecording,
@@ -21,11 +24,16 @@ from service.crypto.fields import FieldSealer
 from service.domain.actor import Actor
 from service.domain.contact import Contact, ContactFacts
 from service.domain.customer import Certainty, Customer, Link, LinkState
-from service.domain.errors import ContradictionError, NotFoundError, UnavailableError
+from service.domain.errors import (
+    ArchiveError,
+    ContradictionError,
+    ErasedError,
+    NotFoundError,
+)
 from service.domain.ids import new_id, parse_id
 from service.domain.permission import Permission, require_permission, require_source
 from service.domain.times import from_microseconds
-from storage.errors import ConflictError, StaleError
+from storage.errors import StorageError
 from storage.ports import Store
 from storage.rows import (
     ContactRow,
@@ -36,8 +44,6 @@ from storage.rows import (
     OpeningRow,
     RecordingRow,
 )
-
-_ATTEMPTS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,7 @@ class Contacts:
         Raises:
             NotPermittedError: The actor may not add contacts, or not of this source.
             ContradictionError: It differs from what is archived. Nothing was changed.
+            ErasedError: It was erased, and stays so.
         """
         require_permission(actor, Permission.ADD_CONTACT)
         require_source(actor, source)
@@ -139,7 +146,8 @@ class Contacts:
             NotPermittedError: The actor may not add to contacts of this source.
             NotFoundError: There is no such contact.
             TooLargeError: It is larger than is taken.
-            ContradictionError: Another recording has the name. It was kept.
+            ContradictionError: Another recording has the name. It was kept, and this one was not.
+            ErasedError: The contact was erased.
         """
         require_permission(actor, Permission.ADD_CONTACT)
         contact, _ = await self._read(contact_id)
@@ -166,14 +174,17 @@ class Contacts:
             actor=actor.id,
             is_strict=True,
         )
-        is_kept = False
         try:
             outcome = await self._interpret(arrival, now=now)
-            is_kept = not outcome.is_duplicate
-        finally:
-            if not is_kept:
-                await self.interpreter.blobs.remove(sealed.row.id)
-        return AddedRecording(outcome.recording_id or "", sealed, is_new=is_kept)
+        except (ArchiveError, StorageError):
+            # Not when cancelled: what was being committed may be stored all the same.
+            await self._remove(sealed)
+            raise
+        if outcome.is_duplicate:
+            await self._remove(sealed)
+        return AddedRecording(
+            outcome.recording_id or "", sealed, is_new=not outcome.is_duplicate
+        )
 
     async def get(self, contact_id: str, *, actor: Actor) -> ContactView:
         """Return a contact with everything that may be shown without opening its content.
@@ -228,6 +239,7 @@ class Contacts:
         Raises:
             NotPermittedError: The actor may not link.
             NotFoundError: There is no such contact or customer.
+            ErasedError: The contact was erased.
             UnavailableError: The contact kept changing.
         """
         require_permission(actor, Permission.LINK)
@@ -241,36 +253,33 @@ class Contacts:
             made_by=actor.id,
             made_at=now,
         )
-        for _ in range(_ATTEMPTS):
-            writes = await relink(
-                self.store,
-                self.interpreter.vault.index,
-                [contact],
-                company_numbers=company_numbers_of(self.interpreter.rules),
-                new=(),
-                actor=actor.id,
-                now=now,
-                by_hand={contact.id: link},
-            )
-            try:
-                return await self.store.commit(writes[contact.id])
-            except (StaleError, ConflictError):
-                continue
-        raise UnavailableError(f"the links of {contact_id} kept changing")
+        await self.interpreter.linking.relink(
+            [contact.id], actor=actor.id, now=now, by_hand=link
+        )
 
     async def _interpret(self, arrival: Arrival, *, now: datetime) -> Outcome:
         (outcome,) = await self.interpreter.interpret([arrival], now=now)
         if outcome.contradictions:
             names = ", ".join(outcome.contradictions)
             raise ContradictionError(f"differs from what is archived: {names}")
+        if outcome.refusal is not None:
+            raise ErasedError(f"the contact was refused: {outcome.refusal}")
         if outcome.contact is None:
             raise NotFoundError("no such contact")
         return outcome
+
+    async def _remove(self, sealed: SealedObject) -> None:
+        interpreter = self.interpreter
+        await remove_unless_stored(
+            sealed.row.id, self.store, interpreter.vault.keys, interpreter.blobs
+        )
 
     async def _read(self, contact_id: str) -> tuple[Contact, FieldSealer]:
         rows = await self.store.find(ContactRow, {"id": parse_id("ct", contact_id)})
         if not rows:
             raise NotFoundError("no such contact")
+        if rows[0].state != "kept":
+            raise ErasedError(f"{contact_id} was erased")
         sealer = await self.interpreter.vault.get_sealer(rows[0].id)
         return contact_of(rows[0], sealer), sealer
 

@@ -1,30 +1,32 @@
 """Importing customers, and linking again whatever their identifiers concern.
 
 Each batch is one commit; a crash leaves the batches before it, and importing the same file again changes only the rest.
-The file is the truth about the customers that it names; customers that it does not name are left alone.
+The file is the truth about the customers that it names, as far as it has columns: an empty value empties, and a column
+that is missing leaves what is known. Customers that it does not name are left alone. One that was erased stays erased.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from itertools import islice
+from operator import attrgetter
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from service.archive.interpret import Interpreter, company_numbers_of
-from service.archive.link import relink
-from service.archive.records import contact_of, customer_of, customer_row
-from service.archive.register import WrongRow, add_up
+from service.archive.interpret import Interpreter
+from service.archive.records import customer_of, customer_row
+from service.archive.register import RegisterRow, WrongRow, add_up, complete
 from service.crypto.blind_index import BlindIndex
-from service.domain.actor import Actor
+from service.crypto.fields import FieldSealer
+from service.domain.actor import OPERATOR, Actor
 from service.domain.customer import Customer
+from service.domain.errors import TamperedError, UnavailableError
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import ConflictError, StaleError
 from storage.ports import Add, Append, Remove, Replace, Store, Write
 from storage.rows import (
-    ContactRow,
     ContactTokenRow,
     CustomerRow,
     CustomerTokenRow,
@@ -32,6 +34,7 @@ from storage.rows import (
 )
 
 BATCH = 1000
+_ATTEMPTS = 8
 _EVER_FROM, _EVER_TO = -(2**62), 2**62
 
 T = TypeVar("T")
@@ -48,6 +51,28 @@ class Imported:
     wrong: list[WrongRow] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What is to be stored of a batch of rows, and what will have been done then."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    wrong: list[WrongRow] = field(default_factory=list)
+    keys: list[KeyRow] = field(default_factory=list, repr=False)
+    writes: list[Write] = field(default_factory=list)
+    touched: set[bytes] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is stored of the customers of a batch, by the tokens of their numbers."""
+
+    rows: Mapping[bytes, CustomerRow]
+    sealers: Mapping[str, FieldSealer] = field(repr=False)
+    tokens: Mapping[str, set[CustomerTokenRow]]
+
+
 @dataclass(frozen=True, slots=True)
 class Register:
     """Imports customers."""
@@ -58,26 +83,32 @@ class Register:
 
     async def bring_in(
         self,
-        rows: Iterable[Customer | WrongRow],
+        rows: Iterable[RegisterRow | WrongRow],
         *,
         actor: Actor,
         now: datetime,
         progress: Callable[[int, int], None],
     ) -> Imported:
-        """Import the rows; ``progress`` is told how many customers of how many are done."""
+        """Import the rows; ``progress`` is told how many customers of how many are done.
+
+        Raises:
+            UnavailableError: Somebody else kept changing the same customers. The batches before are stored.
+        """
         imported = Imported()
-        customers: dict[str, Customer] = {}
+        customers: dict[str, RegisterRow] = {}
         for row in rows:
             if isinstance(row, WrongRow):
                 imported.wrong.append(row)
             else:
-                customers[row.number] = add_up(customers.get(row.number), row)
+                number = row.customer.number
+                customers[number] = _added_up(customers.get(number), row)
         done = 0
         for batch in _batches(customers.values(), BATCH):
             touched = await self._bring_in_batch(batch, imported, now=now)
-            await self._relink(touched, imported, actor=actor, now=now)
+            imported.relinked += await self._relink(touched, actor=actor, now=now)
             done += len(batch)
             progress(done, len(customers))
+        imported.wrong.sort(key=attrgetter("line"))
         entry = LogEntry(
             type=EntryType.CUSTOMERS_IMPORTED,
             at=now,
@@ -93,98 +124,110 @@ class Register:
         return imported
 
     async def _bring_in_batch(
-        self, batch: Sequence[Customer], imported: Imported, *, now: datetime
+        self, batch: Sequence[RegisterRow], imported: Imported, *, now: datetime
     ) -> set[bytes]:
         """Store a batch; return the tokens that were added or removed."""
-        vault = self.interpreter.vault
-        tokens = {c.number: vault.index.token("customer_number", c.number) for c in batch}
-        rows = await self.store.find(CustomerRow, {"number_token": list(tokens.values())})
-        sealers = await vault.find_sealers([row.id for row in rows])
-        known = {
-            row.number_token: customer_of(row, sealers[row.id])
-            for row in rows
-            if row.id in sealers
-        }
-        old = await self._tokens_of([row.id for row in rows])
-        keys: list[KeyRow] = []
-        writes: list[Write] = []
-        touched: set[bytes] = set()
-        for told in batch:
-            before = known.get(tokens[told.number])
-            if (
-                before is not None
-                and replace(told, id=before.id, version=before.version) == before
-            ):
-                imported.unchanged += 1
+        for _ in range(_ATTEMPTS):
+            decided = await self._decide(batch, now=now)
+            if decided.keys:
+                await self.interpreter.vault.keys.put_keys(decided.keys)
+            try:
+                if decided.writes:
+                    await self.store.commit(decided.writes)
+            except (StaleError, ConflictError):
                 continue
-            if before is None:
-                key = vault.new_key(new_id("cu"), now=now)
-                keys.append(key.row)
-                customer, sealer = replace(told, id=key.id, version=1), key.sealer
-                imported.added += 1
-            else:
-                customer = replace(told, id=before.id, version=before.version + 1)
-                sealer = sealers[before.id]
-                imported.changed += 1
-            row = customer_row(
-                customer, number_token=tokens[told.number], sealer=sealer, now=now
-            )
-            writes.append(Add(row) if before is None else Replace(row))
-            after = set(customer_tokens(customer, vault.index, timezone=self.timezone))
-            gone = old.get(customer.id, set()) - after
-            fresh = after - old.get(customer.id, set())
-            writes += [
-                Remove(CustomerTokenRow, (r.token, r.customer_id, r.valid_from)) for r in gone
-            ]
-            writes += [Add(token) for token in fresh]
-            touched |= {token.token for token in gone | fresh}
-        if keys:
-            await vault.keys.put_keys(keys)
-        if writes:
-            await self.store.commit(writes)
-        return touched
+            imported.added += decided.added
+            imported.changed += decided.changed
+            imported.unchanged += decided.unchanged
+            imported.wrong += decided.wrong
+            return decided.touched
+        raise UnavailableError("customers kept changing while they were imported")
 
-    async def _tokens_of(self, ids: Sequence[str]) -> Mapping[str, set[CustomerTokenRow]]:
+    async def _decide(self, batch: Sequence[RegisterRow], *, now: datetime) -> _Batch:
+        """Decide what is to be stored of the rows."""
+        index = self.interpreter.vault.index
+        numbers = {
+            row.line: index.token("customer_number", row.customer.number) for row in batch
+        }
+        known = await self._known(list(numbers.values()))
+        decided = _Batch()
+        for row in batch:
+            try:
+                self._add(decided, row, numbers[row.line], known, now=now)
+            except TamperedError:
+                decided.wrong.append(WrongRow(row.line, "the stored customer was altered"))
+        return decided
+
+    def _add(
+        self,
+        decided: _Batch,
+        row: RegisterRow,
+        number_token: bytes,
+        known: _Known,
+        *,
+        now: datetime,
+    ) -> None:
+        """Add to what is ``decided`` what becomes of one customer."""
+        vault = self.interpreter.vault
+        stored = known.rows.get(number_token)
+        if stored is None:
+            key = vault.new_key(new_id("cu"), now=now)
+            decided.keys.append(key.row)
+            customer, sealer = replace(row.customer, id=key.id, version=1), key.sealer
+            decided.added += 1
+        elif stored.state != "kept" or stored.id not in known.sealers:
+            decided.wrong.append(WrongRow(row.line, "this customer was erased, and stays so"))
+            return
+        else:
+            sealer = known.sealers[stored.id]
+            before = customer_of(stored, sealer)
+            customer = complete(row, before)
+            if customer == before:
+                decided.unchanged += 1
+                return
+            customer = replace(customer, version=stored.version + 1)
+            decided.changed += 1
+        sealed = customer_row(customer, number_token=number_token, sealer=sealer, now=now)
+        decided.writes.append(Add(sealed) if stored is None else Replace(sealed))
+        old = known.tokens.get(customer.id, set())
+        after = set(customer_tokens(customer, vault.index, timezone=self.timezone))
+        gone, fresh = old - after, after - old
+        decided.writes += [
+            Remove(CustomerTokenRow, (token.token, token.customer_id, token.valid_from))
+            for token in gone
+        ]
+        decided.writes += [Add(token) for token in fresh]
+        decided.touched |= {token.token for token in gone | fresh}
+
+    async def _known(self, number_tokens: Sequence[bytes]) -> _Known:
+        rows = await self.store.find(CustomerRow, {"number_token": list(number_tokens)})
+        ids = [row.id for row in rows]
         tokens: dict[str, set[CustomerTokenRow]] = {}
         if ids:
-            for row in await self.store.find(CustomerTokenRow, {"customer_id": list(ids)}):
+            for row in await self.store.find(CustomerTokenRow, {"customer_id": ids}):
                 tokens.setdefault(row.customer_id, set()).add(row)
-        return tokens
+        return _Known(
+            rows={row.number_token: row for row in rows},
+            sealers=await self.interpreter.vault.find_sealers(ids),
+            tokens=tokens,
+        )
 
-    async def _relink(
-        self, touched: set[bytes], imported: Imported, *, actor: Actor, now: datetime
-    ) -> None:
-        """Decide again about the contacts that have a token which changed hands."""
-        for tokens in _batches(touched, BATCH):
-            found = await self.store.find(ContactTokenRow, {"token": list(tokens)})
+    async def _relink(self, touched: set[bytes], *, actor: Actor, now: datetime) -> int:
+        """Decide again about the contacts that have a token which changed hands; return how many changed."""
+        relinked = 0
+        for tokens in _batches(sorted(touched), BATCH):
+            found = await self.store.find(ContactTokenRow, {"token": tokens})
             for ids in _batches(sorted({row.contact_id for row in found}), BATCH):
-                await self._relink_batch(list(ids), actor=actor, now=now)
-                imported.relinked += len(ids)
+                relinked += await self.interpreter.linking.relink(
+                    ids, actor="system" if actor == OPERATOR else actor.id, now=now
+                )
+        return relinked
 
-    async def _relink_batch(self, ids: Sequence[str], *, actor: Actor, now: datetime) -> None:
-        vault = self.interpreter.vault
-        pending = ids
-        while pending:
-            rows = await self.store.find(ContactRow, {"id": list(pending)})
-            sealers = await vault.find_sealers([row.id for row in rows])
-            contacts = [contact_of(r, sealers[r.id]) for r in rows if r.id in sealers]
-            writes = await relink(
-                self.store,
-                vault.index,
-                contacts,
-                company_numbers=company_numbers_of(self.interpreter.rules),
-                new=(),
-                actor="system" if actor.id == "operator" else actor.id,
-                now=now,
-            )
-            changes = [(contact_id, change) for contact_id, change in writes.items() if change]
-            errors = await self.store.commit_each([change for _, change in changes])
-            pending = []
-            for (contact_id, _), error in zip(changes, errors, strict=True):
-                if isinstance(error, StaleError | ConflictError):
-                    pending.append(contact_id)
-                elif error is not None:
-                    raise error
+
+def _added_up(known: RegisterRow | None, row: RegisterRow) -> RegisterRow:
+    if known is None:
+        return row
+    return replace(known, customer=add_up(known.customer, row.customer))
 
 
 def customer_tokens(
@@ -203,7 +246,7 @@ def customer_tokens(
             valid_to=stop,
         )
 
-    return [
+    rows = [
         row("customer_number", customer.number),
         *(row("phone", phone) for phone in customer.phones),
         *(row("email", email) for email in customer.emails),
@@ -217,6 +260,9 @@ def customer_tokens(
             for occupancy in customer.occupancies
         ),
     ]
+    # One beginning has one end: the later one, when the register tells two.
+    rows.sort(key=attrgetter("valid_to"))
+    return list({(one.token, one.valid_from): one for one in rows}.values())
 
 
 def _midnight(day: date | None, timezone: str, otherwise: int) -> int:

@@ -4,41 +4,48 @@ Nothing here stores anything. A draft begins with the contact as it is stored, o
 into it one after the other; then it tells what to write.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 
+from service.archive.digest import FIELD, ProvenRow, commit_to_rows
+from service.archive.draft_recordings import Attached, RecordingsDraft
 from service.archive.receive import ReceivedRecording
 from service.archive.records import (
     SealedMessage,
-    SealedRecording,
     contact_row,
     decide_recording_state,
 )
-from service.archive.vault import open_value, seal_value
+from service.archive.remarks import Remark, contradiction, raise_remarks
+from service.archive.vault import seal_value
 from service.crypto.blind_index import BlindIndex
 from service.crypto.fields import FieldSealer
 from service.domain.contact import (
-    Amendment,
+    EXPECTED,
+    NONE,
     Channel,
     Contact,
     ContactFacts,
     RecordingState,
     decide_amendment,
+    merge_parties,
 )
 from service.domain.ids import new_id
-from service.domain.times import to_microseconds
+from service.domain.times import format_time, to_microseconds
 from service.log.entry import EntryType, LogEntry, Value, encode_entry
-from storage.ports import Add, Append, Change, Put, Replace, Write
+from storage.ports import Add, Append, Change, Replace, Write
 from storage.rows import (
     AttentionRow,
     ContactRow,
     DeliveryRow,
-    JobRow,
     MessageRow,
     ObjectRow,
     RecordingRow,
 )
+
+RECORDED_THOUGH_NONE = "recorded_though_none"
+"""A recording came although its source says that there is none; perhaps nobody was to be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +58,48 @@ class NewMessage:
     sealed: SealedMessage
 
 
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """A log entry about the contact and ``about``, in the making."""
+
+    type: EntryType
+    data: Mapping[str, Value]
+    about: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Draft:
-    """One contact in the making. ``stored`` is its row as read; None for a new one."""
+    """One contact in the making. ``stored`` is its row as read, and ``contact`` what it says; None for a new one."""
 
+    contact_id: str
     source: str
     source_token: bytes
+    sealer: FieldSealer
     index: BlindIndex
     now: datetime
     actor: str
     grace: timedelta
-    sealer: FieldSealer | None = None
     stored: ContactRow | None = None
     contact: Contact | None = None
-    recordings: dict[bytes, RecordingRow] = field(default_factory=dict)
-    contradictions: tuple[str, ...] = ()
+    stored_recordings: Mapping[bytes, RecordingRow] = field(default_factory=dict)
     has_new_identifiers: bool = False
-    is_duplicate: bool = False
     is_refused: bool = False
-    recording_id: str | None = None
+    recordings: RecordingsDraft = field(init=False)
     _amended: list[str] = field(default_factory=list)
-    _changed_recordings: dict[str, RecordingRow] = field(default_factory=dict)
-    _new_recordings: set[str] = field(default_factory=set)
-    _message_tokens: set[bytes] = field(default_factory=set)
+    _remarks: list[Remark] = field(default_factory=list)
+    _notes: list[_Note] = field(default_factory=list)
+    _messages: dict[bytes, MessageRow] = field(default_factory=dict)
     _writes: list[Write] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.recordings = RecordingsDraft(
+            contact_id=self.contact_id,
+            sealer=self.sealer,
+            index=self.index,
+            now=self.now,
+            note=self.note,
+            stored=self.stored_recordings,
+        )
 
     @property
     def is_new(self) -> bool:
@@ -83,27 +108,42 @@ class Draft:
 
     def require_contact(self) -> Contact:
         """Return the contact, which must have been begun."""
-        if self.contact is None or self.sealer is None:
+        if self.contact is None:
             raise ValueError("the draft has no contact yet")
         return self.contact
 
     # -- facts
 
-    def add_facts(self, facts: ContactFacts, *, contact_id: str | None = None) -> None:
-        """Work facts in: begin the contact (as ``contact_id``), or amend it."""
-        if self.contact is None:
-            self._begin(facts, contact_id or new_id("ct"))
-        else:
-            amendment = decide_amendment(self.contact, facts)
-            self._amend(amendment)
-        self._announce(facts)
+    def add_facts(self, facts: ContactFacts, *, is_strict: bool = False) -> tuple[str, ...]:
+        """Work facts in: begin the contact, or amend it; return the names of fields that contradict.
 
-    def _begin(self, facts: ContactFacts, contact_id: str) -> None:
+        With ``is_strict`` a contradiction refuses the whole draft; otherwise what fits is taken, and the rest is
+        remarked upon with what was told.
+        """
+        if self.contact is None:
+            self._begin(facts)
+            self._announce({"announced"})
+            return ()
+        amendment = decide_amendment(self.contact, facts)
+        if amendment.contradictions:
+            if is_strict:
+                self.is_refused = True
+                return amendment.contradictions
+            self._remarks.append(
+                contradiction({n: _told(facts, n) for n in amendment.contradictions})
+            )
+        self.contact = amendment.contact
+        self._amended.extend(name for name in amendment.changed if name not in self._amended)
+        if {"parties", "customer_number", "metering_point"} & set(amendment.changed):
+            self.has_new_identifiers = True
+        self._announce(set(amendment.changed))
+        return amendment.contradictions
+
+    def _begin(self, facts: ContactFacts) -> None:
         if facts.channel is None or facts.direction is None or facts.started_at is None:
             raise ValueError("a contact begins with its channel, direction and start")
-        is_call = facts.channel is Channel.CALL
         self.contact = Contact(
-            id=contact_id,
+            id=self.contact_id,
             version=1,
             source=self.source,
             source_id=facts.source_id,
@@ -116,9 +156,10 @@ class Draft:
             subject=facts.subject,
             customer_number=facts.customer_number,
             metering_point=facts.metering_point,
-            parties=facts.parties,
-            recording_state=RecordingState.NOT_RECORDED if is_call else None,
+            parties=merge_parties((), facts.parties),
+            recording_state=None,
             not_recorded_reason=facts.not_recorded_reason,
+            announced=facts.recording,
         )
         self.has_new_identifiers = True
         self.note(
@@ -126,131 +167,36 @@ class Draft:
             {"source": self.source, "channel": facts.channel, "direction": facts.direction},
         )
 
-    def _amend(self, amendment: Amendment) -> None:
-        self.contact = amendment.contact
-        self.contradictions += amendment.contradictions
-        self._amended.extend(name for name in amendment.changed if name not in self._amended)
-        if {"parties", "customer_number", "metering_point"} & set(amendment.changed):
-            self.has_new_identifiers = True
-
-    def _announce(self, facts: ContactFacts) -> None:
-        """Expect a recording that is announced and not there."""
-        if facts.recording != "expected" or self.recordings:
-            return
+    def _announce(self, changed: set[str]) -> None:
+        """Expect the recording that is announced until the grace time after the end is over, or nothing any more."""
         contact = self.require_contact()
-        row = RecordingRow(
-            id=new_id("rc"),
-            version=1,
-            contact_id=contact.id,
-            name_token=self._name_token(""),
-            state=RecordingState.EXPECTED.value,
-            expected_until=to_microseconds(self.now + self.grace),
-            received_at=None,
-            object_id=None,
-            sealed=b"",
-        )
-        self._keep_recording(row, SealedRecording(), is_new=True)
-        self.note(EntryType.RECORDING_EXPECTED, {}, row.id)
+        if contact.announced == NONE:
+            self.recordings.call_off()
+        elif contact.announced == EXPECTED and changed & {"announced", "ended_at"}:
+            self.recordings.expect(max(self.now, contact.ended_at or self.now) + self.grace)
 
-    # -- recordings
+    # -- recordings, messages, deliveries
 
-    def add_recording(self, received: ReceivedRecording, stored: ObjectRow) -> None:
-        """Work in a recording whose bytes are stored as ``stored``.
-
-        The same bytes under the same name change nothing (``is_duplicate``); others under it are a contradiction, and
-        what is archived stands. An expected or lost recording is what arrived, and heals.
-        """
-        contact = self.require_contact()
-        token = self._name_token(received.name)
-        known = self.recordings.get(token)
-        if known is not None and known.object_id is not None:
-            self.recording_id = known.id
-            if self._opened(known).sha256 == received.sha256:
-                self.is_duplicate = True
-            else:
-                self.contradictions += ("recording",)
-            return
-        awaited = known or self.recordings.get(self._name_token(""))
-        row = RecordingRow(
-            id=awaited.id if awaited else new_id("rc"),
-            version=awaited.version if awaited else 1,
-            contact_id=contact.id,
-            name_token=token,
-            state=RecordingState.PRESENT.value,
-            expected_until=None,
-            received_at=to_microseconds(self.now),
-            object_id=stored.id,
-            sealed=b"",
-        )
-        self.recording_id = row.id
-        sealed = SealedRecording(
-            name=received.name,
-            content_type=received.content_type,
-            sha256=received.sha256,
-            salt=received.salt,
-            commitment=received.commitment,
-        )
-        if awaited is not None:
-            self.recordings.pop(awaited.name_token)
-        self._keep_recording(row, sealed, is_new=awaited is None)
-        self._writes += [
-            Put(replace(stored, owner_id=row.id, contact_id=contact.id)),
-            Put(media_job(row.id, now=self.now)),
-        ]
-        self.note(
-            EntryType.RECORDING_ATTACHED, {"commitment": received.commitment}, row.id, stored.id
-        )
-        if awaited is not None and awaited.state == RecordingState.LOST.value:
-            self.note(EntryType.RECORDING_HEALED, {}, row.id)
-
-    def _keep_recording(
-        self, row: RecordingRow, sealed: SealedRecording, *, is_new: bool
-    ) -> None:
-        if self.sealer is None:
-            raise ValueError("the draft has no key yet")
-        if is_new:
-            self._new_recordings.add(row.id)
-        elif row.id not in self._changed_recordings:
-            row = replace(row, version=row.version + 1)
-        row = replace(
-            row,
-            sealed=seal_value(
-                self.sealer, sealed, table="recordings", row=row.id, version=row.version
-            ),
-        )
-        self.recordings[row.name_token] = row
-        self._changed_recordings[row.id] = row
-
-    def _opened(self, row: RecordingRow) -> SealedRecording:
-        if self.sealer is None:
-            raise ValueError("the draft has no key yet")
-        return open_value(
-            self.sealer,
-            row.sealed,
-            SealedRecording,
-            table="recordings",
-            row=row.id,
-            version=row.version,
-        )
-
-    def _name_token(self, name: str) -> bytes:
-        return self.index.token("recording_name", f"{self.require_contact().id}\n{name}")
-
-    # -- messages, remarks, deliveries
+    def add_recording(
+        self, received: ReceivedRecording, stored: ObjectRow, *, is_strict: bool = False
+    ) -> Attached:
+        """Work in a recording whose bytes are stored as ``stored``; see `RecordingsDraft.attach`."""
+        attached = self.recordings.attach(received, stored, is_strict=is_strict)
+        if attached.contradicts and is_strict:
+            self.is_refused = True
+        elif attached.contradicts:
+            self._remarks.append(contradiction({"recording": attached.id}))
+        return attached
 
     def has_message(self, token: bytes) -> bool:
         """Whether the message was worked in already."""
-        return token in self._message_tokens
+        return token in self._messages
 
     def add_message(self, message: NewMessage) -> None:
         """Work in a message whose text is stored."""
-        contact = self.require_contact()
-        if self.sealer is None:
-            raise ValueError("the draft has no key yet")
-        self._message_tokens.add(message.token)
         row = MessageRow(
             id=new_id("ms"),
-            contact_id=contact.id,
+            contact_id=self.contact_id,
             message_token=message.token,
             sent_at=to_microseconds(message.sent_at),
             object_id=message.object.id,
@@ -259,8 +205,9 @@ class Draft:
         sealed = seal_value(
             self.sealer, message.sealed, table="messages", row=row.id, version=1
         )
-        stored = replace(message.object, owner_id=row.id, contact_id=contact.id)
-        self._writes += [Add(replace(row, sealed=sealed)), Add(stored)]
+        row = self._messages[message.token] = replace(row, sealed=sealed)
+        stored = replace(message.object, owner_id=row.id, contact_id=self.contact_id)
+        self._writes += [Add(row), Add(stored)]
         if "messages" not in self._amended:
             self._amended.append("messages")
         self.note(
@@ -274,110 +221,106 @@ class Draft:
         """Let ``writes`` belong to the change."""
         self._writes += writes
 
-    def remark(self, reason: str, *, about: str | None = None) -> None:
+    def remark(self, reason: str) -> None:
         """Raise attention to ``reason``."""
-        subject = about or self.require_contact().id
-        self._writes += raise_attention(
-            reason, about=subject, source=self.source, actor=self.actor, now=self.now
-        )
+        self._remarks.append(Remark(reason))
 
     def settle(self, delivery: DeliveryRow) -> None:
         """Mark ``delivery`` as understood."""
-        contact_id = self.require_contact().id
-        self._writes.append(
-            Replace(
-                replace(
-                    delivery,
-                    version=delivery.version + 1,
-                    state="understood",
-                    reason=None,
-                    await_token=None,
-                    contact_id=contact_id,
-                )
-            )
+        understood = replace(
+            delivery,
+            version=delivery.version + 1,
+            state="understood",
+            reason=None,
+            await_token=None,
+            contact_id=self.contact_id,
         )
+        self._writes.append(Replace(understood))
 
-    def note(self, kind: EntryType, data: dict[str, Value], *about: str) -> None:
+    def note(self, kind: EntryType, data: Mapping[str, Value], *about: str) -> None:
         """Append a log entry about the contact and ``about``."""
-        entry = LogEntry(
-            type=kind,
-            at=self.now,
-            actor=self.actor,
-            about=(self.require_contact().id, *about),
-            data=data,
-        )
-        self._writes.append(Append(encode_entry(entry), entry.about))
+        self._notes.append(_Note(kind, data, (self.contact_id, *about)))
 
     # -- result
 
-    def change(self, also: Sequence[Write] = ()) -> Change:
+    @property
+    def remarks(self) -> Sequence[Remark]:
+        """What a person should look at."""
+        contact = self.require_contact()
+        is_news = bool(self.recordings.changed()) or "announced" in self._amended
+        is_recorded = RecordingState.PRESENT.value in self.recordings.states
+        if contact.announced == NONE and is_recorded and is_news:
+            return [*self._remarks, Remark(RECORDED_THOUGH_NONE)]
+        return self._remarks
+
+    def change(
+        self, also: Sequence[Write] = (), *, noted: Sequence[AttentionRow] = ()
+    ) -> Change:
         """Return everything to be written, ``also`` included; empty when nothing changed or it is refused.
 
-        The contact's own row comes first, so that what refers to it never stands alone.
+        The contact's own row comes first, so that what refers to it never stands alone. Remarks that are ``noted``
+        already, as open items about the contact, are not raised again.
         """
-        contact = self.require_contact()
         if self.is_refused:
             return []
-        states = {row.state for row in self.recordings.values()}
-        state = decide_recording_state(states) or contact.recording_state
-        is_changed = bool(self._amended) or state != contact.recording_state
-        contact = replace(contact, recording_state=state)
-        rows: list[Write] = []
-        if self.stored is None:
-            rows.append(Add(self._row(contact)))
-        elif is_changed:
-            contact = replace(contact, version=self.stored.version + 1)
-            rows.append(Replace(self._row(contact)))
+        remarks = self.remarks
+        row = self._contact_row()
+        rows: list[ProvenRow] = [*self.recordings.changed().values(), *self._messages.values()]
+        first: list[Write] = []
+        if row is not None:
+            first = [Add(row) if self.is_new else Replace(row)]
+            rows.insert(0, row)
+        return [
+            *first,
+            *self.recordings.writes(),
+            *self._writes,
+            *self._entries(rows),
+            *raise_remarks(
+                remarks,
+                contact_id=self.contact_id,
+                sealer=self.sealer,
+                noted=noted,
+                source=self.source,
+                actor=self.actor,
+                now=self.now,
+            ),
+            *also,
+        ]
+
+    def _contact_row(self) -> ContactRow | None:
+        """Return the contact's row as it is to be, and let ``contact`` be what it says; None when it stays."""
+        contact = self.require_contact()
+        state = decide_recording_state(self.recordings.states)
+        if state is None and contact.channel is Channel.CALL:
+            state = RecordingState.NOT_RECORDED
+        if self.stored is not None:
+            if not self._amended and state == contact.recording_state:
+                return None
             if self._amended:
                 self.note(EntryType.CONTACT_AMENDED, {"fields": tuple(self._amended)})
-        self.contact = contact
-        rows += [
-            Add(row) if row.id in self._new_recordings else Replace(row)
-            for row in self._changed_recordings.values()
-        ]
-        return [*rows, *self._writes, *also]
+            contact = replace(contact, version=self.stored.version + 1)
+        self.contact = replace(contact, recording_state=state)
+        return contact_row(self.contact, source_token=self.source_token, sealer=self.sealer)
 
-    def _row(self, contact: Contact) -> ContactRow:
-        if self.sealer is None:
-            raise ValueError("the draft has no key yet")
-        return contact_row(contact, source_token=self.source_token, sealer=self.sealer)
-
-
-def media_job(recording_id: str, *, now: datetime) -> JobRow:
-    """Return the job that examines a recording: facts, peaks, a playable rendition."""
-    return JobRow(
-        id=new_id("jb"),
-        kind="media",
-        subject=recording_id,
-        state="queued",
-        run_at=to_microseconds(now),
-        attempts=0,
-        claimed_until=0,
-        last_error=None,
-    )
+    def _entries(self, rows: Sequence[ProvenRow]) -> list[Append]:
+        """Return the log entries. Each row is committed to by the first that is about it."""
+        left = {row.id: row for row in rows}
+        entries = []
+        for note in self._notes:
+            proven = [left.pop(row_id) for row_id in note.about if row_id in left]
+            if note is self._notes[-1]:
+                proven += left.values()
+            data = {**note.data, FIELD: commit_to_rows(proven)} if proven else note.data
+            entry = LogEntry(
+                type=note.type, at=self.now, actor=self.actor, about=note.about, data=data
+            )
+            entries.append(Append(encode_entry(entry), entry.about))
+        return entries
 
 
-def raise_attention(
-    reason: str, *, about: str, source: str | None, actor: str, now: datetime
-) -> list[Write]:
-    """Return the writes that put ``about`` on the list of what needs attention."""
-    row = AttentionRow(
-        id=new_id("at"),
-        version=1,
-        reason=reason,
-        about=about,
-        source=source,
-        raised_at=to_microseconds(now),
-        state="open",
-        settled_by=None,
-        settled_at=None,
-        sealed=None,
-    )
-    entry = LogEntry(
-        type=EntryType.ATTENTION_RAISED,
-        at=now,
-        actor=actor,
-        about=(row.id, about),
-        data={"reason": reason},
-    )
-    return [Add(row), Append(encode_entry(entry), entry.about)]
+def _told(facts: ContactFacts, name: str) -> str:
+    value = getattr(facts, name)
+    if isinstance(value, datetime):
+        return format_time(value)
+    # Parties have no place here: that they are too many is all there is to tell.
+    return str(value) if isinstance(value, str | StrEnum) else ""

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from service.archive.draft import raise_attention
 from service.archive.records import (
     SealedRecording,
     contact_of,
     contact_row,
     decide_recording_state,
 )
+from service.archive.remarks import raise_attention
 from service.archive.vault import Vault, seal_value
 from service.domain.contact import RecordingState
 from service.domain.times import to_microseconds

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Final
 
-from service.archive.draft import raise_attention
+from service.archive.remarks import raise_attention
 from service.domain.actor import SYSTEM
 from service.domain.times import from_microseconds, to_microseconds
 from service.log.entry import EntryType, LogEntry, encode_entry

@@ -2,25 +2,206 @@
 
 A link says why and how sure. What a person decided stands; everything else is decided again when the contact or the
 customers change. Metering points count only within the days on which they were the customer's.
+
+Contacts and customers may change at the same time, each without knowing of the other. So whoever has committed looks
+again, and goes on until there is nothing left to write: the last one sees everything.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
-from service.archive.records import link_of, link_row
+from service.archive.alarm import raise_alarm
+from service.archive.records import contact_of, link_of, link_row
+from service.archive.vault import Vault
 from service.crypto.blind_index import BlindIndex
 from service.domain.contact import Contact, PartyRole
 from service.domain.customer import Link, LinkState, Match, decide_links
+from service.domain.errors import TamperedError, UnavailableError
 from service.domain.times import to_microseconds
 from service.log.entry import EntryType, LogEntry, encode_entry
+from storage.errors import ConflictError, StaleError
 from storage.ports import Add, Append, Remove, Replace, Store, Write
-from storage.rows import ContactTokenRow, CustomerTokenRow, LinkRow
+from storage.rows import ContactRow, ContactTokenRow, CustomerTokenRow, LinkRow
 
-_IDENTIFYING = ("customer_number", "metering_point")
+_IDENTIFYING: Final = ("customer_number", "metering_point")
+_ATTEMPTS: Final = 32
 
 
-def linking_tokens(contact: Contact, index: BlindIndex) -> Mapping[bytes, str]:
+@dataclass(frozen=True, slots=True)
+class Relinked:
+    """The writes that bring links and tokens of contacts up to date, by contact id; what they were decided on.
+
+    ``wanted`` are the tokens by which customers were looked for, ``known`` what was found.
+    """
+
+    writes: Mapping[str, Sequence[Write]]
+    wanted: frozenset[bytes] = frozenset()
+    known: frozenset[CustomerTokenRow] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What is stored of the links and tokens of contacts, read before the contacts themselves.
+
+    In this order a token that a contact gains meanwhile is never taken for one that it has lost.
+    """
+
+    links: Sequence[LinkRow] = ()
+    tokens: Sequence[ContactTokenRow] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Linking:
+    """Links contacts to customers. ``company_numbers`` are the company's own, by source."""
+
+    store: Store
+    vault: Vault
+    company_numbers: Mapping[str, Collection[str]]
+
+    async def decide(
+        self, contacts: Sequence[Contact], *, new: Collection[str], actor: str, now: datetime
+    ) -> Relinked:
+        """Decide about contacts that are about to be stored; ``new`` names those that are not stored yet."""
+        if not contacts:
+            return Relinked({})
+        before = await self._before([c.id for c in contacts if c.id not in new])
+        return await self._decide(contacts, before, actor=actor, now=now)
+
+    async def follow_up(
+        self, decided: Relinked, contact_ids: Sequence[str], *, now: datetime
+    ) -> None:
+        """Link again the contacts, stored now, if the customers changed since it was ``decided``."""
+        if not contact_ids or await self._customers_with(decided.wanted) == decided.known:
+            return
+        await self.relink(contact_ids, actor="system", now=now)
+
+    async def relink(
+        self,
+        contact_ids: Collection[str],
+        *,
+        actor: str,
+        now: datetime,
+        by_hand: Link | None = None,
+    ) -> int:
+        """Decide again about stored contacts; return how many changed. ``by_hand`` is what ``actor`` decides now.
+
+        Contacts that were erased are left alone, and so are altered ones, of which an alarm is raised.
+
+        Raises:
+            UnavailableError: They kept changing.
+        """
+        pending = list(contact_ids)
+        changed: set[str] = set()
+        for _ in range(_ATTEMPTS):
+            before = await self._before(pending)
+            contacts = await self._contacts(pending, actor=actor, now=now)
+            decided = await self._decide(
+                contacts, before, actor=actor, now=now, by_hand=by_hand
+            )
+            changes = {one: writes for one, writes in decided.writes.items() if writes}
+            if not changes:
+                return len(changed)
+            errors = await self.store.commit_each(list(changes.values()))
+            for contact_id, error in zip(changes, errors, strict=True):
+                if error is None:
+                    changed.add(contact_id)
+                elif not isinstance(error, StaleError | ConflictError):
+                    raise error
+            pending = list(changes)
+        raise UnavailableError("links kept changing while they were decided")
+
+    async def _before(self, contact_ids: Sequence[str]) -> _Before:
+        if not contact_ids:
+            return _Before()
+        where = {"contact_id": list(contact_ids)}
+        links = await self.store.find(LinkRow, where)
+        return _Before(links, await self.store.find(ContactTokenRow, where))
+
+    async def _contacts(
+        self, contact_ids: Sequence[str], *, actor: str, now: datetime
+    ) -> Sequence[Contact]:
+        where = {"id": list(contact_ids), "state": "kept"}
+        rows = await self.store.find(ContactRow, where)
+        sealers = await self.vault.find_sealers([row.id for row in rows])
+        contacts = []
+        for row in rows:
+            try:
+                if row.id in sealers:
+                    contacts.append(contact_of(row, sealers[row.id]))
+            except TamperedError:
+                await raise_alarm(
+                    self.store,
+                    "contact_row",
+                    about=row.id,
+                    contact_id=None,
+                    actor_id=actor,
+                    now=now,
+                )
+        return contacts
+
+    async def _decide(
+        self,
+        contacts: Sequence[Contact],
+        before: _Before,
+        *,
+        actor: str,
+        now: datetime,
+        by_hand: Link | None = None,
+    ) -> Relinked:
+        index = self.vault.index
+        wanted = {
+            contact.id: linking_tokens(
+                contact, index, company_numbers=self._numbers_of(contact)
+            )
+            for contact in contacts
+        }
+        asked = frozenset(token for tokens in wanted.values() for token in tokens)
+        known = await self._customers_with(asked)
+        links: dict[str, tuple[Link, ...]] = {}
+        for contact in contacts:
+            links[contact.id] = decide_links(
+                find_matches(contact, wanted[contact.id], known),
+                by_hand=_by_hand(contact.id, before.links, by_hand),
+                now=now,
+                states_number=contact.customer_number is not None,
+            )
+        own = await self._own_tokens(links.values())
+        writes = {}
+        for contact in contacts:
+            tokens = _tokens(contact, index, links[contact.id], own, self._numbers_of(contact))
+            writes[contact.id] = [
+                *_link_writes(
+                    contact.id, links[contact.id], before.links, actor=actor, now=now
+                ),
+                *_token_writes(contact, tokens, before.tokens),
+            ]
+        return Relinked(writes, asked, known)
+
+    def _numbers_of(self, contact: Contact) -> Collection[str]:
+        return self.company_numbers.get(contact.source, ())
+
+    async def _customers_with(self, tokens: Collection[bytes]) -> frozenset[CustomerTokenRow]:
+        if not tokens:
+            return frozenset()
+        return frozenset(await self.store.find(CustomerTokenRow, {"token": sorted(tokens)}))
+
+    async def _own_tokens(
+        self, links: Collection[tuple[Link, ...]]
+    ) -> Sequence[CustomerTokenRow]:
+        """Return the numbers and metering points of every customer in ``links``."""
+        ids = {link.customer_id for group in links for link in group}
+        if not ids:
+            return ()
+        return await self.store.find(
+            CustomerTokenRow, {"customer_id": sorted(ids), "field": list(_IDENTIFYING)}
+        )
+
+
+def linking_tokens(
+    contact: Contact, index: BlindIndex, *, company_numbers: Collection[str] = ()
+) -> Mapping[bytes, str]:
     """Return the tokens by which a customer is recognised in ``contact``, each with its field."""
     tokens: dict[bytes, str] = {}
     if contact.customer_number:
@@ -28,9 +209,11 @@ def linking_tokens(contact: Contact, index: BlindIndex) -> Mapping[bytes, str]:
     if contact.metering_point:
         tokens[index.token("metering_point", contact.metering_point)] = "metering_point"
     for party in contact.parties:
-        if party.role is PartyRole.CUSTOMER and party.phone:
+        if party.role is not PartyRole.CUSTOMER:
+            continue
+        if party.phone and party.phone not in company_numbers:
             tokens[index.token("phone", party.phone)] = "phone"
-        if party.role is PartyRole.CUSTOMER and party.email:
+        if party.email:
             tokens[index.token("email", party.email)] = "email"
     return tokens
 
@@ -57,7 +240,7 @@ def finding_tokens(
 
 
 def find_matches(
-    contact: Contact, wanted: Mapping[bytes, str], known: Sequence[CustomerTokenRow]
+    contact: Contact, wanted: Mapping[bytes, str], known: Collection[CustomerTokenRow]
 ) -> list[Match]:
     """Return which customers ``wanted`` tokens of ``contact`` stand for, within their validity."""
     at = to_microseconds(contact.started_at)
@@ -68,72 +251,16 @@ def find_matches(
     ]
 
 
-async def relink(
-    store: Store,
-    index: BlindIndex,
-    contacts: Sequence[Contact],
-    *,
-    company_numbers: Mapping[str, Collection[str]],
-    new: Collection[str],
-    actor: str,
-    now: datetime,
-    by_hand: Mapping[str, Link] | None = None,
-) -> Mapping[str, list[Write]]:
-    """Return, by contact id, the writes that bring links and tokens up to date.
-
-    ``company_numbers`` are those of each source; ``new`` names contacts that are not stored yet; ``by_hand`` is what
-    ``actor`` decides about a contact now. Changes nothing itself.
-    """
-    wanted = {contact.id: linking_tokens(contact, index) for contact in contacts}
-    known = await _customers_with(
-        store, {token for tokens in wanted.values() for token in tokens}
-    )
-    stored = [contact.id for contact in contacts if contact.id not in new]
-    old_links = await store.find(LinkRow, {"contact_id": stored}) if stored else ()
-    old_tokens = await store.find(ContactTokenRow, {"contact_id": stored}) if stored else ()
-    links: dict[str, tuple[Link, ...]] = {}
-    for contact in contacts:
-        hand = [
-            link_of(row)
-            for row in old_links
-            if row.contact_id == contact.id and row.made_by != "system"
-        ]
-        decided = (by_hand or {}).get(contact.id)
-        if decided is not None:
-            hand = [link for link in hand if link.customer_id != decided.customer_id] + [
-                decided
-            ]
-        matches = find_matches(contact, wanted[contact.id], known)
-        links[contact.id] = decide_links(matches, by_hand=hand, now=now)
-    own = await _own_tokens(store, links.values())
-    writes: dict[str, list[Write]] = {}
-    for contact in contacts:
-        tokens = _tokens(
-            contact, index, links[contact.id], own, company_numbers.get(contact.source, ())
-        )
-        writes[contact.id] = [
-            *_link_writes(contact.id, links[contact.id], old_links, actor=actor, now=now),
-            *_token_writes(contact, tokens, old_tokens),
-        ]
-    return writes
-
-
-async def _customers_with(
-    store: Store, tokens: Collection[bytes]
-) -> Sequence[CustomerTokenRow]:
-    return await store.find(CustomerTokenRow, {"token": list(tokens)}) if tokens else ()
-
-
-async def _own_tokens(
-    store: Store, links: Collection[tuple[Link, ...]]
-) -> Sequence[CustomerTokenRow]:
-    """Return the numbers and metering points of every customer in ``links``."""
-    ids = {link.customer_id for group in links for link in group}
-    if not ids:
-        return ()
-    return await store.find(
-        CustomerTokenRow, {"customer_id": sorted(ids), "field": list(_IDENTIFYING)}
-    )
+def _by_hand(contact_id: str, links: Sequence[LinkRow], decided: Link | None) -> list[Link]:
+    """Return what persons decided about the contact; what is ``decided`` now comes last and wins."""
+    hand = [
+        link_of(row)
+        for row in links
+        if row.contact_id == contact_id and row.made_by != "system"
+    ]
+    if decided is None:
+        return hand
+    return [link for link in hand if link.customer_id != decided.customer_id] + [decided]
 
 
 def _tokens(
@@ -177,7 +304,11 @@ def _link_writes(
         )
         writes.append(_link_entry(contact_id, link, actor=actor, now=now))
     for row in before.values():
-        writes.append(Remove(LinkRow, (row.contact_id, row.customer_id)))
+        # Replaced first, so that nothing is removed which a person decided since it was read.
+        writes += [
+            Replace(replace(row, version=row.version + 1)),
+            Remove(LinkRow, (row.contact_id, row.customer_id)),
+        ]
         gone = replace(link_of(row), state=LinkState.UNLINKED)
         writes.append(_link_entry(contact_id, gone, actor=actor, now=now))
     return writes

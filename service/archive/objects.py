@@ -7,6 +7,7 @@ object's id. Nothing of it is in the clear on any disk, and nothing is visible u
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from service.crypto.secret import FileKey
 from service.crypto.stream import PayloadSealer
 from service.domain.errors import TooLargeError
 from service.domain.times import to_microseconds
+from storage.errors import ConflictError, StorageError
 from storage.ports import BlobStore, BlobWriter
 from storage.rows import KeyRow, ObjectRow
 
@@ -58,7 +60,15 @@ async def seal_object(
         sealing = _Sealing(PayloadSealer(file_key), writer)
         await _pump(chunks, sealing, limit_bytes=limit_bytes)
         await sealing.finish()
-        await writer.finish()
+        try:
+            await writer.finish()
+        except ConflictError:
+            raise
+        except BaseException:
+            # It may have become visible all the same: a sync that was cancelled goes on to its end.
+            with suppress(StorageError):
+                await blobs.remove(object_id)
+            raise
     made_at = to_microseconds(now)
     return SealedObject(
         row=ObjectRow(
@@ -138,6 +148,7 @@ async def _pump(chunks: AsyncIterator[bytes], sealing: _Sealing, *, limit_bytes:
             await sealed
         await sealing.take(gathered)
     finally:
-        if sealed is not None and not sealed.done():
+        if sealed is not None:
             sealed.cancel()
+            # Also when it is done: what went wrong with it must be asked for by somebody.
             await asyncio.gather(sealed, return_exceptions=True)

@@ -28,6 +28,7 @@ class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
     metering_point: str | None = None
     parties: tuple[Party, ...] = ()
     not_recorded_reason: str | None = None
+    announced: str | None = None
 
 
 class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,6 +75,7 @@ def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -
         metering_point=contact.metering_point,
         parties=contact.parties,
         not_recorded_reason=contact.not_recorded_reason,
+        announced=contact.announced,
     )
     return ContactRow(
         id=contact.id,
@@ -122,6 +124,7 @@ def contact_of(row: ContactRow, sealer: FieldSealer) -> Contact:
         parties=sealed.parties,
         recording_state=None if state is None else RecordingState(state),
         not_recorded_reason=sealed.not_recorded_reason,
+        announced=sealed.announced,
     )
 
 

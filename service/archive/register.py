@@ -6,6 +6,7 @@ occupied_from, occupied_to, marketing_permissions. Only the first is required; s
 
 import csv
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -37,6 +38,7 @@ COLUMNS: Final = (
     "occupied_to",
     "marketing_permissions",
 )
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _YES: Final = frozenset({"1", "yes", "true", "y", "kyllä", "k", "ja"})
 _NO: Final = frozenset({"", "0", "no", "false", "n", "ei", "e", "nej"})
 
@@ -49,10 +51,32 @@ class WrongRow:
     reason: str
 
 
-def read_register(lines: Iterable[str], *, region: str) -> Iterator[Customer | WrongRow]:
-    """Yield each row of the file as a customer without an id, or what is wrong with it.
+@dataclass(frozen=True, slots=True)
+class RegisterRow:
+    """A row, or several that add up: the customer, without an id, of whom the file tells the fields ``told``."""
 
-    The separator is a comma or a semicolon, whichever the heading has.
+    line: int
+    customer: Customer
+    told: frozenset[str]
+
+
+_FIELDS: Final = {
+    "customer_number": "number",
+    "phone": "phones",
+    "email": "emails",
+    "protected": "is_protected",
+    "metering_point": "occupancies",
+    "occupied_from": "occupancies",
+    "occupied_to": "occupancies",
+}
+"""The field of a customer that a column tells, where it is called otherwise."""
+
+
+def read_register(lines: Iterable[str], *, region: str) -> Iterator[RegisterRow | WrongRow]:
+    """Yield each row of the file, or what is wrong with it.
+
+    The separator is a comma or a semicolon, whichever the heading has. A row is one line: no value has a line break,
+    and a quotation mark that is missing spoils no other row.
 
     Raises:
         InvalidInputError: The heading is not usable; the detail names the column and the nearest known one.
@@ -60,20 +84,19 @@ def read_register(lines: Iterable[str], *, region: str) -> Iterator[Customer | W
     rows = iter(lines)
     heading = next(rows, "").lstrip("\ufeff")
     separator = ";" if heading.count(";") > heading.count(",") else ","
-    columns = [
-        name.strip().lower() for name in next(csv.reader([heading], delimiter=separator), [])
-    ]
+    try:
+        names = next(csv.reader([heading], delimiter=separator, strict=True), [])
+    except csv.Error as error:
+        raise InvalidInputError("the heading cannot be read as CSV") from error
+    columns = [name.strip().lower() for name in names]
     _require_columns(columns)
-    reader = csv.reader(rows, delimiter=separator, strict=True)
-    while True:
+    told = frozenset(_FIELDS.get(name, name) for name in columns)
+    for line, text in enumerate(rows, start=2):
         try:
-            values = next(reader)
-        except StopIteration:
-            return
+            values = next(csv.reader([text], delimiter=separator, strict=True), [])
         except csv.Error:
-            yield WrongRow(reader.line_num + 1, "the quotation marks do not match")
+            yield WrongRow(line, "the quotation marks do not match, or a value is too long")
             continue
-        line = reader.line_num + 1
         if not any(value.strip() for value in values):
             continue
         if len(values) != len(columns):
@@ -81,9 +104,15 @@ def read_register(lines: Iterable[str], *, region: str) -> Iterator[Customer | W
             continue
         row = {name: value.strip() for name, value in zip(columns, values, strict=True)}
         try:
-            yield _customer(row, region=region)
+            yield RegisterRow(line, _customer(row, region=region), told)
         except InvalidInputError as error:
             yield WrongRow(line, error.detail)
+
+
+def complete(told: RegisterRow, known: Customer) -> Customer:
+    """Return the ``known`` customer as the file tells of them; what it has no column for stays."""
+    values = {name: getattr(told.customer, name) for name in told.told}
+    return replace(known, **values)
 
 
 def add_up(known: Customer | None, row: Customer) -> Customer:
@@ -162,6 +191,8 @@ def _date(row: Mapping[str, str], name: str) -> date | None:
     if not text:
         return None
     try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidInputError(f"{name} is not a date such as 2026-11-22") from error
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise InvalidInputError(f"{name} is not a date such as 2026-11-22")

@@ -1,25 +1,54 @@
-"""Understanding: deliveries become contacts. What cannot be understood is kept, shown, and can be tried again."""
+"""Understanding: deliveries become contacts. What cannot be understood is kept, shown, and can be tried again.
 
+No delivery holds up the others: where a batch fails, each is tried for itself, and the one that it is about is put
+before a person.
+"""
+
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from service.archive.deliveries import DeliveryOpener
-from service.archive.draft import raise_attention
 from service.archive.interpret import Arrival, Interpreter, Outcome, SourceRule
 from service.archive.receive import ReceivedRecording, SealedDelivery
-from service.domain.errors import InvalidInputError, TamperedError
+from service.archive.remarks import raise_attention
+from service.domain.errors import (
+    ErasedError,
+    InvalidInputError,
+    NotFoundError,
+    TamperedError,
+    UnavailableError,
+)
 from service.sources.events import Understood
-from storage.errors import StaleError
+from storage.errors import StaleError, StorageError
 from storage.ports import Change, Replace, Span, Store
 from storage.rows import ContactRow, DeliveryRow, ObjectRow
 
 Adapter = Callable[[bytes, SourceRule, datetime], Understood]
 """A source's pure function: raw bytes, the source's rules and the time of receipt in; what they tell out."""
 
-_BATCH = 200
+NOT_UNDERSTOOD: Final = "not_understood"
+SOURCE_GONE: Final = "source_gone"
+ALTERED: Final = "altered"
+ERASED: Final = "erased"
+UNREADABLE: Final = "contact_unreadable"
+BROKEN: Final = "internal_error"
+"""Why a delivery failed. Stable codes, which name what needs attention."""
+
+_RETRIED: Final = frozenset({"received", "waiting", "failed"})
+_BATCH: Final = 200
+
+_log: Final = logging.getLogger("taltio")
+
+Delivered = tuple[DeliveryRow, SealedDelivery]
+
+
+class _SourceGoneError(InvalidInputError):
+    """No configured source has the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +61,57 @@ class Understanding:
     adapters: Mapping[str, Adapter]
 
     async def understand(
-        self, deliveries: Sequence[tuple[DeliveryRow, SealedDelivery]], *, now: datetime
+        self, deliveries: Sequence[Delivered], *, now: datetime
     ) -> list[Outcome]:
-        """Understand deliveries that are at hand; return what became of those that could be parsed."""
-        arrivals: list[Arrival] = []
-        failures: list[Change] = []
+        """Understand deliveries that are at hand; return what became of those that could be parsed.
+
+        Those that cannot be understood now, such as while a key is not at hand, stay as they are.
+
+        Raises:
+            storage.errors.StorageError: The store is not at hand.
+        """
         objects = await self._objects([row for row, _ in deliveries])
+        parsed: list[tuple[DeliveryRow, Sequence[Arrival]]] = []
         for row, delivery in deliveries:
             try:
-                arrivals += self._arrivals(row, delivery, objects, now=now)
-            except (InvalidInputError, msgspec.MsgspecError):
-                failures.append(_fail(row, "not_understood", now=now))
-        if failures:
-            for error in await self.store.commit_each(failures):
-                # Another process came first; it has said what is to be said.
-                if error is not None and not isinstance(error, StaleError):
-                    raise error
-        if not arrivals:
-            return []
-        outcomes = await self.interpreter.interpret(arrivals, now=now)
+                parsed.append((row, self._arrivals(row, delivery, objects, now=now)))
+            except Exception as error:  # noqa: BLE001  # whatever an adapter raises is about this one delivery
+                await self._fail(row, error, now=now)
+        arrivals, outcomes = await self._interpret(parsed, now=now)
         await self._meet(arrivals, outcomes, now=now)
         return outcomes
+
+    async def _interpret(
+        self, parsed: Sequence[tuple[DeliveryRow, Sequence[Arrival]]], *, now: datetime
+    ) -> tuple[list[Arrival], list[Outcome]]:
+        """Interpret the deliveries together; where that fails, each for itself."""
+        arrivals = [arrival for _, of_delivery in parsed for arrival in of_delivery]
+        try:
+            outcomes = await self.interpreter.interpret(arrivals, now=now) if arrivals else []
+            await self._settle_others(parsed)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001  # told below, of the one delivery that it is about
+            if len(parsed) > 1:
+                apart = [await self._interpret([one], now=now) for one in parsed]
+                return [a for some, _ in apart for a in some], [
+                    o for _, os in apart for o in os
+                ]
+            await self._fail(parsed[0][0], error, now=now)
+            return [], []
+        return arrivals, outcomes
+
+    async def _settle_others(
+        self, parsed: Sequence[tuple[DeliveryRow, Sequence[Arrival]]]
+    ) -> None:
+        """Mark as understood what tells of no contact, or of several, after all of them."""
+        settled: list[Change] = [
+            [Replace(replace(row, version=row.version + 1, state="understood", reason=None))]
+            for row, arrivals in parsed
+            if len(arrivals) != 1
+        ]
+        if settled:
+            await self._commit_unless_stale(settled)
 
     async def understand_rows(
         self, rows: Sequence[DeliveryRow], *, now: datetime
@@ -60,67 +119,107 @@ class Understanding:
         """Understand deliveries from their sealed form, as after a crash.
 
         Raises:
-            UnavailableError: The keys are not at hand.
+            storage.errors.StorageError: The store is not at hand.
         """
         try:
             opened = await self.opener.open(rows)
-        except TamperedError:
+        except (TamperedError, UnavailableError) as error:
             if len(rows) == 1:
-                await self.store.commit(_fail(rows[0], "altered", now=now))
+                await self._fail(rows[0], error, now=now, reason=ALTERED)
                 return []
             return [o for row in rows for o in await self.understand_rows([row], now=now)]
-        gone = [_fail(row, "erased", now=now) for row in rows if row.id not in opened]
+        gone = [_failed(row, ERASED, now=now) for row in rows if row.id not in opened]
         if gone:
-            await self.store.commit_each(gone)
+            await self._commit_unless_stale(gone)
         return await self.understand(
             [(row, opened[row.id]) for row in rows if row.id in opened], now=now
         )
 
     async def catch_up(self, *, now: datetime, received_before: int) -> int:
-        """Understand what was received before (microseconds) and is still as received; return how many."""
-        done = 0
+        """Understand what was received before (microseconds) and is still as received; return how many there were.
+
+        Each is tried once: what stays as it is does not hold up what came after it.
+        """
+        tried = 0
+        since: int | None = None
+        # Those of the moment from which on is asked; they may still be as received.
+        known: set[str] = set()
         while True:
+            limit = _BATCH + len(known)
             rows = await self.store.find(
                 DeliveryRow,
-                {"state": "received", "received_at": Span(None, received_before)},
+                {"state": "received", "received_at": Span(since, received_before)},
                 order=("received_at",),
-                limit=_BATCH,
+                limit=limit,
             )
-            await self.understand_rows(rows, now=now)
-            done += len(rows)
-            if len(rows) < _BATCH:
-                return done
+            fresh = [row for row in rows if row.id not in known]
+            await self.understand_rows(fresh, now=now)
+            tried += len(fresh)
+            if not fresh or len(rows) < limit:
+                return tried
+            if rows[-1].received_at != since:
+                since, known = rows[-1].received_at, set()
+            known |= {row.id for row in rows if row.received_at == since}
 
     async def fail(self, row: DeliveryRow, reason: str, *, now: datetime) -> None:
         """Note that a delivery could not be understood, and why, unless somebody else did meanwhile."""
-        await self.store.commit_each([_fail(row, reason, now=now)])
+        await self._commit_unless_stale([_failed(row, reason, now=now)])
 
     async def attach_waiting(self, tokens: Sequence[bytes], *, now: datetime) -> None:
         """Understand again what waits for the contacts of ``tokens``, which exist now."""
-        rows = await self.store.find(
-            DeliveryRow, {"await_token": list(tokens), "state": "waiting"}
-        )
-        if rows:
+        after = ""
+        while True:
+            rows = await self.store.find(
+                DeliveryRow,
+                {"await_token": list(tokens), "state": "waiting", "id": Span(f"{after} ")},
+                order=("id",),
+                limit=_BATCH,
+            )
+            if not rows:
+                return
             await self.understand_rows(rows, now=now)
+            after = rows[-1].id
+
+    async def meet_waiting(self, *, now: datetime) -> None:
+        """Understand what waits for a contact that exists: one of the two was stopped before it looked for the other."""
+        after = ""
+        while True:
+            rows = await self.store.find(
+                DeliveryRow,
+                {"state": "waiting", "id": Span(f"{after} ")},
+                order=("id",),
+                limit=_BATCH,
+            )
+            if not rows:
+                return
+            after = rows[-1].id
+            tokens = {row.await_token for row in rows if row.await_token is not None}
+            there = await self.store.find(ContactRow, {"source_token": sorted(tokens)})
+            met = {row.source_token for row in there if row.state == "kept"}
+            await self.understand_rows([row for row in rows if row.await_token in met], now=now)
 
     async def retry(self, delivery_id: str, *, now: datetime) -> bool:
         """Try a failed or waiting delivery again; tell whether it is understood now."""
         rows = await self.store.find(DeliveryRow, {"id": delivery_id})
-        await self.understand_rows([row for row in rows if row.state != "understood"], now=now)
+        await self.understand_rows([row for row in rows if row.state in _RETRIED], now=now)
         rows = await self.store.find(DeliveryRow, {"id": delivery_id, "state": "understood"})
         return bool(rows)
 
     async def explain(self, delivery_id: str, *, now: datetime) -> str | None:
         """Return what is wrong with a delivery that cannot be understood; None when nothing is."""
         rows = await self.store.find(DeliveryRow, {"id": delivery_id})
-        opened = await self.opener.open(rows)
-        objects = await self._objects(rows)
         try:
+            opened = await self.opener.open(rows)
+            objects = await self._objects(rows)
             for row in rows:
                 self._arrivals(row, opened[row.id], objects, now=now)
         except InvalidInputError as error:
             return error.detail
-        except (KeyError, msgspec.MsgspecError):
+        except UnavailableError:
+            return "the keys that open the delivery are not at hand"
+        except TamperedError:
+            return "the stored delivery was altered"
+        except (KeyError, NotFoundError, msgspec.MsgspecError):
             return "the delivery can no longer be read"
         return None
 
@@ -134,26 +233,29 @@ class Understanding:
     ) -> list[Arrival]:
         if row.kind == "recording":
             received = msgspec.msgpack.decode(delivery.body, type=ReceivedRecording)
+            stored = objects.get(row.object_id or "")
+            if stored is None:
+                raise NotFoundError(f"the bytes of {row.id} are not recorded")
             return [
                 Arrival(
                     source=row.source,
                     source_id=received.source_id,
-                    recording=(received, objects[row.object_id or ""]),
+                    recording=(received, stored),
                     delivery=row,
                     remarks=delivery.remarks,
                 )
             ]
         adapter = self.adapters.get(row.source)
         if adapter is None:
-            raise InvalidInputError(f"the source {row.source} is not configured any more")
+            raise _SourceGoneError(f"the source {row.source} is not configured any more")
         understood = adapter(delivery.body, self.interpreter.rule_of(row.source), now)
         return [
             Arrival(
                 source=row.source,
                 source_id=facts.source_id,
                 facts=facts,
-                # Several contacts of one delivery settle it together with the last of them.
-                delivery=row if position == len(understood.contacts) - 1 else None,
+                # Several contacts of one delivery are settled after the last of them.
+                delivery=row if len(understood.contacts) == 1 else None,
                 remarks=(*delivery.remarks, *understood.remarks) if position == 0 else (),
             )
             for position, facts in enumerate(understood.contacts)
@@ -174,15 +276,53 @@ class Understanding:
         token_of = self.interpreter.token_of
         pairs = list(zip(arrivals, outcomes, strict=True))
         begun = {token_of(a.source, a.source_id) for a, o in pairs if o.is_new}
-        waiting = {token_of(a.source, a.source_id) for a, o in pairs if o.contact is None}
+        waiting = {
+            token_of(a.source, a.source_id)
+            for a, o in pairs
+            if o.contact is None and o.refusal is None
+        }
         if waiting:
-            rows = await self.store.find(ContactRow, {"source_token": list(waiting)})
+            rows = await self.store.find(ContactRow, {"source_token": sorted(waiting)})
             begun |= {row.source_token for row in rows if row.state == "kept"}
         if begun:
             await self.attach_waiting(sorted(begun), now=now)
 
+    async def _fail(
+        self,
+        row: DeliveryRow,
+        error: Exception,
+        *,
+        now: datetime,
+        reason: str = UNREADABLE,
+    ) -> None:
+        """Put a delivery before a person, unless it need only be tried again later. ``reason``: what was altered."""
+        extra = {"delivery": row.id, "code": type(error).__name__}
+        match error:
+            case StorageError():
+                raise error
+            case UnavailableError():
+                _log.warning("understanding.postponed", extra=extra)
+                return
+            case _SourceGoneError():
+                reason = SOURCE_GONE
+            case InvalidInputError() | msgspec.MsgspecError():
+                reason = NOT_UNDERSTOOD
+            case TamperedError() | ErasedError():
+                pass
+            case _:
+                # Its message may repeat what was delivered; the place where it arose does not.
+                _log.error("understanding.failed", extra={**extra, "place": _place(error)})
+                reason = BROKEN
+        await self.fail(row, reason, now=now)
 
-def _fail(row: DeliveryRow, reason: str, *, now: datetime) -> Change:
+    async def _commit_unless_stale(self, changes: Sequence[Change]) -> None:
+        """Commit; where another process came first, it has said what is to be said."""
+        for error in await self.store.commit_each(changes):
+            if error is not None and not isinstance(error, StaleError):
+                raise error
+
+
+def _failed(row: DeliveryRow, reason: str, *, now: datetime) -> Change:
     if row.state == "failed" and row.reason == reason:
         return []
     failed = replace(row, version=row.version + 1, state="failed", reason=reason)
@@ -190,3 +330,10 @@ def _fail(row: DeliveryRow, reason: str, *, now: datetime) -> Change:
         reason, about=row.id, source=row.source, actor="system", now=now
     )
     return [Replace(failed), *attention]
+
+
+def _place(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}"

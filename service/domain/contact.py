@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 MAX_PARTIES = 200
 
@@ -69,7 +70,7 @@ class MessageText:
 class ContactFacts:
     """What one delivery tells of one contact. None means that it does not tell.
 
-    ``recording`` is what the source announces: ``expected``, ``none``, or None. Times are aware, UTC.
+    ``recording`` is what the source announces: ``EXPECTED``, ``NONE``, or None. Times are aware, UTC.
     """
 
     source_id: str
@@ -87,9 +88,18 @@ class ContactFacts:
     not_recorded_reason: str | None = None
 
 
+EXPECTED: Final = "expected"
+NONE: Final = "none"
+NOT_ANNOUNCED: Final = "not_announced"
+"""Why a call has no recording, when its source has said nothing about one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
-    """One call, e-mail or chat, without its content. ``version`` grows with each amendment."""
+    """One call, e-mail or chat, without its content. ``version`` grows with each amendment.
+
+    ``announced`` is what the source said of its recording: ``EXPECTED``, ``NONE``, or nothing yet.
+    """
 
     id: str
     version: int
@@ -107,6 +117,14 @@ class Contact:
     parties: tuple[Party, ...]
     recording_state: RecordingState | None
     not_recorded_reason: str | None
+    announced: str | None = None
+
+    @property
+    def why_not_recorded(self) -> str | None:
+        """Why there is no recording: the source's reason, ``NOT_ANNOUNCED`` when it said nothing, or None."""
+        if self.recording_state is not RecordingState.NOT_RECORDED:
+            return None
+        return self.not_recorded_reason or (NOT_ANNOUNCED if self.announced is None else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +153,8 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     """Decide what ``facts`` add to ``contact``: empty scalars are filled, parties grow, the archived stands.
 
     The order in which deliveries arrive does not matter to what is filled; a scalar that differs from an archived
-    one is a contradiction and changes nothing.
+    one is a contradiction and changes nothing. That there is no recording is more than that one is expected, because
+    a source knows it later. Parties beyond ``MAX_PARTIES`` are left out, which is a contradiction too.
     """
     filled: dict[str, object] = {}
     contradictions = []
@@ -147,7 +166,14 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
             filled[name] = told
         else:
             contradictions.append(name)
+    if facts.recording == NONE != contact.announced or (
+        facts.recording is not None and contact.announced is None
+    ):
+        filled["announced"] = facts.recording
     parties = merge_parties(contact.parties, facts.parties)
+    if len(parties) > MAX_PARTIES:
+        parties = contact.parties
+        contradictions.append("parties")
     if parties != contact.parties:
         filled["parties"] = parties
     changed = tuple(filled)
@@ -155,28 +181,40 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
 
 
 def merge_parties(archived: Sequence[Party], told: Sequence[Party]) -> tuple[Party, ...]:
-    """Return the archived parties, completed by and extended with those ``told``, at most ``MAX_PARTIES``."""
+    """Return the archived parties, completed by and extended with those ``told``.
+
+    Two are one when their role is the same, nothing differs and something agrees. One that completes another may make
+    it agree with a third, so that parties which no two descriptions contradict come out the same in whichever order
+    they are told.
+    """
     parties = list(archived)
     for party in told:
-        for position, known in enumerate(parties):
-            if _are_one(known, party):
-                parties[position] = _completed(known, party)
-                break
-        else:
-            parties.append(party)
-    return tuple(parties[:MAX_PARTIES])
+        merged = party
+        # The earliest of those that are one keeps its place.
+        place = len(parties)
+        while (position := _find_same(parties, merged)) is not None:
+            merged = _completed(parties.pop(position), merged)
+            place = min(place, position)
+        parties.insert(place, merged)
+    return tuple(parties)
 
 
 _IDENTIFYING = ("phone", "phone_as_sent", "email", "agent_id", "name")
 
 
+def _find_same(parties: Sequence[Party], party: Party) -> int | None:
+    return next((n for n, known in enumerate(parties) if _are_one(known, party)), None)
+
+
 def _are_one(known: Party, told: Party) -> bool:
-    """Tell whether the role is the same, nothing differs and something agrees."""
+    if known.role != told.role:
+        return False
     pairs = [(getattr(known, n), getattr(told, n)) for n in _IDENTIFYING]
     agree = any(a is not None and a == b for a, b in pairs)
     differ = any(a is not None and b is not None and a != b for a, b in pairs)
-    nothing = all(b is None for _, b in pairs) or all(a is None for a, _ in pairs)
-    return known.role == told.role and not differ and (agree or nothing)
+    # Of somebody of whom nothing is told there is only the role to agree with.
+    is_bare = all(b is None for _, b in pairs) or all(a is None for a, _ in pairs)
+    return not differ and (agree or is_bare)
 
 
 def _completed(known: Party, told: Party) -> Party:

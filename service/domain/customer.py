@@ -73,13 +73,18 @@ class Match:
 
 
 def decide_links(
-    matches: Sequence[Match], *, by_hand: Sequence[Link], now: datetime
+    matches: Sequence[Match],
+    *,
+    by_hand: Sequence[Link],
+    now: datetime,
+    states_number: bool = False,
 ) -> tuple[Link, ...]:
     """Decide whose contact it is. What a person decided stands.
 
     A customer number that the source states decides alone, and is sure. Otherwise the customer with the most kinds of
     identifiers is linked (two kinds: sure; one: likely); where two or more have as many, all of them stay candidates
-    (possible), because a household shares a telephone and a number is a hint, never an identity.
+    (possible), because a household shares a telephone and a number is a hint, never an identity. ``states_number``:
+    the source states a customer number; when that is nobody's here, everybody else is a candidate at most.
     """
     decided = {link.customer_id: link for link in by_hand}
     reasons: dict[str, set[str]] = {}
@@ -96,16 +101,19 @@ def decide_links(
             made_at=now,
         )
         for customer_id, state, certainty in _ranked(
-            reasons, taken=any(link.state is LinkState.LINKED for link in by_hand)
+            reasons,
+            taken=any(link.state is LinkState.LINKED for link in by_hand),
+            states_number=states_number,
         )
     ]
     return (*by_hand, *links)
 
 
 def _ranked(
-    reasons: dict[str, set[str]], *, taken: bool
+    reasons: dict[str, set[str]], *, taken: bool, states_number: bool
 ) -> list[tuple[str, LinkState, Certainty]]:
     stated = [c for c, kinds in reasons.items() if "customer_number" in kinds]
+    taken = taken or (states_number and not stated)
     most = max((len(kinds) for kinds in reasons.values()), default=0)
     best = stated or [c for c, kinds in reasons.items() if len(kinds) == most]
     ranked = []

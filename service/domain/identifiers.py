@@ -19,8 +19,12 @@ MAX_IDENTIFIER_CHARACTERS = 254
 _METERING_POINT_DIGITS = 18
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _SPACES = re.compile(r"\s+")
-# Letters, digits, spaces and the marks that people put into telephone numbers.
-_PHONE_CHARACTERS = re.compile(r"[0-9+().\-/\s\u00a0\u2010-\u2015]{2,40}")
+_NOT_IN_ADDRESS = re.compile(r"[\s<>,;:()\[\]\\\"@]")
+# Digits, spaces and the marks that people put into telephone numbers.
+_PHONE_CHARACTERS = re.compile(r"[0-9+().\-/\s\u2010-\u2015\u2212]{2,40}")
+_IS_INTERNATIONAL = re.compile(r"[\s(]*(?:\+|00)")
+# Telephones and chat programs wrap the numbers that they copy in marks of direction.
+_DIRECTION_MARKS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def require_plain(text: str, *, what: str) -> str:
@@ -63,10 +67,14 @@ class PhoneNumber:
     def parse(cls, text: str, *, region: str) -> Self:
         """Return ``text`` as E.164, reading national numbers as of ``region`` (ISO 3166).
 
+        An international number need only be possible, for new ranges come before they are known here; a national one
+        must be valid, for otherwise every extension of a switchboard would be somebody's telephone number.
+
         Raises:
             InvalidInputError: ``text`` is not a telephone number that can be called from abroad.
         """
-        plain = require_plain(text, what="the telephone number")
+        unmarked = _DIRECTION_MARKS.sub("", unicodedata.normalize("NFKC", text))
+        plain = require_plain(unmarked, what="the telephone number")
         if not _PHONE_CHARACTERS.fullmatch(plain):
             raise InvalidInputError(
                 "the telephone number has characters that numbers do not have"
@@ -77,6 +85,10 @@ class PhoneNumber:
             raise InvalidInputError("this is not a telephone number") from error
         if not phonenumbers.is_possible_number(number):
             raise InvalidInputError("the telephone number is too short or too long")
+        if not _IS_INTERNATIONAL.match(plain) and not phonenumbers.is_valid_number(number):
+            raise InvalidInputError(
+                "there is no such telephone number; begin with + if there is"
+            )
         return cls(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
@@ -95,13 +107,19 @@ class EmailAddress:
         """
         plain = unicodedata.normalize("NFKC", require_plain(text, what="the e-mail address"))
         local, at, domain = plain.rpartition("@")
-        if not at or not local or not domain or re.search(r"[\s<>,;\"@]", local):
+        if not at or not local or not domain or _NOT_IN_ADDRESS.search(local):
             raise InvalidInputError("this is not one e-mail address")
         try:
-            ascii_domain = idna.encode(domain, uts46=True).decode("ascii")
-        except idna.IDNAError as error:
-            raise InvalidInputError("the domain of the e-mail address is not valid") from error
-        return cls(f"{local.casefold()}@{ascii_domain}")
+            # A name is the same name with the dot of the root after it (RFC 1034, section 3.1).
+            ascii_domain = idna.encode(domain.removesuffix("."), uts46=True).decode("ascii")
+        except idna.IDNAError:
+            # The chain is cut, because its text repeats the address.
+            raise InvalidInputError("the domain of the e-mail address is not valid") from None
+        # Lower-case letters can fall apart into marks, which compatibility puts together again.
+        address = f"{unicodedata.normalize('NFKC', local.lower())}@{ascii_domain}"
+        if len(address) > MAX_IDENTIFIER_CHARACTERS:
+            raise InvalidInputError("the e-mail address is too long")
+        return cls(address)
 
 
 @dataclass(frozen=True, slots=True)

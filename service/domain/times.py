@@ -1,8 +1,17 @@
 """Times: aware UTC datetimes inside, integer microseconds in rows, RFC 3339 outside."""
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+# RFC 3339, section 5.6. Python alone would also take weeks, missing offsets and other separators.
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d{1,12})?"
+    r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
+_LEAP_SECOND = re.compile(r"(T\d\d:\d\d):60")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -26,12 +35,29 @@ def parse_time(text: str, *, timezone: str) -> datetime:
     """Return an RFC 3339 time, or the first moment of a date (``2026-11-22``) in ``timezone``, in UTC.
 
     Raises:
-        ValueError: ``text`` is neither, or has no offset.
+        ValueError: ``text`` is neither, has no offset, or lies outside of the years 1 to 9999.
     """
-    if len(text) == len("2026-11-22"):
+    if _DATE.fullmatch(text):
         midnight = datetime.combine(date.fromisoformat(text), time(), ZoneInfo(timezone))
-        return midnight.astimezone(UTC)
-    at = datetime.fromisoformat(text.upper())
-    if at.tzinfo is None:
-        raise ValueError("the time has no offset from UTC")
-    return at.astimezone(UTC)
+        return _to_utc(midnight)
+    return parse_rfc3339(text)
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Return an RFC 3339 time in UTC, to the microsecond.
+
+    A leap second (``:60``, RFC 3339, appendix D) becomes the second before it.
+
+    Raises:
+        ValueError: ``text`` is none, or lies outside of the years 1 to 9999.
+    """
+    if not _RFC3339.fullmatch(text):
+        raise ValueError("not a time such as 2026-11-22T14:02:00+02:00")
+    return _to_utc(datetime.fromisoformat(_LEAP_SECOND.sub(r"\1:59", text.upper())))
+
+
+def _to_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("outside of the years 1 to 9999") from error

@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Final
-from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -51,9 +50,9 @@ def content_type_of(request: web.BaseRequest) -> str:
 
 
 def name_of(request: web.Request, part: str) -> str:
-    """Return a part of the path as text. It never becomes a path of ours.
+    """Return a part of the path as text, unescaped once. It never becomes a path of ours.
 
     Raises:
         InvalidInputError: It is empty, too long, or has characters that cannot be seen.
     """
-    return require_plain(unquote(request.match_info[part]), what=part)
+    return require_plain(request.match_info[part], what=part)

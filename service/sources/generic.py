@@ -9,8 +9,9 @@ parties: {role, phone?, email?, name?, agent_id?}
 
 import re
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -25,19 +26,23 @@ from service.domain.contact import (
 )
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import (
+    MAX_IDENTIFIER_CHARACTERS,
     CustomerNumber,
     EmailAddress,
     MeteringPoint,
     PhoneNumber,
     require_plain,
 )
+from service.domain.times import parse_rfc3339
 from service.sources.events import Understood
 from service.sources.strict_json import decode_json
 
 MAX_MESSAGES = 10_000
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _CLOCK_SKEW = timedelta(days=1)
-_LEAP_SECOND = re.compile(r"(T\d\d:\d\d):60")
+_SENT_VALUE = re.compile(r"Invalid enum value '.*'", re.DOTALL)
+
+T = TypeVar("T")
 
 
 class _Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,7 +82,8 @@ def parse_contact(body: bytes, *, region: str, now: datetime) -> tuple[str | Non
     """Return the source that the contact names, if it does, and what the contact JSON tells.
 
     National telephone numbers are read as of ``region``. What is not a telephone number ("anonymous", an
-    extension) is kept as it was sent. Times outside 1990 … tomorrow are kept and remarked upon.
+    extension) is kept as it was sent. An empty optional text is one that is not told. Times outside 1990 … tomorrow
+    are kept and remarked upon.
 
     Raises:
         InvalidInputError: ``body`` is not one contact; the detail names the field and what it should be.
@@ -86,7 +92,8 @@ def parse_contact(body: bytes, *, region: str, now: datetime) -> tuple[str | Non
     try:
         sent = msgspec.convert(value, _Contact)
     except msgspec.ValidationError as error:
-        raise InvalidInputError(str(error)) from error
+        # The chain is cut, and what was sent in the place of a known value is not repeated.
+        raise InvalidInputError(_SENT_VALUE.sub("Not a known value", str(error))) from None
     if len(sent.parties) > MAX_PARTIES or len(sent.messages) > MAX_MESSAGES:
         raise InvalidInputError(
             f"a contact has at most {MAX_PARTIES} parties and {MAX_MESSAGES} messages"
@@ -97,7 +104,7 @@ def parse_contact(body: bytes, *, region: str, now: datetime) -> tuple[str | Non
 
 def _facts(sent: _Contact, *, region: str) -> ContactFacts:
     started_at = _time(sent.started_at, "started_at")
-    ended_at = None if sent.ended_at is None else _time(sent.ended_at, "ended_at")
+    ended_at = _optional(sent.ended_at, lambda text: _time(text, "ended_at"))
     if ended_at is not None and ended_at < started_at:
         raise InvalidInputError("ended_at is before started_at")
     return ContactFacts(
@@ -106,67 +113,56 @@ def _facts(sent: _Contact, *, region: str) -> ContactFacts:
         direction=sent.direction,
         started_at=started_at,
         ended_at=ended_at,
-        queue=None if sent.queue is None else require_plain(sent.queue, what="queue"),
-        subject=None if sent.subject is None else _text(sent.subject, "subject"),
-        customer_number=(
-            None
-            if sent.customer_number is None
-            else CustomerNumber.parse(sent.customer_number).text
-        ),
-        metering_point=(
-            None
-            if sent.metering_point is None
-            else MeteringPoint.parse(sent.metering_point).digits
-        ),
+        queue=_optional(sent.queue, lambda text: require_plain(text, what="queue")),
+        subject=_optional(sent.subject, lambda text: _text(text, "subject")),
+        customer_number=_optional(sent.customer_number, lambda t: CustomerNumber.parse(t).text),
+        metering_point=_optional(sent.metering_point, lambda t: MeteringPoint.parse(t).digits),
         parties=tuple(_party(party, region=region) for party in sent.parties),
-        messages=tuple(
-            MessageText(
-                sender=_text(message.sender, "messages.from"),
-                sent_at=_time(message.at, "messages.at"),
-                text=_text(message.text, "messages.text"),
-            )
-            for message in sent.messages
-        ),
+        messages=tuple(_message(message) for message in sent.messages),
         recording=sent.recording,
-        not_recorded_reason=(
-            None
-            if sent.not_recorded_reason is None
-            else _text(sent.not_recorded_reason, "not_recorded_reason")
+        not_recorded_reason=_optional(
+            sent.not_recorded_reason, lambda text: _text(text, "not_recorded_reason")
         ),
+    )
+
+
+def _optional(text: str | None, parse: Callable[[str], T]) -> T | None:
+    """Return what ``parse`` makes of ``text``; many systems send an empty one for what they do not know."""
+    return parse(text) if text and not text.isspace() else None
+
+
+def _message(sent: _Message) -> MessageText:
+    return MessageText(
+        sender=_text(sent.sender, "messages.from"),
+        sent_at=_time(sent.at, "messages.at"),
+        text=_text(sent.text, "messages.text"),
     )
 
 
 def _party(sent: _Party, *, region: str) -> Party:
     phone = phone_as_sent = None
-    if sent.phone:
+    if sent.phone and not sent.phone.isspace():
         try:
             phone = PhoneNumber.parse(sent.phone, region=region).e164
         except InvalidInputError:
-            phone_as_sent = _text(sent.phone, "phone")[:254]
+            phone_as_sent = _text(sent.phone, "phone")[:MAX_IDENTIFIER_CHARACTERS]
     return Party(
         role=sent.role,
         phone=phone,
         phone_as_sent=phone_as_sent,
-        email=EmailAddress.parse(sent.email).address if sent.email else None,
-        name=_text(sent.name, "name") if sent.name else None,
-        agent_id=require_plain(sent.agent_id, what="agent_id") if sent.agent_id else None,
+        email=_optional(sent.email, lambda text: EmailAddress.parse(text).address),
+        name=_optional(sent.name, lambda text: _text(text, "name")),
+        agent_id=_optional(sent.agent_id, lambda text: require_plain(text, what="agent_id")),
     )
 
 
 def _time(text: str, what: str) -> datetime:
-    """Return an RFC 3339 time in UTC.
-
-    A leap second (``:60``, RFC 3339, appendix D) becomes the second before it.
-    """
     try:
-        at = datetime.fromisoformat(_LEAP_SECOND.sub(r"\1:59", text.upper()))
-        if at.tzinfo is None or len(text) < len("2026-11-22T10:00Z"):
-            raise InvalidInputError(
-                f"{what} needs a time and an offset, as in 2026-11-22T14:02:00+02:00"
-            )
-        return at.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInputError(f"{what} is not an RFC 3339 time") from error
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{what} is not an RFC 3339 time with an offset, such as 2026-11-22T14:02:00+02:00"
+        ) from error
 
 
 def _text(text: str, what: str) -> str:
@@ -177,7 +173,7 @@ def _text(text: str, what: str) -> str:
 
 
 def _remarks(facts: ContactFacts, *, now: datetime) -> tuple[str, ...]:
-    at = facts.started_at
-    if at is not None and not _EARLIEST <= at <= now + _CLOCK_SKEW:
+    told = (facts.started_at, facts.ended_at, *(message.sent_at for message in facts.messages))
+    if any(at is not None and not _EARLIEST <= at <= now + _CLOCK_SKEW for at in told):
         return ("time_out_of_window",)
     return ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from service.archive.draft import raise_attention
+from service.archive.remarks import raise_attention
 from service.domain.errors import ArchiveError, TamperedError
 from service.domain.times import to_microseconds
 from storage.errors import StorageError

@@ -1,0 +1,132 @@
+"""Remarks: what a person should look at, with what was told against what is archived."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from service.archive.vault import open_value, seal_value
+from service.crypto.fields import FieldSealer
+from service.domain.errors import TamperedError
+from service.domain.ids import new_id
+from service.domain.times import to_microseconds
+from service.log.entry import EntryType, LogEntry, encode_entry
+from storage.ports import Add, Append, Write
+from storage.rows import AttentionRow
+
+_TABLE = "attention"
+# A settled item is another version of its row, and what was told is still the same.
+_VERSION = 1
+
+
+class SealedTold(msgspec.Struct, frozen=True):
+    """What a source told of fields that are archived otherwise, sealed under the contact's key."""
+
+    told: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One thing to look at. ``told`` is what a source said of the fields that a contradiction is about."""
+
+    reason: str
+    told: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def contradiction(told: Mapping[str, str]) -> Remark:
+    """Return the remark that what a source told contradicts what is archived."""
+    return Remark("contradiction:" + ",".join(told), told)
+
+
+def raise_remarks(
+    remarks: Sequence[Remark],
+    *,
+    contact_id: str,
+    sealer: FieldSealer,
+    noted: Sequence[AttentionRow],
+    source: str,
+    actor: str,
+    now: datetime,
+) -> list[Write]:
+    """Return the writes that raise attention to each remark, once: not to those that are open as ``noted``."""
+    known = [Remark(row.reason, told_of(row, sealer)) for row in noted]
+    writes: list[Write] = []
+    for remark in remarks:
+        if remark in known:
+            continue
+        known.append(remark)
+        row_id = new_id("at")
+        sealed = None
+        if remark.told:
+            sealed = seal_value(
+                sealer,
+                SealedTold(dict(remark.told)),
+                table=_TABLE,
+                row=row_id,
+                version=_VERSION,
+            )
+        writes += _raised(
+            row_id,
+            remark.reason,
+            about=contact_id,
+            source=source,
+            actor=actor,
+            now=now,
+            sealed=sealed,
+        )
+    return writes
+
+
+def told_of(row: AttentionRow, sealer: FieldSealer) -> Mapping[str, str]:
+    """Return what a source told of the fields of a contradiction; nothing when the item has none, or was altered."""
+    if row.sealed is None:
+        return {}
+    try:
+        value = open_value(
+            sealer, row.sealed, SealedTold, table=_TABLE, row=row.id, version=_VERSION
+        )
+    except TamperedError:
+        return {}
+    return value.told
+
+
+def raise_attention(
+    reason: str, *, about: str, source: str | None, actor: str, now: datetime
+) -> list[Write]:
+    """Return the writes that put ``about`` on the list of what needs attention."""
+    return _raised(
+        new_id("at"), reason, about=about, source=source, actor=actor, now=now, sealed=None
+    )
+
+
+def _raised(
+    row_id: str,
+    reason: str,
+    *,
+    about: str,
+    source: str | None,
+    actor: str,
+    now: datetime,
+    sealed: bytes | None,
+) -> list[Write]:
+    row = AttentionRow(
+        id=row_id,
+        version=1,
+        reason=reason,
+        about=about,
+        source=source,
+        raised_at=to_microseconds(now),
+        state="open",
+        settled_by=None,
+        settled_at=None,
+        sealed=sealed,
+    )
+    entry = LogEntry(
+        type=EntryType.ATTENTION_RAISED,
+        at=now,
+        actor=actor,
+        about=(row.id, about),
+        data={"reason": reason},
+    )
+    return [Add(row), Append(encode_entry(entry), entry.about)]
