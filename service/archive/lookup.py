@@ -26,6 +26,7 @@ from storage.rows import ContactRow, LinkRow
 MAX_LIMIT = 200
 # What a database counts to; a cursor that somebody made up may say more.
 _MAX_MICROSECONDS = 2**63 - 1
+_NO_CURSOR = "the cursor is not one that was given by a lookup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,10 +201,10 @@ def _format_cursor(contact: Contact) -> str:
 def _parse_cursor(text: str) -> tuple[int, str]:
     try:
         decoded = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
-        text, _, contact_id = decoded.partition(":")
-        start = int(text)
-        if not -_MAX_MICROSECONDS <= start <= _MAX_MICROSECONDS:
-            raise ValueError("no time of a contact")
-        return start, parse_id("ct", contact_id)
+        start, _, contact_id = decoded.partition(":")
+        before = int(start), parse_id("ct", contact_id)
     except (ValueError, binascii.Error, NotFoundError) as error:
-        raise InvalidInputError("the cursor is not one that was given by a lookup") from error
+        raise InvalidInputError(_NO_CURSOR) from error
+    if abs(before[0]) > _MAX_MICROSECONDS:
+        raise InvalidInputError(_NO_CURSOR)
+    return before

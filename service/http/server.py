@@ -23,7 +23,7 @@ from service.domain.errors import ArchiveError, InvalidInputError, UnavailableEr
 from service.http.addresses import Network, parse_ip
 from service.http.frame import RUNNER_OPTIONS
 from service.http.headers import add_headers
-from service.http.problems import Problem
+from service.http.problems import Problem, problem_of
 
 BACKLOG: Final = 512
 _NETWORK_BITS: Final = 64
@@ -266,6 +266,14 @@ class _Connection(web.RequestHandler):
         if self.transport is not None:
             self.transport.abort()
         self.force_close()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; a refusal of the framework's own, before the frame was asked, as a problem."""
+        if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
+            resp = problem_of(resp).response()
+        return await super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,

@@ -279,6 +279,15 @@ async def test_a_huge_head_is_refused(wire, head):
     assert b"aaaa" not in answer
 
 
+@pytest.mark.parametrize("path", [b"/", b"/nowhere"])
+async def test_what_is_expected_and_cannot_be_is_refused_without_repeating_it(wire, path):
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    answer = await wire.send(head + b"Expect: aaaa\r\nContent-Length: 0\r\n\r\n")
+    assert _statuses(answer) == [417]
+    assert b"aaaa" not in answer
+    _require_problem(answer, "expectation_failed")
+
+
 def _require_problem(answer, code):
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"Content-Type: application/problem+json" in head

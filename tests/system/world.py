@@ -6,9 +6,11 @@ import hmac
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from service.archive.receive import keep_delivery
 from service.archive.register import read_register
@@ -91,7 +93,7 @@ class Answer:
 NOBODY = Asker(None, "nobody")
 
 
-@dataclass
+@dataclass(repr=False)
 class World:
     archive: Archive
     service: Service
@@ -103,6 +105,10 @@ class World:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
+    @property
+    def blobs(self) -> Path:
+        return self.archive.config.storage.blobs.path
+
     async def ask(
         self, asker: Asker, method: str, path: str, *, body: object = None, **headers: str
     ) -> Answer:
@@ -112,7 +118,11 @@ class World:
             body = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
         async with self.http.request(
-            method, self.address + path, data=body, headers=sent, allow_redirects=False
+            method,
+            URL(self.address + path, encoded=True),
+            data=body,
+            headers=sent,
+            allow_redirects=False,
         ) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
