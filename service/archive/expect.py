@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from service.archive.alarm import REASON, raise_alarm
 from service.archive.records import (
     SealedRecording,
     contact_of,
@@ -15,15 +16,27 @@ from service.archive.records import (
 )
 from service.archive.remarks import raise_attention
 from service.archive.vault import Vault, seal_value
+from service.crypto.fields import FieldSealer
+from service.domain.actor import SYSTEM
 from service.domain.contact import RecordingState
+from service.domain.errors import TamperedError
 from service.domain.times import to_microseconds
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import StaleError
 from storage.ports import Append, Change, Replace, Span, Store
-from storage.rows import ContactRow, RecordingRow
+from storage.rows import AttentionRow, ContactRow, RecordingRow
 
 CAUSE = "not_delivered_in_time"
 _BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Overdue:
+    """A recording whose time is over, its contact, and what became of the contact's other recordings."""
+
+    row: RecordingRow
+    contact: ContactRow
+    others: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +49,39 @@ class Expectations:
     async def give_up(self, *, now: datetime) -> int:
         """Mark as lost what was expected until now and has not come; return how many.
 
-        A recording that arrives at the same moment wins: its commit makes this one stale, and nothing is lost.
+        A recording that arrives at the same moment wins: its commit makes this one stale, and nothing is lost. What
+        belongs to an erased contact is passed over; what does not authenticate raises the alarm, once.
+
+        Raises:
+            storage.errors.StorageError: Not all of it could be done; the next run goes on.
         """
-        overdue = await self.store.find(
-            RecordingRow,
-            {
-                "state": RecordingState.EXPECTED.value,
-                "expected_until": Span(None, to_microseconds(now)),
-            },
-            limit=_BATCH,
-        )
-        if not overdue:
-            return 0
-        ids = sorted({row.contact_id for row in overdue})
-        contacts = {row.id: row for row in await self.store.find(ContactRow, {"id": ids})}
-        siblings: dict[str, list[RecordingRow]] = {}
-        for row in await self.store.find(RecordingRow, {"contact_id": ids}):
-            siblings.setdefault(row.contact_id, []).append(row)
-        changes = await self._changes(overdue, contacts, siblings, now=now)
+        after, lost = "", 0
+        while rows := await self._page(now, after):
+            lost += await self._give_up(rows, now=now)
+            # Some rows may stay as they are; they must not hide the others.
+            after = rows[-1].id
+        return lost
+
+    async def _page(self, now: datetime, after: str) -> Sequence[RecordingRow]:
+        where = {
+            "state": RecordingState.EXPECTED.value,
+            "expected_until": Span(None, to_microseconds(now) + 1),
+            "id": Span(f"{after}\0"),
+        }
+        return await self.store.find(RecordingRow, where, order=("id",), limit=_BATCH)
+
+    async def _give_up(self, rows: Sequence[RecordingRow], *, now: datetime) -> int:
+        found = await self._read(rows)
+        sealers = await self.vault.find_sealers([one.contact.id for one in found])
+        changes: list[Change] = []
+        for one in found:
+            sealer = sealers.get(one.contact.id)
+            if sealer is None:
+                continue
+            try:
+                changes.append(_lost(one, sealer, now=now))
+            except TamperedError:
+                await self._alarm(one.contact.id, now=now)
         lost = 0
         for error in await self.store.commit_each(changes):
             if error is None:
@@ -62,62 +90,81 @@ class Expectations:
                 raise error
         return lost
 
-    async def _changes(
-        self,
-        overdue: Sequence[RecordingRow],
-        contacts: Mapping[str, ContactRow],
-        siblings: Mapping[str, Sequence[RecordingRow]],
-        *,
-        now: datetime,
-    ) -> list[Change]:
-        sealers = await self.vault.find_sealers(list(contacts))
-        changes: list[Change] = []
-        for row in overdue:
-            stored, sealer = contacts.get(row.contact_id), sealers.get(row.contact_id)
-            if stored is None or sealer is None:
-                continue
-            version = row.version + 1
-            sealed = seal_value(
-                sealer,
-                SealedRecording(cause=CAUSE),
-                table="recordings",
-                row=row.id,
-                version=version,
-            )
-            lost = replace(
+    async def _read(self, rows: Sequence[RecordingRow]) -> list[_Overdue]:
+        # The contact is read first: what changes after that makes the commit stale.
+        ids = sorted({row.contact_id for row in rows})
+        contacts: Mapping[str, ContactRow] = {
+            row.id: row
+            for row in await self.store.find(ContactRow, {"id": ids, "state": "kept"})
+        }
+        siblings: dict[str, list[RecordingRow]] = {}
+        for sibling in await self.store.find(RecordingRow, {"contact_id": ids}):
+            siblings.setdefault(sibling.contact_id, []).append(sibling)
+        return [
+            _Overdue(
                 row,
-                version=version,
-                state=RecordingState.LOST.value,
-                expected_until=None,
-                sealed=sealed,
+                contacts[row.contact_id],
+                [one.state for one in siblings[row.contact_id] if one.id != row.id],
             )
-            others = [s.state for s in siblings[row.contact_id] if s.id != row.id]
-            contact = replace(
-                contact_of(stored, sealer),
-                version=stored.version + 1,
-                recording_state=decide_recording_state([*others, lost.state]),
+            for row in rows
+            if row.contact_id in contacts
+        ]
+
+    async def _alarm(self, contact_id: str, *, now: datetime) -> None:
+        where = {"reason": REASON, "about": contact_id, "state": "open"}
+        if not await self.store.count(AttentionRow, where):
+            await raise_alarm(
+                self.store,
+                "expect",
+                about=contact_id,
+                contact_id=None,
+                actor_id=SYSTEM.id,
+                now=now,
             )
-            entry = LogEntry(
-                type=EntryType.RECORDING_LOST,
-                at=now,
-                actor="system",
-                about=(row.contact_id, row.id),
-                data={"cause": CAUSE},
-            )
-            changes.append(
-                [
-                    Replace(
-                        contact_row(contact, source_token=stored.source_token, sealer=sealer)
-                    ),
-                    Replace(lost),
-                    Append(encode_entry(entry), entry.about),
-                    *raise_attention(
-                        "recording_lost",
-                        about=row.contact_id,
-                        source=stored.source,
-                        actor="system",
-                        now=now,
-                    ),
-                ]
-            )
-        return changes
+
+
+def _lost(one: _Overdue, sealer: FieldSealer, *, now: datetime) -> Change:
+    """Return the writes that give the recording up.
+
+    Raises:
+        TamperedError: The contact is not what was sealed there.
+    """
+    version = one.row.version + 1
+    sealed = seal_value(
+        sealer,
+        SealedRecording(cause=CAUSE),
+        table="recordings",
+        row=one.row.id,
+        version=version,
+    )
+    lost = replace(
+        one.row,
+        version=version,
+        state=RecordingState.LOST.value,
+        expected_until=None,
+        sealed=sealed,
+    )
+    contact = replace(
+        contact_of(one.contact, sealer),
+        version=one.contact.version + 1,
+        recording_state=decide_recording_state([*one.others, lost.state]),
+    )
+    entry = LogEntry(
+        type=EntryType.RECORDING_LOST,
+        at=now,
+        actor=SYSTEM.id,
+        about=(contact.id, lost.id),
+        data={"cause": CAUSE},
+    )
+    return [
+        Replace(contact_row(contact, source_token=one.contact.source_token, sealer=sealer)),
+        Replace(lost),
+        Append(encode_entry(entry), entry.about),
+        *raise_attention(
+            "recording_lost",
+            about=contact.id,
+            source=one.contact.source,
+            actor=SYSTEM.id,
+            now=now,
+        ),
+    ]

@@ -13,7 +13,8 @@ from service.wiring import Archive, opened_archive
 
 def _rotation(archive: Archive) -> Rotation:
     stores = archive.stores
-    return Rotation(stores.store, stores.keys, archive.provider, archive.vault.ring)
+    ring = archive.vault.ring
+    return Rotation(stores.store, stores.keys, archive.provider, ring, stores.log)
 
 
 async def list_epochs(config: Config, _: argparse.Namespace) -> int:
