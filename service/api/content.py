@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -254,16 +255,21 @@ def _require_open(content: OpenedContent) -> None:
 
 
 def _headers(content: OpenedContent) -> dict[str, str]:
-    name = safe_name(content.filename, otherwise=content.key[2].id)
+    asked = content.key[2]
     return {
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-store",
-        "Content-Disposition": attachment(name),
+        "Content-Disposition": _disposition(content.filename, asked.id),
         "Content-Security-Policy": OTHER_POLICY,
         "Content-Type": safe_type(content.content_type),
         "ETag": content.etag,
         "X-Content-Type-Options": "nosniff",
     }
+
+
+@lru_cache(maxsize=1024)
+def _disposition(filename: str, otherwise: str) -> str:
+    return attachment(safe_name(filename, otherwise=otherwise))
 
 
 def _unsatisfiable(content: OpenedContent) -> web.Response:

@@ -189,9 +189,9 @@ def _recording(
     part = ExportedPart(id=row.id, kind="recording", state=row.state, name=sealed.name)
     if row.object_id is None:
         return part
-    microseconds = (sealed.facts or {}).get("duration")
-    if isinstance(microseconds, int) and microseconds > 0:
-        found.durations[row.id] = microseconds / 1e6
+    seconds = (sealed.facts or {}).get("duration_seconds")
+    if isinstance(seconds, int | float) and seconds > 0:
+        found.durations[row.id] = float(seconds)
     suffix = Path(sealed.name).suffix.lower()
     suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
     file = f"recording-{number}{suffix}.age" if form is Form.AGE else "contact.vcon"

@@ -5,8 +5,10 @@ reveals no content; that it was done is in the log.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from service.archive.alarm import raise_alarm
 from service.archive.checks import Check, Code, Outcome, State, decide_state, unknown
@@ -21,6 +23,8 @@ from service.domain.permission import Permission, require_permission
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import StorageError
 from storage.ports import Append, StoredEntry
+
+_log: Final = logging.getLogger("taltio.integrity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +56,30 @@ class Verifier:
             NotPermittedError: The actor may not verify.
             NotFoundError: There is no such contact, and never was.
             ErasedError: It was erased.
-            UnavailableError: Rows or log cannot be read at all, or that it was verified cannot be recorded.
+            UnavailableError: Rows or log cannot be read at all, or that it was verified cannot be recorded. What is
+                altered is told in any case.
         """
         require_permission(actor, Permission.VERIFY)
         try:
             verification = await self._verify(parse_id("ct", contact_id), now=now)
-            await self.checker.store.commit([_made(verification, actor, now=now)])
-            if verification.state is State.ALTERED:
-                await raise_alarm(
-                    self.checker.store,
-                    "verification",
-                    about=contact_id,
-                    contact_id=None,
-                    actor_id=actor.id,
-                    now=now,
-                )
         except StorageError as error:
             raise UnavailableError(f"{contact_id} could not be verified") from error
+        try:
+            await self.checker.store.commit([_made(verification, actor, now=now)])
+        except StorageError as error:
+            if verification.state is not State.ALTERED:
+                raise UnavailableError(f"{contact_id} could not be verified") from error
+            # A log that was tampered with may take no more entries; the bad news must come out all the same.
+            _log.exception("verification.not_recorded", extra={"contact": contact_id})
+        if verification.state is State.ALTERED:
+            await raise_alarm(
+                self.checker.store,
+                "verification",
+                about=contact_id,
+                contact_id=None,
+                actor_id=actor.id,
+                now=now,
+            )
         return verification
 
     async def prove(self, evidence: Evidence) -> LogFindings:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from service.archive import payload
 from service.archive.open import KEY_LIFE
 from service.archive.openings import Openings
 from service.archive.records import SealedRecording
@@ -387,6 +388,36 @@ async def test_a_changed_blob_is_refused_and_raises_the_alarm(world, change):
     (item,) = await world.store.find(AttentionRow, {"about": row.id})
     assert (item.reason, item.state) == ("integrity", "open")
     assert world.blobs.open_readers == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda data: data.extend(b"x"), id="a byte added"),
+        pytest.param(lambda data: data.extend(data[-CHUNK - 16 :]), id="a chunk added"),
+        pytest.param(lambda data: data.__delitem__(-1), id="last byte cut"),
+        pytest.param(lambda data: flipped(data, -1), id="last tag flipped"),
+        pytest.param(lambda data: flipped(data, 0), id="nonce flipped"),
+    ],
+)
+async def test_what_is_too_long_to_be_hashed_is_still_refused_by_its_length_and_end(
+    world, monkeypatch, change
+):
+    monkeypatch.setattr(payload, "HASHED_BYTES", 0)
+    contact_id = await world.call(AUDIO)
+    change(world.blobs.blobs[(await world.recording_of(contact_id)).object_id])
+    with pytest.raises(TamperedError):
+        await opened(world, contact_id)
+
+
+async def test_what_is_too_long_to_be_hashed_is_verified_chunk_by_chunk(world, monkeypatch):
+    monkeypatch.setattr(payload, "HASHED_BYTES", 0)
+    contact_id = await world.call(AUDIO)
+    flipped(world.blobs.blobs[(await world.recording_of(contact_id)).object_id], 100_000)
+    content = await opened(world, contact_id)
+    assert await read(content, 0, CHUNK) == AUDIO[:CHUNK]
+    with pytest.raises(TamperedError):
+        await read(content, CHUNK, CHUNK + 1)
 
 
 async def test_a_missing_blob_is_refused_and_raises_the_alarm(world):

@@ -144,6 +144,7 @@ class World:
     now: datetime = NOW
 
     def __post_init__(self) -> None:
+        (self.directory / "anchors").mkdir(exist_ok=True)
         self.interpreter = Interpreter(
             store=self.store, blobs=self.blobs, vault=self.vault, rules={}
         )
