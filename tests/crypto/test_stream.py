@@ -266,7 +266,9 @@ def _random_access(payload: bytes) -> bytes:
     return bytes(opener.open_chunks(0, payload[NONCE_BYTES:]))
 
 
-@pytest.mark.parametrize("payload", [param.values[0] for param in _CHANGES])
+@pytest.mark.parametrize(
+    "payload", [pytest.param(change.values[0], id=change.id) for change in _CHANGES]
+)
 def test_random_access_detects_the_same_changes(payload):
     with pytest.raises(PayloadError):
         _random_access(payload)
