@@ -154,11 +154,9 @@ def _types(operation: Operation) -> Iterator[Any]:
 
 def _operation(route: Route, schemas: Mapping[int, Json]) -> Json:
     operation = operation_of(route)
-    name = route.handler.__name__ if hasattr(route.handler, "__name__") else ""
-    summary = _WORDS.sub("", (route.handler.__doc__ or "").partition("\n\n")[0])
     described: Json = {
-        "operationId": name,
-        "summary": " ".join(summary.split()),
+        "operationId": getattr(route.handler, "__name__", ""),
+        "summary": _summary(route.handler.__doc__ or ""),
         "tags": [_tag(route)],
         "parameters": list(_parameters(route, schemas)),
         "responses": dict(_responses(route, schemas)),
@@ -177,6 +175,13 @@ def _operation(route: Route, schemas: Mapping[int, Json]) -> Json:
     return {key: value for key, value in described.items() if value != []} | {
         "security": described["security"]
     }
+
+
+def _summary(docstring: str) -> str:
+    """Return the first sentence of a handler, without the route that it begins with."""
+    told = _WORDS.sub("", docstring.partition("\n\n")[0]).replace("``", "`")
+    words = " ".join(told.split())
+    return words[:1].upper() + words[1:]
 
 
 def _tag(route: Route) -> str:
