@@ -10,10 +10,9 @@ import contextlib
 import hashlib
 import os
 import sqlite3
-from base64 import b32encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from operator import attrgetter
 from typing import Final
@@ -23,12 +22,14 @@ from sqlalchemy.dialects import sqlite
 from bench.archives import SOURCE, Archive
 from bench.deliveries import customer_number, customer_phone
 from service.archive.records import contact_row, customer_row
-from service.crypto.blind_index import BlindIndex
+from service.crypto.blind_index import TOKEN_BYTES, BlindIndex
 from service.crypto.fields import FieldSealer
 from service.crypto.secret import DataKey
+from service.crypto.wrap import WRAPPED_BYTES
 from service.domain.contact import Channel, Contact, Direction, Party, PartyRole, RecordingState
 from service.domain.customer import Customer
-from service.domain.times import to_microseconds
+from service.domain.ids import new_id
+from service.domain.times import from_microseconds, to_microseconds
 from service.keys.ring import KeyRing
 from service.wiring import KEY_STORE, key_provider
 from storage.database.keys import SqliteKeyStore
@@ -43,8 +44,9 @@ from storage.rows import (
     Row,
 )
 
-_BEGUN: Final = datetime(2020, 1, 1, tzinfo=UTC)
-_EVERY: Final = timedelta(seconds=10)
+# Microseconds.
+_BEGUN: Final = to_microseconds(datetime(2020, 1, 1, tzinfo=UTC))
+_EVERY: Final = 10_000_000
 _AGENTS: Final = 97
 _QUEUES: Final = ("laskutus", "muutot", "viat")
 _EVER: Final = 2**62
@@ -55,7 +57,13 @@ def fill(archive: Archive, *, contacts: int, each: int, whole: int) -> None:
     """Put ``contacts`` in, ``each`` of one customer; those of the first ``whole`` customers can be shown."""
     config = archive.config
     ring = KeyRing(key_provider(config).load())
-    filling = _Filling(ring, ring.blind_index(), contacts, max(1, contacts // each), whole)
+    filling = _Filling(
+        ring,
+        ring.blind_index(),
+        contact_ids=[new_id("ct") for _ in range(contacts)],
+        customer_ids=[new_id("cu") for _ in range(max(1, contacts // each))],
+        whole=whole,
+    )
     statements = Statements(sqlite.dialect(paramstyle="qmark"))
     with contextlib.closing(sqlite3.connect(archive.database, isolation_level=None)) as db:
         for pragma in ("synchronous=OFF", "cache_size=-2000000", "wal_autocheckpoint=100000"):
@@ -98,17 +106,25 @@ async def _put_keys(archive: Archive, rows: Iterator[KeyRow]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Filling:
-    """What is filled in. Contact ``n`` is of customer ``n % customers``; ids and keys follow from numbers."""
+    """What is filled in. Contact ``n`` is of customer ``n % customers``; a row's key follows from its id."""
 
     ring: KeyRing
     index: BlindIndex
-    contacts: int
-    customers: int
+    contact_ids: Sequence[str]
+    customer_ids: Sequence[str]
     whole: int
 
+    @property
+    def contacts(self) -> int:
+        return len(self.contact_ids)
+
+    @property
+    def customers(self) -> int:
+        return len(self.customer_ids)
+
     def customer_rows(self) -> Iterator[Row]:
-        for n in range(self.customers):
-            customer_id, number = _id("cu", n), customer_number(n)
+        for n, customer_id in enumerate(self.customer_ids):
+            number = customer_number(n)
             customer = Customer(
                 id=customer_id, version=1, number=number, phones=(customer_phone(n),)
             )
@@ -116,40 +132,35 @@ class _Filling:
                 customer,
                 number_token=self.index.token("customer_number", number),
                 sealer=FieldSealer(_key(customer_id)),
-                now=_BEGUN,
+                now=from_microseconds(_BEGUN),
             )
 
     def customer_tokens(self) -> Iterator[Row]:
-        for n in range(self.customers):
+        for n, customer_id in enumerate(self.customer_ids):
             for name, value in (
                 ("customer_number", customer_number(n)),
                 ("phone", customer_phone(n)),
             ):
                 yield CustomerTokenRow(
                     token=self.index.token(name, value),
-                    customer_id=_id("cu", n),
+                    customer_id=customer_id,
                     field=name,
                     valid_from=-_EVER,
                     valid_to=_EVER,
                 )
 
     def contact_rows(self) -> Iterator[Row]:
-        noise = None
-        for n in range(self.contacts):
-            contact = self._contact(n)
-            token = self.index.token("source_id", f"{SOURCE}\n{contact.source_id}")
-            if noise is None or n % self.customers < self.whole:
-                sealer = FieldSealer(_key(contact.id))
-                row = contact_row(contact, source_token=token, sealer=sealer)
-                noise = len(row.sealed)
-                yield row
+        noise = len(self._whole_row(0).sealed)
+        for n, contact_id in enumerate(self.contact_ids):
+            if n % self.customers < self.whole:
+                yield self._whole_row(n)
                 continue
-            started_at = to_microseconds(contact.started_at)
+            started_at = _started_at(n)
             yield ContactRow(
-                id=contact.id,
+                id=contact_id,
                 version=1,
                 source=SOURCE,
-                source_token=token,
+                source_token=os.urandom(TOKEN_BYTES),
                 channel="call",
                 direction="inbound",
                 started_at=started_at,
@@ -160,10 +171,15 @@ class _Filling:
                 sealed=os.urandom(noise),
             )
 
+    def _whole_row(self, n: int) -> ContactRow:
+        contact = self._contact(n)
+        token = self.index.token("source_id", f"{SOURCE}\n{contact.source_id}")
+        return contact_row(contact, source_token=token, sealer=FieldSealer(_key(contact.id)))
+
     def _contact(self, n: int) -> Contact:
-        customer, at = n % self.customers, _BEGUN + n * _EVERY
+        customer, at = n % self.customers, from_microseconds(_started_at(n))
         return Contact(
-            id=_id("ct", n),
+            id=self.contact_ids[n],
             version=1,
             source=SOURCE,
             source_id=f"filled-{n}",
@@ -185,16 +201,16 @@ class _Filling:
         )
 
     def links(self) -> Iterator[Row]:
-        for n in range(self.contacts):
+        for n, contact_id in enumerate(self.contact_ids):
             yield LinkRow(
-                contact_id=_id("ct", n),
-                customer_id=_id("cu", n % self.customers),
+                contact_id=contact_id,
+                customer_id=self.customer_ids[n % self.customers],
                 version=1,
                 state="linked",
                 reasons="phone",
                 certainty="likely",
                 made_by="system",
-                made_at=to_microseconds(_BEGUN),
+                made_at=_BEGUN,
             )
 
     def contact_tokens(self) -> Iterator[Row]:
@@ -207,8 +223,8 @@ class _Filling:
             for n in range(start, self.contacts, step):
                 yield ContactTokenRow(
                     token=token,
-                    started_at=to_microseconds(_BEGUN + n * _EVERY),
-                    contact_id=_id("ct", n),
+                    started_at=_started_at(n),
+                    contact_id=self.contact_ids[n],
                 )
 
     def _tokens(self) -> Iterator[tuple[str, str, int, int]]:
@@ -222,23 +238,22 @@ class _Filling:
             yield "queue", queue, n, len(_QUEUES)
 
     def keys(self) -> Iterator[KeyRow]:
-        for prefix, count in (("cu", self.customers), ("ct", self.contacts)):
-            for n in range(count):
-                row_id = _id(prefix, n)
-                epoch, wrapped = self.ring.wrap(_key(row_id))
+        for ids in (self.customer_ids, self.contact_ids):
+            for n, row_id in enumerate(ids):
+                wrapped = os.urandom(WRAPPED_BYTES)
+                if ids is self.customer_ids or n % self.customers < self.whole:
+                    _, wrapped = self.ring.wrap(_key(row_id))
                 yield KeyRow(
                     id=row_id,
                     kind="row",
-                    wrapped_by=f"epoch:{epoch}",
+                    wrapped_by=f"epoch:{self.ring.current_epoch}",
                     wrapped=wrapped,
-                    made_at=to_microseconds(_BEGUN),
+                    made_at=_BEGUN,
                 )
 
 
-def _id(prefix: str, n: int) -> str:
-    """Return an id that looks random and follows from a number."""
-    hashed = hashlib.blake2b(b"%s %d" % (prefix.encode(), n), digest_size=16).digest()
-    return f"{prefix}_{b32encode(hashed)[:26].decode().lower()}"
+def _started_at(n: int) -> int:
+    return _BEGUN + n * _EVERY
 
 
 def _key(row_id: str) -> DataKey:

@@ -16,7 +16,7 @@ from bench.wire import ask, download
 
 
 def memory(sizes: Sizes, directory: Path) -> Result:
-    """Measure the memory that a large recording needs on its way in and out; that of the media child is not the service's."""
+    """Measure the memory that a large recording needs on its way in and out, the media child's apart."""
     archive, size = new_archive(directory / "archive"), sizes.memory_bytes
     with serving(archive) as ours:
         # What is imported and kept once anything at all has gone in and out is not what a large one needs.
