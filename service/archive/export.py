@@ -22,6 +22,7 @@ from service.archive.export_files import (
 )
 from service.archive.export_writer import ExportWriter, Found
 from service.archive.grants import Grants
+from service.archive.media_types import suffix_of
 from service.archive.package import Package, new_package
 from service.archive.records import SealedMessage, SealedRecording, contact_of
 from service.archive.targets import MESSAGE_TYPE
@@ -193,7 +194,7 @@ def _recording(
     if isinstance(seconds, int | float) and seconds > 0:
         found.durations[row.id] = float(seconds)
     suffix = Path(sealed.name).suffix.lower()
-    suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
+    suffix = suffix if _SUFFIX.fullmatch(suffix) else suffix_of(sealed.content_type)
     file = f"recording-{number}{suffix}.age" if form is Form.AGE else "contact.vcon"
     return _with_object(
         part,

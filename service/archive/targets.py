@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from service.archive.media_types import suffix_of
 from service.archive.records import SealedMessage, SealedRecording
 from service.archive.vault import Vault, open_value
 from service.domain.contact import RecordingState
@@ -115,7 +116,7 @@ async def _recording(store: Store, vault: Vault, asked: Asked) -> Target:
         contact_id=row.contact_id,
         object=stored,
         content_type=content_type,
-        filename=sealed.name,
+        filename=_filename(sealed.name, content_type, is_original=stored.kind == "recording"),
         duration_ms=_duration_ms(facts),
     )
 
@@ -158,6 +159,14 @@ async def _message(store: Store, vault: Vault, asked: Asked) -> Target:
         filename=f"{row.id}.txt",
         duration_ms=None,
     )
+
+
+def _filename(name: str, content_type: str, *, is_original: bool) -> str:
+    """Return the sender's name for the recording, with the suffix of what it now is."""
+    stem, dot, suffix = name.rpartition(".")
+    if is_original and dot and suffix:
+        return name
+    return (stem or name or "recording") + suffix_of(content_type)
 
 
 def _duration_ms(facts: dict[str, object]) -> int | None:

@@ -426,4 +426,4 @@ async def test_a_name_from_outside_is_no_path(world):
     row = dataclasses.replace(row, sealed=seal_value(sealer, sealed, **place))
     await world.store.commit([Put(row)])
     directory = await exported(world, contact_id)
-    assert (directory / "recording-1.age").is_file()
+    assert (directory / "recording-1.wav.age").is_file()

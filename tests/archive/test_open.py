@@ -8,7 +8,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from service.archive import payload
+from service.archive import payload, targets
 from service.archive.open import KEY_LIFE
 from service.archive.openings import Openings
 from service.archive.records import SealedRecording
@@ -721,3 +721,19 @@ async def test_nothing_counts_as_heard_before_the_length_is_known(world):
     await opened(world, contact_id, grant=grant)
     with pytest.raises(NotFoundError):
         await heard(world, contact_id, grant, ((0, 1),))
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "is_original", "filename"),
+    [
+        ("call.wav", "audio/wav", True, "call.wav"),
+        ("call", "audio/x-wav", True, "call.wav"),
+        ("", "audio/ogg; codecs=opus", True, "recording.ogg"),
+        ("call", "application/octet-stream", True, "call"),
+        ("call.gsm", "audio/wav", False, "call.wav"),
+        ("call.", "audio/wav", True, "call.wav"),
+        (".wav", "audio/wav", False, ".wav.wav"),
+    ],
+)
+def test_a_download_is_called_what_it_is(name, content_type, is_original, filename):
+    assert targets._filename(name, content_type, is_original=is_original) == filename
