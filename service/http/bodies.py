@@ -34,6 +34,12 @@ async def read_body(request: web.Request, *, max_bytes: int = MAX_BODY_BYTES) ->
     require_unencoded(request)
     if (request.content_length or 0) > max_bytes:
         raise TooLargeError(f"a body of more than {max_bytes} bytes")
+    if request.content.is_eof():
+        # Small bodies come with their head, and there is nothing to wait for.
+        whole = request.content.read_nowait()
+        if len(whole) > max_bytes:
+            raise TooLargeError(f"a body of more than {max_bytes} bytes")
+        return whole
     body = bytearray()
     try:
         async with asyncio.timeout(SECONDS):

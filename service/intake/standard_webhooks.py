@@ -18,9 +18,10 @@ _PREFIX = "whsec_"
 _MIN_SECRET_BYTES = 24
 _MAX_SECRET_BYTES = 64
 _MAX_SIGNATURES = 16
-# A "." would let one signed text be read as two different pairs of id and time.
-_ID = re.compile(r"[A-Za-z0-9_\-]{1,256}")
-_TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
+# A token (RFC 9110, section 5.6.2) without ".", which would let one signed text be read as two different pairs of id
+# and time.
+_ID = re.compile(r"[A-Za-z0-9!#$%&'*+\-^_`|~]{1,256}")
+_TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,9 @@ def verify_signature(
         raise NotSignedInError("webhook-id or webhook-timestamp is missing or malformed")
     given = _signatures(headers.get("webhook-signature", ""))
     is_valid = False
+    signed = f"{ident}.{stamp}.".encode() + body
     for secret in secrets:
-        mac = hmac.new(secret.key, f"{ident}.{stamp}.".encode(), "sha256")
-        mac.update(body)
-        expected = mac.digest()
+        expected = hmac.digest(secret.key, signed, "sha256")
         for signature in given:
             is_valid |= hmac.compare_digest(expected, signature)
     if not is_valid:

@@ -9,8 +9,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -31,7 +32,7 @@ _VERSION: Final = 1
 _FIELDS: Final = frozenset({"about", "actor", "at", "data", "type", "v"})
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_TEXT: Final = re.compile(r"[\x20-\x7e]{0,1024}")
+_MAX_TEXT: Final = 1024
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 # Beyond this a reader that keeps numbers as IEEE 754 doubles loses digits (RFC 8785, 3.2.2.3).
 _MAX_INTEGER: Final = 2**53 - 1
@@ -104,7 +105,7 @@ class LogEntry:
     data: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.at.utcoffset() != timedelta():
+        if self.at.tzinfo is not UTC and self.at.utcoffset() != timedelta():
             raise FormatError("The time of an entry is in UTC.")
         if not all(_ID.fullmatch(name) for name in (self.actor, *self.about)):
             raise FormatError("An actor or subject of an entry is not an id.")
@@ -169,17 +170,28 @@ def commitment(salt: bytes, value: bytes) -> str:
     return hmac.digest(salt, value, "sha256").hex()
 
 
+@lru_cache(maxsize=1024)
+def _is_name(name: str) -> bool:
+    # The same few names come again and again.
+    return _NAME.fullmatch(name) is not None
+
+
 def _freeze(name: str, value: object) -> Value:
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         raise FormatError("A name in the data of an entry is not like_this.")
     if isinstance(value, list | tuple):
         return tuple(_scalar(name, item) for item in value)
     return _scalar(name, value)
 
 
+def _is_text(value: str) -> bool:
+    # What is printable of ASCII is 0x20 to 0x7E.
+    return len(value) <= _MAX_TEXT and value.isascii() and value.isprintable()
+
+
 def _scalar(name: str, value: object) -> str | int:
     # StrEnum members become plain strings; a boolean, though an int to Python, has no place.
-    if isinstance(value, str) and _TEXT.fullmatch(value):
+    if isinstance(value, str) and _is_text(value):
         return str(value)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_INTEGER:
         return int(value)
