@@ -11,6 +11,7 @@ from service.archive.contacts import ContactView
 from service.archive.payload import find_committed, get_file_key, open_payload
 from service.archive.records import SealedRecording
 from service.archive.vault import open_value, seal_value
+from service.crypto.stream import PayloadSealer, plain_length
 from service.domain.actor import Role
 from service.domain.errors import TamperedError, UnavailableError
 from service.log.entry import EntryType, decode_entry
@@ -363,13 +364,23 @@ async def test_a_commit_that_fails_leaves_no_orphans_and_the_next_attempt_succee
     assert len(await objects_of(archive, recording_id)) == 3
 
 
-async def test_altered_bytes_raise_the_alarm_and_are_not_decoded(archive):
+def flipped(data, _key):
+    return data[:200] + bytes([data[200] ^ 1]) + data[201:]
+
+
+def forged(data, key):
+    """Return a payload of the same length that is valid under the same key, and not what was received."""
+    sealer = PayloadSealer(key)
+    return bytes(sealer.update(bytes(plain_length(len(data))))) + sealer.finish()
+
+
+@pytest.mark.parametrize("change", [flipped, forged])
+async def test_altered_bytes_raise_the_alarm_and_are_not_decoded(archive, change):
     recording_id = await recorded(archive)
     (stored,) = await objects_of(archive, recording_id)
     directory = archive.config.storage.blobs.path
     (path,) = [path for path in directory.rglob(stored.id) if path.is_file()]
-    data = bytearray(path.read_bytes())
-    data[200] ^= 1
+    data = change(path.read_bytes(), await get_file_key(archive.vault, stored.id))
     path.chmod(0o600)
     path.write_bytes(data)
     with pytest.raises(TamperedError):
