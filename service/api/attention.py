@@ -3,8 +3,9 @@
 from aiohttp import web
 
 from service.api.app_keys import ATTENTION
-from service.api.contacts import json_response
-from service.archive.attention import AttentionItem
+from service.api.contacts import json_response, parse_limit
+from service.archive.attention import MAX_ITEMS, AttentionItem
+from service.domain.errors import InvalidInputError
 from service.domain.permission import Permission
 from service.domain.times import format_time
 from service.http.frame import ACTOR, NOW
@@ -14,11 +15,19 @@ from service.http.routes import SESSION_ONLY, Route
 
 async def find_items(request: web.Request) -> web.Response:
     """``GET /api/v1/attention``: the open items, newest first; ``?settled=yes`` shows the others too."""
-    query = read_query(request, ("settled",))
-    items = await request.app[ATTENTION].find(
-        actor=request[ACTOR], include_settled=query.get("settled") == "yes"
+    query = read_query(request, ("settled", "cursor", "limit"))
+    settled = query.get("settled", "no")
+    if settled not in {"yes", "no"}:
+        raise InvalidInputError("settled: yes or no")
+    page = await request.app[ATTENTION].find_page(
+        actor=request[ACTOR],
+        include_settled=settled == "yes",
+        cursor=query.get("cursor"),
+        limit=parse_limit(query.get("limit"), most=MAX_ITEMS),
     )
-    return json_response({"items": [_item_json(item) for item in items]})
+    return json_response(
+        {"items": [_item_json(item) for item in page.items], "next": page.next}
+    )
 
 
 async def explain_item(request: web.Request) -> web.Response:

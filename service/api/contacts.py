@@ -1,12 +1,14 @@
 """``/api/v1/contacts`` and what belongs to it."""
 
+import re
+
 import msgspec
 from aiohttp import web
 
 from service.api.app_keys import CONTACTS, FINDER, SETTINGS
 from service.api.criteria import PARAMETERS, parse_criteria
 from service.api.views import contact_json, customer_json, page_json, view_json
-from service.archive.lookup import Criteria
+from service.archive.lookup import MAX_LIMIT, Criteria
 from service.domain.customer import LinkState
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import require_source_name
@@ -20,6 +22,7 @@ from service.sources.generic import parse_contact
 
 _PAGING = ("cursor", "limit")
 _DEFAULT_LIMIT = 50
+_NUMBER = re.compile(r"[0-9]{1,6}", re.ASCII)
 
 
 def json_response(value: object, *, status: int = 200) -> web.Response:
@@ -127,16 +130,27 @@ async def link_contact(request: web.Request) -> web.Response:
 async def _page(
     request: web.Request, criteria: Criteria, *, cursor: str | None, limit: str | None
 ) -> web.Response:
-    if limit is not None and not (limit.isascii() and limit.isdigit()):
-        raise InvalidInputError("limit: a number")
     page = await request.app[FINDER].find(
         criteria,
         actor=request[ACTOR],
         cursor=cursor,
-        limit=_DEFAULT_LIMIT if limit is None else int(limit[:9]),
+        limit=parse_limit(limit, most=MAX_LIMIT),
         now=request[NOW],
     )
     return json_response(page_json(page))
+
+
+def parse_limit(text: str | None, *, most: int) -> int:
+    """Return how many a page is to have.
+
+    Raises:
+        InvalidInputError: ``text`` is not a number from 1 to ``most``.
+    """
+    if text is None:
+        return _DEFAULT_LIMIT
+    if _NUMBER.fullmatch(text) and 1 <= int(text) <= most:
+        return int(text)
+    raise InvalidInputError(f"limit: a number from 1 to {most}")
 
 
 def routes() -> list[Route]:

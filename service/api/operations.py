@@ -126,7 +126,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         query=_PAGING, answers={200: shapes.ContactPage}
     ),
     "GET /api/v1/attention": Operation(
-        query={"settled": _text("`yes` shows the settled ones too.")},
+        query={"settled": _text("`yes` shows the settled ones too."), **_PAGING},
         answers={200: shapes.ItemList},
     ),
     "GET /api/v1/attention/{item_id}/explanation": Operation(

@@ -87,9 +87,10 @@ class FoundContact(ShownContact, frozen=True, kw_only=True):
 
 
 class ContactPage(Shape, frozen=True, kw_only=True):
-    """Contacts, newest first."""
+    """Contacts, newest first, and the ids of those that matched and cannot be opened."""
 
     contacts: list[FoundContact]
+    unreadable: list[ContactId]
     next: Cursor | None
 
 
@@ -188,6 +189,7 @@ class ItemList(Shape, frozen=True, kw_only=True):
     """What needs a person, newest first."""
 
     items: list[ShownItem]
+    next: Cursor | None
 
 
 class Explanation(Shape, frozen=True, kw_only=True):

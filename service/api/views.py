@@ -28,7 +28,7 @@ def contact_json(contact: Contact, links: Sequence[Link] = ()) -> Json:
             "metering_point": contact.metering_point,
             "parties": [party_json(party) for party in contact.parties],
             "recording": contact.recording_state,
-            "not_recorded_reason": contact.not_recorded_reason,
+            "not_recorded_reason": contact.why_not_recorded,
             "links": [link_json(link) for link in links],
         }
     )
@@ -60,8 +60,12 @@ def link_json(link: Link) -> Json:
 
 
 def page_json(page: Page) -> Json:
-    """Return a page of a lookup, each contact with why it matched."""
-    return {"contacts": [_found_json(found) for found in page.contacts], "next": page.next}
+    """Return a page of a lookup, each contact with why it matched, and the ids of those that cannot be opened."""
+    return {
+        "contacts": [_found_json(found) for found in page.contacts],
+        "unreadable": list(page.unreadable),
+        "next": page.next,
+    }
 
 
 def _found_json(found: Found) -> Json:

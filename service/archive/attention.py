@@ -1,21 +1,32 @@
 """What needs attention: a list with reasons, each item of which can be explained, tried again and settled."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from service.archive.records import contact_of
+from service.archive.remarks import told_of
 from service.archive.understand import Understanding
 from service.domain.actor import Actor
-from service.domain.errors import ContradictionError, NotFoundError, UnavailableError
+from service.domain.contact import SCALARS
+from service.domain.errors import (
+    ContradictionError,
+    InvalidInputError,
+    NotFoundError,
+    TamperedError,
+    UnavailableError,
+)
 from service.domain.ids import parse_id
-from service.domain.permission import Permission, require_permission
-from service.domain.times import from_microseconds, to_microseconds
+from service.domain.permission import Permission, is_permitted, require_permission
+from service.domain.times import format_time, from_microseconds, to_microseconds
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import StaleError
-from storage.ports import Append, Condition, Replace, Store
-from storage.rows import AttentionRow
+from storage.ports import Append, Condition, Replace, Span, Store
+from storage.rows import AttentionRow, ContactRow
 
 MAX_ITEMS = 200
+_MICROSECONDS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +44,14 @@ class AttentionItem:
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionPage:
+    """Items, newest first, and the cursor of the next page when there is one."""
+
+    items: tuple[AttentionItem, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """The use cases of the list."""
 
@@ -47,15 +66,48 @@ class Attention:
         Raises:
             NotPermittedError: The actor may not read the list.
         """
+        page = await self.find_page(actor=actor, include_settled=include_settled, limit=limit)
+        return list(page.items)
+
+    async def find_page(
+        self,
+        *,
+        actor: Actor,
+        include_settled: bool = False,
+        cursor: str | None = None,
+        limit: int = MAX_ITEMS,
+    ) -> AttentionPage:
+        """Return one page of the items, newest first.
+
+        Raises:
+            NotPermittedError: The actor may not read the list.
+            InvalidInputError: The cursor is not one that was given here.
+        """
         require_permission(actor, Permission.READ_ATTENTION)
+        limit = max(1, min(limit, MAX_ITEMS))
         where: dict[str, Condition] = {} if include_settled else {"state": "open"}
-        rows = await self.store.find(
-            AttentionRow, where, order=("-raised_at", "id"), limit=min(limit, MAX_ITEMS)
+        rows: list[AttentionRow] = []
+        before: int | None = None
+        if cursor is not None:
+            before, after_id = _parse_cursor(cursor)
+            # Of the moment of the last item, those after it; ids are of one length, without a space in them.
+            together = {**where, "raised_at": before, "id": Span(f"{after_id} ")}
+            rows += await self.store.find(
+                AttentionRow, together, order=("id",), limit=limit + 1
+            )
+        older = {**where, "raised_at": Span(None, before)}
+        rows += await self.store.find(
+            AttentionRow, older, order=("-raised_at", "id"), limit=limit + 1
         )
-        return [_item(row) for row in rows]
+        items = tuple(_item(row) for row in rows[:limit])
+        following = _format_cursor(rows[limit - 1]) if len(rows) > limit else None
+        return AttentionPage(items, following)
 
     async def explain(self, item_id: str, *, actor: Actor, now: datetime) -> str | None:
-        """Return in words what is wrong with the delivery of an item; None when it is of another kind.
+        """Return in words what an item is about; None when there is no more to say than its reason.
+
+        Of a delivery, what is wrong with it. Of a contradiction, what the source told beside what is archived: this
+        is said to those alone who may read contacts.
 
         Raises:
             NotPermittedError: The actor may not read the list.
@@ -63,9 +115,26 @@ class Attention:
         """
         require_permission(actor, Permission.READ_ATTENTION)
         row = await self._get(item_id)
-        if not row.about.startswith("dl_"):
+        if row.about.startswith("dl_"):
+            return await self.understanding.explain(row.about, now=now)
+        if row.sealed is None or not is_permitted(actor, Permission.READ_CONTACT):
             return None
-        return await self.understanding.explain(row.about, now=now)
+        return await self._compare(row)
+
+    async def _compare(self, row: AttentionRow) -> str | None:
+        contacts = await self.store.find(ContactRow, {"id": row.about, "state": "kept"})
+        sealers = await self.understanding.interpreter.vault.find_sealers([row.about])
+        if not contacts or row.about not in sealers:
+            return None
+        try:
+            archived = contact_of(contacts[0], sealers[row.about])
+        except TamperedError:
+            return None
+        return "; ".join(
+            f"{name}: archived {_shown(getattr(archived, name, None))}, told {_shown(told)}"
+            for name, told in told_of(row, sealers[row.about]).items()
+            if name in SCALARS
+        )
 
     async def retry(self, item_id: str, *, actor: Actor, now: datetime) -> AttentionItem:
         """Try the delivery of an item again; settle the item when it is understood now.
@@ -81,7 +150,7 @@ class Attention:
             raise ContradictionError("this item is not about a delivery; settle it instead")
         if await self.understanding.retry(row.about, now=now):
             return await self.settle(item_id, actor=actor, now=now)
-        return _item(row)
+        return _item(await self._get(item_id))
 
     async def settle(self, item_id: str, *, actor: Actor, now: datetime) -> AttentionItem:
         """Take an item off the list. Settling it again changes nothing.
@@ -131,3 +200,21 @@ def _item(row: AttentionRow) -> AttentionItem:
         is_open=row.state == "open",
         can_be_retried=row.about.startswith("dl_") and row.state == "open",
     )
+
+
+def _shown(value: object) -> str:
+    return format_time(value) if isinstance(value, datetime) else str(value)
+
+
+def _format_cursor(row: AttentionRow) -> str:
+    return f"{row.raised_at}.{row.id}"
+
+
+def _parse_cursor(text: str) -> tuple[int, str]:
+    raised_at, _, item_id = text.partition(".")
+    try:
+        if _MICROSECONDS.fullmatch(raised_at):
+            return int(raised_at), parse_id("at", item_id)
+    except NotFoundError:
+        pass
+    raise InvalidInputError("the cursor is not one that was given here")

@@ -6,16 +6,18 @@ their values.
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from service.archive.alarm import raise_alarm
 from service.archive.records import contact_of, link_of
 from service.archive.vault import Vault
 from service.domain.actor import Actor
 from service.domain.contact import Channel, Contact, Direction, RecordingState
 from service.domain.customer import Link, LinkState
-from service.domain.errors import InvalidInputError, NotFoundError
+from service.domain.errors import InvalidInputError, NotFoundError, TamperedError
 from service.domain.ids import parse_id
 from service.domain.permission import Permission, require_permission
 from service.domain.times import to_microseconds
@@ -24,6 +26,8 @@ from storage.ports import Append, Condition, Lookup, Span, Store
 from storage.rows import ContactRow, LinkRow
 
 MAX_LIMIT = 200
+# From the year 1 to 9999.
+_MICROSECONDS = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 # What a database counts to; a cursor that somebody made up may say more.
 _MAX_MICROSECONDS = 2**63 - 1
 _NO_CURSOR = "the cursor is not one that was given by a lookup"
@@ -72,10 +76,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Contacts, newest first, and the cursor of the next page when there may be one."""
+    """Contacts, newest first, and the cursor of the next page when there may be one.
+
+    ``unreadable`` are the ids of contacts that matched and cannot be opened: altered, or without their key.
+    """
 
     contacts: tuple[Found, ...]
     next: str | None
+    unreadable: tuple[str, ...] = ()
 
 
 _TOKEN_FIELDS = ("customer_number", "phone", "email", "metering_point", "agent", "queue")
@@ -110,9 +118,16 @@ class Finder:
             data={"criteria": criteria.names(), "found": len(page)},
         )
         await self.store.commit([Append(encode_entry(entry))])
-        found = await self._found(page, criteria)
-        following = _format_cursor(found[-1].contact) if rest and found else None
-        return Page(found, following)
+        if not page:
+            return Page((), None)
+        rows = {row.id: row for row in await self.store.find(ContactRow, {"id": list(page)})}
+        found, unreadable = await self._found(
+            [rows[one] for one in page if one in rows], criteria, actor=actor, now=now
+        )
+        # From the last that was looked at, so that one which cannot be shown ends no page early.
+        last = next((rows[one] for one in reversed(page) if one in rows), None)
+        following = _format_cursor(last) if rest and last else None
+        return Page(found, following, unreadable)
 
     def _query(self, criteria: Criteria, cursor: str | None, limit: int) -> Lookup:
         tokens = []
@@ -140,24 +155,38 @@ class Finder:
             limit=limit,
         )
 
-    async def _found(self, ids: Sequence[str], criteria: Criteria) -> tuple[Found, ...]:
-        if not ids:
-            return ()
-        rows = {row.id: row for row in await self.store.find(ContactRow, {"id": list(ids)})}
+    async def _found(
+        self, rows: Sequence[ContactRow], criteria: Criteria, *, actor: Actor, now: datetime
+    ) -> tuple[tuple[Found, ...], tuple[str, ...]]:
+        """Return what the rows say, and the ids of those that cannot be opened; of altered ones an alarm is raised."""
+        ids = [row.id for row in rows]
         links: dict[str, list[Link]] = {}
-        for link in await self.store.find(LinkRow, {"contact_id": list(ids)}):
+        for link in await self.store.find(LinkRow, {"contact_id": ids}):
             links.setdefault(link.contact_id, []).append(link_of(link))
         sealers = await self.vault.find_sealers(ids)
-        found = []
-        for contact_id in ids:
-            # Erased between the two readings: it is not there any more.
-            if contact_id in rows and contact_id in sealers:
-                contact = contact_of(rows[contact_id], sealers[contact_id])
-                of_contact = tuple(links.get(contact_id, ()))
-                found.append(
-                    Found(contact, of_contact, _reasons(contact, of_contact, criteria))
+        found, unreadable = [], []
+        for row in rows:
+            if row.id not in sealers:
+                # Erased between the two readings it is not there any more; kept, it should have its key.
+                if row.state == "kept":
+                    unreadable.append(row.id)
+                continue
+            try:
+                contact = contact_of(row, sealers[row.id])
+            except TamperedError:
+                unreadable.append(row.id)
+                await raise_alarm(
+                    self.store,
+                    "contact_row",
+                    about=row.id,
+                    contact_id=None,
+                    actor_id=actor.id,
+                    now=now,
                 )
-        return tuple(found)
+                continue
+            of_contact = tuple(links.get(row.id, ()))
+            found.append(Found(contact, of_contact, _reasons(contact, of_contact, criteria)))
+        return tuple(found), tuple(unreadable)
 
 
 def _reasons(contact: Contact, links: Sequence[Link], criteria: Criteria) -> tuple[Reason, ...]:
@@ -193,8 +222,8 @@ def _folded(name: str, value: str) -> str:
     return value.casefold() if name in _FOLDED else value
 
 
-def _format_cursor(contact: Contact) -> str:
-    text = f"{to_microseconds(contact.started_at)}:{contact.id}"
+def _format_cursor(row: ContactRow) -> str:
+    text = f"{row.started_at}:{row.id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -202,9 +231,8 @@ def _parse_cursor(text: str) -> tuple[int, str]:
     try:
         decoded = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
         start, _, contact_id = decoded.partition(":")
-        before = int(start), parse_id("ct", contact_id)
-    except (ValueError, binascii.Error, NotFoundError) as error:
-        raise InvalidInputError(_NO_CURSOR) from error
-    if abs(before[0]) > _MAX_MICROSECONDS:
-        raise InvalidInputError(_NO_CURSOR)
-    return before
+        if _MICROSECONDS.fullmatch(start):
+            return int(start), parse_id("ct", contact_id)
+    except (ValueError, binascii.Error, NotFoundError):
+        pass
+    raise InvalidInputError("the cursor is not one that was given by a lookup")

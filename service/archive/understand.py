@@ -181,7 +181,7 @@ class Understanding:
             after = rows[-1].id
 
     async def meet_waiting(self, *, now: datetime) -> None:
-        """Understand what waits for a contact that exists: one of the two was stopped before it looked for the other."""
+        """Understand what waits for a contact that exists, because one of the two was stopped before it looked."""
         after = ""
         while True:
             rows = await self.store.find(

@@ -3,6 +3,7 @@
 Nothing is parsed here. Whatever is authenticated is kept and answered 200, also what nobody will understand.
 """
 
+from datetime import timedelta
 from typing import Final
 
 from aiohttp import web
@@ -24,7 +25,7 @@ from service.intake.app_keys import (
     TOKENS,
     Listener,
 )
-from service.intake.standard_webhooks import verify_signature
+from service.intake.standard_webhooks import WebhookSecret, verify_signature
 
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
@@ -38,7 +39,7 @@ async def receive_delivery(request: web.Request) -> web.Response:
     now = request[NOW]
     if listener is None or not listener.secrets:
         # The same work for a source that there is not: the answer tells nobody which there are.
-        verify_signature(request.headers, body, secrets=(), tolerance=_NONE.tolerance, now=now)
+        verify_signature(request.headers, body, secrets=_NOBODYS, tolerance=_TOLERANCE, now=now)
         raise NotSignedInError("no such source")
     signed = verify_signature(
         request.headers, body, secrets=listener.secrets, tolerance=listener.tolerance, now=now
@@ -88,7 +89,9 @@ def routes() -> list[Route]:
     ]
 
 
-_NONE: Final = Listener("")
+# Whatever it vouches for is refused.
+_NOBODYS: Final = (WebhookSecret(bytes(32)),)
+_TOLERANCE: Final = timedelta()
 
 
 def _listener(request: web.Request) -> Listener | None:
