@@ -1,6 +1,5 @@
 """The running service: an application over an open archive, and what works beside its requests."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -149,7 +148,11 @@ async def working(service: Service) -> AsyncIterator[None]:
         "interpretation": service.interpretation.run,
         "catch_up": service.interpretation.catch_up,
         "openings": partial(archive.openings.run, clock=clock),
-        "log": partial(_publish, service),
+        "log": partial(
+            service.keeper.run,
+            clock=clock,
+            every=timedelta(seconds=archive.config.log.checkpoint_seconds),
+        ),
         "jobs": jobs.run,
         "housekeeping": Housekeeping(_household(archive).chores(), clock).run,
     }
@@ -173,13 +176,6 @@ def _household(archive: Archive) -> Household:
         ring=archive.vault.ring,
         intake_sessions=archive.intake.sessions,
     )
-
-
-async def _publish(service: Service) -> None:
-    pause = service.archive.config.log.checkpoint_seconds
-    while True:
-        await service.keeper.publish(now=clock())
-        await asyncio.sleep(pause)
 
 
 def _frame(archive: Archive) -> Frame:

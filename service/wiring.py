@@ -187,7 +187,9 @@ def archive_from(
             blobs=stores.blobs,
             intake_keys=ring.intake_keys,
             index=ring.intake_keys().blind_index(),
-            sessions=Sessions(ring.intake_keys),
+            sessions=Sessions(
+                ring.intake_keys, timedelta(minutes=config.intake.session_key_minutes)
+            ),
             max_recording_bytes=config.intake.max_recording_bytes,
         ),
         interpreter=interpreter,

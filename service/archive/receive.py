@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -24,7 +24,7 @@ from service.crypto.wrap import new_key
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
 from service.keys.intake import IntakeKeys
-from service.keys.session import IntakeSession
+from service.keys.session import SESSION_LIFETIME, IntakeSession
 from service.log.entry import EntryType, LogEntry, commitment, encode_entry
 from storage.errors import ConflictError, StorageError
 from storage.ports import Add, Append, BlobStore, Change, KeyStore, Store, Write
@@ -78,8 +78,11 @@ class Upload:
 class Sessions:
     """The intake session of this process: begun when needed, used for at most its life, then forgotten."""
 
-    def __init__(self, keys: Callable[[], IntakeKeys]) -> None:
+    def __init__(
+        self, keys: Callable[[], IntakeKeys], lifetime: timedelta = SESSION_LIFETIME
+    ) -> None:
         self._keys = keys
+        self._lifetime = lifetime
         self._id = ""
         self._session: IntakeSession | None = None
         self._is_stored = False
@@ -91,7 +94,7 @@ class Sessions:
         """
         if self._session is None or not self._session.is_usable(now):
             self._id, self._is_stored = new_id("is"), False
-            self._session = IntakeSession(self._keys(), now=now)
+            self._session = IntakeSession(self._keys(), now=now, lifetime=self._lifetime)
         return self._id, self._session, self._is_stored
 
     def forget_over(self, now: datetime) -> None:

@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_keys(commands)
     _add_contacts(commands)
     _add_log(commands)
+    _add_jobs(commands)
     return parser
 
 
@@ -162,3 +163,11 @@ def _add_log(commands: "_Commands[argparse.ArgumentParser]") -> None:
     verify.add_argument(
         "--proof", type=Path, metavar="FILE", help="check one entry file against this proof"
     )
+
+
+def _add_jobs(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "jobs", "work beside requests, such as examining recordings")
+    _add(group, "list", "list what waits, what runs and what failed for good", "jobs:list_jobs")
+    _add(
+        group, "retry", "let a job that failed for good begin anew", "jobs:retry"
+    ).add_argument("id", metavar="ID")

@@ -31,15 +31,18 @@ class IntakeSession:
     without them nobody can unwrap it.
     """
 
-    __slots__ = ("_key", "begun_at", "epoch", "sealed")
+    __slots__ = ("_key", "_lifetime", "begun_at", "epoch", "sealed")
 
     def __init__(
         self,
         keys: IntakeKeys,
         *,
         now: datetime,
+        lifetime: timedelta = SESSION_LIFETIME,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        """Begin a session that lasts for ``lifetime``, ten minutes at the most."""
+        self._lifetime = min(lifetime, SESSION_LIFETIME)
         file_key = FileKey.generate(random)
         self.begun_at = now
         self.epoch, self.sealed = keys.seal_header(file_key)
@@ -48,7 +51,7 @@ class IntakeSession:
     def is_usable(self, now: datetime) -> bool:
         """Whether keys can still be wrapped and unwrapped. Once not, never again."""
         # A clock that was set back would otherwise lengthen the session.
-        if not self.begun_at <= now < self.begun_at + SESSION_LIFETIME:
+        if not self.begun_at <= now < self.begun_at + self._lifetime:
             self.forget()
         return self._key is not None
 
