@@ -172,12 +172,12 @@ def _say(answer, route, *, is_elsewhere):
     return said
 
 
-@pytest.mark.parametrize("start", ["9" * 19, "9" * 40, "-" + "9" * 40, "1e3", "", "1.5"])
-async def test_a_cursor_that_somebody_made_up_is_refused(cast, start):
+async def test_a_cursor_that_somebody_made_up_is_refused(cast):
     handler = cast.askers[MACHINES.index(Role.COMPLAINT_HANDLER)]
-    cursor = base64.urlsafe_b64encode(f"{start}:ct_{'a' * 26}".encode()).decode()
-    answer = await cast.world.ask(handler, "GET", f"/api/v1/contacts?cursor={cursor}")
-    assert (answer.status, answer.code) == (400, "invalid_input")
+    for start in ("9" * 19, "9" * 40, "-" + "9" * 40, "1e3", "", "1.5"):
+        cursor = base64.urlsafe_b64encode(f"{start}:ct_{'a' * 26}".encode()).decode()
+        answer = await cast.world.ask(handler, "GET", f"/api/v1/contacts?cursor={cursor}")
+        assert (answer.status, answer.code) == (400, "invalid_input"), start
 
 
 @settings(
