@@ -47,9 +47,11 @@ PAGES_SAY = {
 }
 
 
-@pytest.mark.parametrize("page", ["design.md", "decisions/0007-import-order.md"])
+@pytest.mark.parametrize(
+    "page", ["design.md", "decisions/0007-import-order.md", "../README.md"]
+)
 def test_the_order_of_imports_is_the_one_that_is_held(page):
-    shown = re.search(r"(?m)^cli → .*$", read(page))[0].split(" → ")
+    shown = re.search(r"\bcli → [^`\n]*", read(page))[0].split(" → ")
     held = [layer.replace("service.", "").split(" | ") for layer in LAYERS]
     assert [layer.split(" | ") for layer in shown] == held
 
