@@ -29,6 +29,7 @@ from service.domain.errors import (
     ContradictionError,
     ErasedError,
     NotFoundError,
+    TamperedError,
 )
 from service.domain.ids import new_id, parse_id
 from service.domain.permission import Permission, require_permission, require_source
@@ -44,6 +45,9 @@ from storage.rows import (
     OpeningRow,
     RecordingRow,
 )
+
+ALTERED = "altered"
+"""The cause that is shown for a recording whose row does not authenticate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +196,9 @@ class Contacts:
         Raises:
             NotPermittedError: The actor may not read contacts.
             NotFoundError: There is no such contact.
-            TamperedError: A row is not what was sealed there.
+            ErasedError: It was erased.
+            TamperedError: The contact's row is not what was sealed there. An altered recording or message is shown as
+                such (``ALTERED`` as its cause, no sender).
         """
         require_permission(actor, Permission.READ_CONTACT)
         contact, sealer = await self._read(contact_id)
@@ -295,14 +301,18 @@ class Contacts:
 def _recording_view(
     row: RecordingRow, sealer: FieldSealer, objects: dict[str, ObjectRow]
 ) -> RecordingView:
-    sealed = open_value(
-        sealer,
-        row.sealed,
-        SealedRecording,
-        table="recordings",
-        row=row.id,
-        version=row.version,
-    )
+    try:
+        sealed = open_value(
+            sealer,
+            row.sealed,
+            SealedRecording,
+            table="recordings",
+            row=row.id,
+            version=row.version,
+        )
+    except TamperedError:
+        # What is altered hides nothing that is not; verification says what, and opening it is refused.
+        sealed = SealedRecording(cause=ALTERED)
     made = {o.kind: o for o in objects.values() if o.owner_id == row.id}
     return RecordingView(
         row,
@@ -316,13 +326,17 @@ def _recording_view(
 def _message_view(
     row: MessageRow, sealer: FieldSealer, objects: dict[str, ObjectRow]
 ) -> MessageView:
-    sealed = open_value(
-        sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1
-    )
+    try:
+        sealed = open_value(
+            sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1
+        )
+        sender = sealed.sender
+    except TamperedError:
+        sender = ""
     stored = objects.get(row.object_id)
     return MessageView(
         row.id,
-        sealed.sender,
+        sender,
         from_microseconds(row.sent_at),
         stored.plain_bytes if stored else 0,
     )
