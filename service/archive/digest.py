@@ -6,7 +6,8 @@ nothing of what is in them, and nothing at all once the row is gone.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 
 import msgspec
 
@@ -17,6 +18,11 @@ FIELD = "rows"
 """The name in the data of an entry under which it commits to rows."""
 
 ProvenRow = ContactRow | RecordingRow | MessageRow
+
+_COLUMNS = {
+    kind: attrgetter(*(column.name for column in fields(kind)))
+    for kind in (ContactRow, RecordingRow, MessageRow)
+}
 
 
 def commit_to_rows(rows: Iterable[ProvenRow]) -> tuple[str, ...]:
@@ -31,7 +37,7 @@ def version_of(row: ProvenRow) -> int:
 
 def row_digest(row: ProvenRow) -> str:
     """Return the SHA-256 of the row: its class's name and its columns in order, as MessagePack, in hexadecimal."""
-    encoded = msgspec.msgpack.encode([type(row).__name__, *astuple(row)])
+    encoded = msgspec.msgpack.encode([type(row).__name__, *_COLUMNS[type(row)](row)])
     return hashlib.sha256(encoded).hexdigest()
 
 

@@ -7,10 +7,12 @@ Contacts and customers may change at the same time, each without knowing of the 
 again, and goes on until there is nothing left to write: the last one sees everything.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from operator import attrgetter
+from typing import Final, TypeVar
 
 from service.archive.alarm import raise_alarm
 from service.archive.records import contact_of, link_of, link_row
@@ -27,6 +29,11 @@ from storage.rows import ContactRow, ContactTokenRow, CustomerTokenRow, LinkRow
 
 _IDENTIFYING: Final = ("customer_number", "metering_point")
 _ATTEMPTS: Final = 32
+
+R = TypeVar("R")
+K = TypeVar("K", bound=Hashable)
+
+_token, _contact_id, _customer_id = map(attrgetter, ("token", "contact_id", "customer_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,23 +166,30 @@ class Linking:
         }
         asked = frozenset(token for tokens in wanted.values() for token in tokens)
         known = await self._customers_with(asked)
+        # A batch has many of everything; looked for one by one, it would cost the square of that.
+        known_by, old_links, old_tokens = (
+            _grouped(known, _token),
+            _grouped(before.links, _contact_id),
+            _grouped(before.tokens, _contact_id),
+        )
         links: dict[str, tuple[Link, ...]] = {}
         for contact in contacts:
+            own = wanted[contact.id]
             links[contact.id] = decide_links(
-                find_matches(contact, wanted[contact.id], known),
-                by_hand=_by_hand(contact.id, before.links, by_hand),
+                find_matches(contact, own, [row for one in own for row in known_by[one]]),
+                by_hand=_by_hand(old_links[contact.id], by_hand),
                 now=now,
                 states_number=contact.customer_number is not None,
             )
-        own = await self._own_tokens(links.values())
+        own_by = _grouped(await self._own_tokens(links.values()), _customer_id)
         writes = {}
         for contact in contacts:
-            tokens = _tokens(contact, index, links[contact.id], own, self._numbers_of(contact))
+            decided = links[contact.id]
+            known_as = [row for link in decided for row in own_by[link.customer_id]]
+            tokens = _tokens(contact, index, decided, known_as, self._numbers_of(contact))
             writes[contact.id] = [
-                *_link_writes(
-                    contact.id, links[contact.id], before.links, actor=actor, now=now
-                ),
-                *_token_writes(contact, tokens, before.tokens),
+                *_link_writes(contact.id, decided, old_links[contact.id], actor=actor, now=now),
+                *_token_writes(contact, tokens, old_tokens[contact.id]),
             ]
         return Relinked(writes, asked, known)
 
@@ -251,13 +265,17 @@ def find_matches(
     ]
 
 
-def _by_hand(contact_id: str, links: Sequence[LinkRow], decided: Link | None) -> list[Link]:
-    """Return what persons decided about the contact; what is ``decided`` now comes last and wins."""
-    hand = [
-        link_of(row)
-        for row in links
-        if row.contact_id == contact_id and row.made_by != "system"
-    ]
+def _grouped(rows: Iterable[R], key: Callable[[R], K]) -> defaultdict[K, list[R]]:
+    """Return the rows by what ``key`` says of them; where there are none, an empty list."""
+    groups: defaultdict[K, list[R]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return groups
+
+
+def _by_hand(links: Sequence[LinkRow], decided: Link | None) -> list[Link]:
+    """Return what persons decided about a contact; what is ``decided`` now comes last and wins."""
+    hand = [link_of(row) for row in links if row.made_by != "system"]
     if decided is None:
         return hand
     return [link for link in hand if link.customer_id != decided.customer_id] + [decided]
@@ -292,7 +310,7 @@ def _link_writes(
     actor: str,
     now: datetime,
 ) -> list[Write]:
-    before = {row.customer_id: row for row in old if row.contact_id == contact_id}
+    before = {row.customer_id: row for row in old}
     writes: list[Write] = []
     for link in links:
         known = before.pop(link.customer_id, None)
@@ -335,7 +353,7 @@ def _token_writes(
     contact: Contact, tokens: set[bytes], old: Sequence[ContactTokenRow]
 ) -> list[Write]:
     at = to_microseconds(contact.started_at)
-    before = {(row.token, row.started_at) for row in old if row.contact_id == contact.id}
+    before = {(row.token, row.started_at) for row in old}
     after = {(token, at) for token in tokens}
     added = [
         Add(ContactTokenRow(token=token, started_at=start, contact_id=contact.id))
