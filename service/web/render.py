@@ -92,6 +92,7 @@ def _surroundings(request: web.Request, language: str, visitor: Visitor) -> dict
         "n": words.count,
         "f": formats,
         "known": partial(viewmodels.known_words, messages=words.messages),
+        "check_words": partial(viewmodels.check_words, words=words),
         "reasons": partial(viewmodels.reason_words, words=words),
         "field_names": partial(viewmodels.field_names, words=words),
         "link_reasons": partial(viewmodels.link_reason_words, words=words),

@@ -1,6 +1,8 @@
 """The verification of a contact as its page shows it: one line for each kind of check, the worst of its kind."""
 
-from service.archive.checks import Outcome
+from collections.abc import Sequence
+
+from service.archive.checks import Check, Code, Outcome
 from service.archive.verify import Verification as Verified
 from service.web.views import CheckOutcome, CheckView, IntegrityState, Verification
 
@@ -9,21 +11,26 @@ _WORST_FIRST = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.WAITING, Outcome.PASSED
 
 def verification_view(verified: Verified) -> Verification:
     """Return what the page shows of ``verified``."""
-    worst: dict[str, CheckView] = {}
-    for check in sorted(verified.checks, key=lambda one: _WORST_FIRST.index(one.outcome)):
-        worst.setdefault(
-            check.code.value,
-            CheckView(
-                code=check.code.value,
-                outcome=CheckOutcome(check.outcome.value),
-                detail=check.detail,
-            ),
-        )
-    order = list(dict.fromkeys(check.code.value for check in verified.checks))
+    by_code: dict[Code, list[Check]] = {}
+    for check in verified.checks:
+        by_code.setdefault(check.code, []).append(check)
     return Verification(
         state=IntegrityState(verified.state.value),
-        checks=tuple(worst[code] for code in order),
+        checks=tuple(_check_view(code, checks) for code, checks in by_code.items()),
         checked_at=verified.checked_at,
         entry_index=max((proof.index for proof in verified.proofs), default=None),
         tree_size=verified.tree_size,
+    )
+
+
+def _check_view(code: Code, checks: Sequence[Check]) -> CheckView:
+    worst = min((check.outcome for check in checks), key=_WORST_FIRST.index)
+    return CheckView(
+        code=code.value,
+        outcome=CheckOutcome(worst.value),
+        details=tuple(
+            f"{check.about}: {check.detail}"
+            for check in checks
+            if check.outcome is worst and check.detail
+        ),
     )

@@ -16,7 +16,14 @@ from service.domain.purpose import ALLOWED, REFERENCE, Grant, Purpose
 from service.web.formats import Formats
 from service.web.i18n import Words
 from service.web.searchform import SearchForm
-from service.web.views import FoundContact, Playback, RecordingView, Waveform
+from service.web.views import (
+    CheckOutcome,
+    CheckView,
+    FoundContact,
+    Playback,
+    RecordingView,
+    Waveform,
+)
 from service.web.waveform import Lane, draw_lanes
 
 _ROLE_ORDER: Final = {PartyRole.CUSTOMER: 0, PartyRole.AGENT: 1, PartyRole.OTHER: 2}
@@ -184,6 +191,18 @@ def lane_names(channels: Sequence[PartyRole | None], lanes: int) -> tuple[str, .
         str(role) if role else (fallback[n] if n < _STEREO else "more")
         for n, role in enumerate(roles)
     )
+
+
+def check_words(check: CheckView, *, words: Words) -> str:
+    """Return what a check found, in words that a customer understands.
+
+    One that could not be done, or not yet, is told with its cause, where one is known for its kind.
+    """
+    key = f"check.{check.outcome}.{check.code}"
+    if check.outcome in {CheckOutcome.PASSED, CheckOutcome.FAILED}:
+        return words.text(key)
+    told = words.text(f"check.{check.outcome}")
+    return f"{told}: {words.text(key)}" if key in words.messages else told
 
 
 def known_words(prefix: str, code: str, *, messages: Mapping[str, object]) -> str:

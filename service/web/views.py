@@ -182,11 +182,14 @@ class CheckOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckView:
-    """One check by its code, such as ``blob_hash``, and what it found; ``detail`` is safe to show."""
+    """One kind of check by its code, such as ``blob_hash``, and the worst that it found.
+
+    ``details`` say for whoever runs the archive, in English and with ids, what was found of what; safe to show.
+    """
 
     code: str
     outcome: CheckOutcome
-    detail: str | None = None
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,17 +1,20 @@
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
 
+from service.archive.checks import Code
 from service.domain.actor import OPERATOR, Role
 from service.domain.errors import UnavailableError
 from service.domain.purpose import Purpose
 from service.http.routes import Need
+from service.web.i18n import load_words
 from service.web.pages import page_routes
 from service.web.places import own_place
-from service.web.views import IntegrityState, Playback
+from service.web.views import CheckOutcome, IntegrityState, Playback
 from tests.fakes import PASSWORD
-from tests.web.world import MESSAGES, NOW
+from tests.web.world import MESSAGES, NOW, verification
 
 SHOWN = (
     "/",
@@ -341,6 +344,24 @@ async def test_the_badge_says_one_of_four_things(handler, desk, state):
     assert badge[1] == says[state]
     assert "<html" not in html
     assert "<html" in await handler.see("/contacts/ct_1/verification")
+
+
+@pytest.mark.parametrize("language", ["fi", "sv", "en"])
+@pytest.mark.parametrize("state", IntegrityState)
+async def test_a_check_that_did_not_pass_never_shows_the_sentence_of_one_that_did(
+    handler, desk, state, language
+):
+    desk.state = state
+    html = unescape(
+        await handler.see("/contacts/ct_1/verification", **{"Accept-Language": language})
+    )
+    words = load_words(language)
+    found = [one for one in verification(state).checks if one.outcome != CheckOutcome.PASSED]
+    for check in found:
+        assert words.text(f"check.{check.outcome}.{check.code}") in html
+        assert words.text(f"check.passed.{check.code}") not in html
+        assert f'<div lang="en"><p>{check.details[0]}</p></div></details>' in html
+    assert html.count("check-passed") == len(Code) - len(found)
 
 
 async def test_the_page_says_who_opened_it_and_why(handler):

@@ -245,13 +245,13 @@ ATTENTION = (
 
 def verification(state: IntegrityState) -> Verification:
     code, outcome, detail = {
-        IntegrityState.ANCHORED: (None, CheckOutcome.PASSED, None),
+        IntegrityState.ANCHORED: (None, CheckOutcome.PASSED, ""),
         IntegrityState.PENDING: (Code.ANCHORED, CheckOutcome.WAITING, "Not covered yet."),
         IntegrityState.UNCHECKED: (Code.CHUNKS, CheckOutcome.UNKNOWN, "There is no key."),
         IntegrityState.ALTERED: (Code.BLOB_HASH, CheckOutcome.FAILED, "Other bytes."),
     }[state]
     checks = (
-        CheckView(code=one, outcome=outcome, detail=detail)
+        CheckView(code=one, outcome=outcome, details=(detail,))
         if one is code
         else CheckView(code=one, outcome=CheckOutcome.PASSED)
         for one in Code
