@@ -6,6 +6,7 @@ The canonical form is what blind-index tokens are made of, so changing one is a 
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import idna
@@ -18,6 +19,7 @@ from service.domain.errors import InvalidInputError
 MAX_IDENTIFIER_CHARACTERS = 254
 _METERING_POINT_DIGITS = 18
 _SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _SPACES = re.compile(r"\s+")
 _NOT_IN_ADDRESS = re.compile(r"[\s<>,;:()\[\]\\\"@]")
 # Digits, spaces and the marks that people put into telephone numbers.
@@ -39,9 +41,8 @@ def require_plain(text: str, *, what: str) -> str:
         raise InvalidInputError(f"{what} is empty")
     if len(plain) > MAX_IDENTIFIER_CHARACTERS:
         raise InvalidInputError(f"{what} is longer than {MAX_IDENTIFIER_CHARACTERS} characters")
-    if any(
-        unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for c in plain
-    ):
+    # What is printable has none of these categories, and most text is; the rest may still be a rare kind of space.
+    if not plain.isprintable() and any(unicodedata.category(c) in _UNSEEN for c in plain):
         raise InvalidInputError(f"{what} has characters that cannot be seen")
     return plain
 
@@ -110,8 +111,7 @@ class EmailAddress:
         if not at or not local or not domain or _NOT_IN_ADDRESS.search(local):
             raise InvalidInputError("this is not one e-mail address")
         try:
-            # A name is the same name with the dot of the root after it (RFC 1034, section 3.1).
-            ascii_domain = idna.encode(domain.removesuffix("."), uts46=True).decode("ascii")
+            ascii_domain = _ascii_domain(domain)
         except idna.IDNAError:
             # The chain is cut, because its text repeats the address.
             raise InvalidInputError("the domain of the e-mail address is not valid") from None
@@ -120,6 +120,13 @@ class EmailAddress:
         if len(address) > MAX_IDENTIFIER_CHARACTERS:
             raise InvalidInputError("the e-mail address is too long")
         return cls(address)
+
+
+@lru_cache(maxsize=4096)
+def _ascii_domain(domain: str) -> str:
+    """Return the domain in ASCII. Many addresses share few of them."""
+    # A name is the same name with the dot of the root after it (RFC 1034, section 3.1).
+    return idna.encode(domain.removesuffix("."), uts46=True).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
