@@ -68,7 +68,7 @@ class Accounts:
         await self._vault.put([key])
         token = self._users.login_token(login)
         row = user_row(user, login_token=token, sealer=key.sealer)
-        invite, added = new_invite(user.id, now=now)
+        invite, added = new_invite(self._users, user.id, now=now)
         created = entry(
             EntryType.USER_CREATED,
             user.id,
@@ -151,7 +151,7 @@ class Accounts:
             NotFoundError: There is no such user.
             ContradictionError: The account is disabled.
         """
-        invite, added = new_invite(user_id, now=now)
+        invite, added = new_invite(self._users, user_id, now=now)
 
         async def decide(stored: StoredUser) -> Change:
             if stored.user.state is UserState.DISABLED:

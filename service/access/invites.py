@@ -1,5 +1,6 @@
 """One-time links with which people set their password, one hour long. Only the hash of the secret is stored."""
 
+import hmac
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,9 @@ from service.access.secrets import hash_secret, is_secret, new_secret
 from service.access.sessions import removed_sessions
 from service.access.users import StoredUser, Users, UserState
 from service.domain.errors import NotFoundError
-from service.domain.times import from_microseconds, to_microseconds
+from service.domain.times import to_microseconds
 from service.log.entry import EntryType
-from storage.ports import Add, Change, Remove, Store
+from storage.ports import Add, Change, Remove, Span, Store
 from storage.rows import InviteRow
 
 VALID_FOR: Final = timedelta(hours=1)
@@ -32,14 +33,18 @@ class Invite:
 
 
 def new_invite(
-    user_id: str, *, now: datetime, random: Callable[[int], bytes] = os.urandom
+    users: Users, user_id: str, *, now: datetime, random: Callable[[int], bytes] = os.urandom
 ) -> tuple[Invite, Add]:
-    """Return an invite of the user and the write that makes it valid."""
+    """Return an invite of the user and the write that makes it valid.
+
+    Its id is a keyed hash of the secret, the user and the expiry: a row that somebody without the keys writes into
+    the database invites nobody.
+    """
     invite = Invite(
         user_id=user_id, secret=new_secret(random=random), expires_at=now + VALID_FOR
     )
     row = InviteRow(
-        id=hash_secret(invite.secret).hex(),
+        id=_mark(users, invite.secret, user_id, to_microseconds(invite.expires_at)),
         user_id=user_id,
         created_at=to_microseconds(now),
         expires_at=to_microseconds(invite.expires_at),
@@ -51,6 +56,10 @@ async def removed_invites(store: Store, user_id: str) -> Sequence[Remove]:
     """Return the writes that end every invite of the user."""
     rows = await store.find(InviteRow, {"user_id": user_id})
     return [Remove(InviteRow, (row.id,)) for row in rows]
+
+
+def _mark(users: Users, secret: str, user_id: str, expires_at: int) -> str:
+    return users.row_mark("invite", hash_secret(secret).hex(), user_id, str(expires_at))
 
 
 class Invites:
@@ -108,8 +117,18 @@ class Invites:
     async def _get(self, secret: str, *, now: datetime) -> StoredUser:
         if not is_secret(secret):
             raise InviteRefusedError("not an invite")
-        rows = await self._store.find(InviteRow, {"id": hash_secret(secret).hex()})
-        if not rows or now >= from_microseconds(rows[0].expires_at):
+        # There are few invites at a time, and which one it is only the secret tells.
+        valid = await self._store.find(
+            InviteRow, {"expires_at": Span(start=to_microseconds(now) + 1)}
+        )
+        rows = [
+            row
+            for row in valid
+            if hmac.compare_digest(
+                row.id, _mark(self._users, secret, row.user_id, row.expires_at)
+            )
+        ]
+        if not rows:
             raise InviteRefusedError("an unknown or expired invite")
         try:
             stored = await self._users.get(rows[0].user_id)

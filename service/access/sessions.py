@@ -4,6 +4,7 @@ A session ends by signing out, after a time without requests, after a time in an
 disabled, reset or given other roles.
 """
 
+import hmac
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,13 +15,14 @@ from typing import Final
 from service.access.commits import commit_decided
 from service.access.entries import entry
 from service.access.secrets import hash_secret, is_secret, new_secret
-from service.access.users import StoredUser, Users, UserState, roles_of
-from service.domain.actor import Actor, ActorKind
+from service.access.users import StoredUser, Users, UserState
+from service.domain.actor import Actor
+from service.domain.errors import NotFoundError
 from service.domain.times import from_microseconds, to_microseconds
 from service.log.entry import EntryType
 from storage.errors import StaleError
 from storage.ports import Add, Change, Put, Remove, Span, Store, Write
-from storage.rows import InviteRow, SessionRow, UserRow
+from storage.rows import InviteRow, SessionRow
 
 _MAX_PER_USER: Final = 10
 _SEEN_EVERY: Final = timedelta(minutes=1)
@@ -86,11 +88,12 @@ class Sessions:
         row = SessionRow(
             id=hash_secret(secret).hex(),
             user_id=user.user.id,
-            csrf=new_secret(random=random),
+            csrf="",
             created_at=to_microseconds(now),
             seen_at=to_microseconds(now),
             expires_at=to_microseconds(now + self._rules.absolute),
         )
+        row = replace(row, csrf=self._csrf(row))
         others = await self._store.find(
             SessionRow, {"user_id": user.user.id}, order=("-created_at", "id")
         )
@@ -107,13 +110,18 @@ class Sessions:
         rows = await self._store.find(SessionRow, {"id": hash_secret(secret).hex()})
         if not rows or not self._is_alive(rows[0], now):
             return None
-        users = await self._store.find(UserRow, {"id": rows[0].user_id})
-        if not users or users[0].state != UserState.ACTIVE.value:
+        # A row that somebody without the keys wrote into the database is no session.
+        if not hmac.compare_digest(rows[0].csrf, self._csrf(rows[0])):
+            return None
+        try:
+            user = (await self._users.get(rows[0].user_id)).user
+        except NotFoundError:
+            return None
+        if user.state is not UserState.ACTIVE:
             return None
         if now - from_microseconds(rows[0].seen_at) >= _SEEN_EVERY:
             await self._prolong(rows[0], now)
-        actor = Actor(id=users[0].id, kind=ActorKind.PERSON, roles=roles_of(users[0]))
-        return _session(rows[0], actor)
+        return _session(rows[0], user.actor)
 
     async def end(self, session: Session, *, now: datetime) -> None:
         """Sign out: the cookie is worth nothing from now on."""
@@ -138,6 +146,12 @@ class Sessions:
                 *(Remove(SessionRow, (row.id,)) for row in sessions),
                 *(Remove(InviteRow, (row.id,)) for row in invites),
             ]
+        )
+
+    def _csrf(self, row: SessionRow) -> str:
+        """Return the token of the session's forms; it is bound to whose session it is and how long it lasts."""
+        return self._users.row_mark(
+            row.id, row.user_id, str(row.created_at), str(row.expires_at)
         )
 
     def _is_alive(self, row: SessionRow, now: datetime) -> bool:

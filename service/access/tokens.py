@@ -20,11 +20,7 @@ from service.access.secrets import hash_secret, is_secret, new_secret
 from service.archive.vault import Vault, open_value, seal_value
 from service.crypto.fields import FieldSealer
 from service.domain.actor import Actor, ActorKind, Role
-from service.domain.errors import (
-    ErasedError,
-    InvalidInputError,
-    NotFoundError,
-)
+from service.domain.errors import ErasedError, InvalidInputError, NotFoundError, TamperedError
 from service.domain.ids import new_id
 from service.domain.times import from_microseconds, to_microseconds
 from service.log.entry import EntryType, Value
@@ -62,9 +58,13 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class _Personal:
-    """What is personal in a row."""
+    """What is sealed in a row.
+
+    ``shown`` repeats what the row shows and grants, so that one written by somebody without the keys grants nothing.
+    """
 
     name: str
+    shown: tuple[str, ...]
 
 
 class Tokens:
@@ -98,7 +98,7 @@ class Tokens:
             InvalidInputError: The name cannot be, or another role was to be bound to a source.
         """
         require_manager(by)
-        personal = _Personal(parse_name(name))
+        plain_name = parse_name(name)
         if source is not None and role is not Role.INTEGRATION:
             raise InvalidInputError("only a token of the role integration is bound to a source")
         token_id, secret = new_id(TOKEN_PREFIX), SCHEME + new_secret(random=random)
@@ -112,8 +112,9 @@ class Tokens:
             source=source,
             created_at=to_microseconds(now),
             revoked_at=None,
-            sealed=seal_value(key.sealer, personal, table=_TABLE, row=token_id, version=1),
+            sealed=b"",
         )
+        row = _sealed(row, plain_name, key.sealer)
         data: dict[str, Value] = {"role": role.value}
         if source is not None:
             data["source"] = source
@@ -159,7 +160,11 @@ class Tokens:
         self._known.clear()
 
     async def authenticate(self, secret: str) -> Actor | None:
-        """Return whose token ``secret`` is, if it is one that was not revoked."""
+        """Return whose token ``secret`` is, if it is one that was not revoked.
+
+        Raises:
+            TamperedError: Its row is not what was sealed there.
+        """
         if not secret.startswith(SCHEME) or not is_secret(secret.removeprefix(SCHEME)):
             return None
         hashed = hash_secret(secret)
@@ -171,6 +176,10 @@ class Tokens:
         if not rows:
             self._known.pop(hashed, None)
             return None
+        sealer = (await self._vault.find_sealers([rows[0].id])).get(rows[0].id)
+        if sealer is None:
+            return None
+        _open(rows[0], sealer)
         actor = Actor(
             id=rows[0].id,
             kind=ActorKind.MACHINE,
@@ -201,14 +210,25 @@ def _token(row: TokenRow, sealer: FieldSealer) -> Token:
 
 
 def _revoked(row: TokenRow, sealer: FieldSealer, *, now: datetime) -> Replace:
-    version = row.version + 1
-    sealed = seal_value(sealer, _open(row, sealer), table=_TABLE, row=row.id, version=version)
-    return Replace(
-        replace(row, version=version, revoked_at=to_microseconds(now), sealed=sealed)
-    )
+    name = _open(row, sealer).name
+    revoked = replace(row, version=row.version + 1, revoked_at=to_microseconds(now))
+    return Replace(_sealed(revoked, name, sealer))
+
+
+def _sealed(row: TokenRow, name: str, sealer: FieldSealer) -> TokenRow:
+    personal = _Personal(name, _shown(row))
+    sealed = seal_value(sealer, personal, table=_TABLE, row=row.id, version=row.version)
+    return replace(row, sealed=sealed)
+
+
+def _shown(row: TokenRow) -> tuple[str, ...]:
+    return (row.secret_hash.hex(), row.role, row.source or "", str(row.revoked_at or ""))
 
 
 def _open(row: TokenRow, sealer: FieldSealer) -> _Personal:
-    return open_value(
+    personal = open_value(
         sealer, row.sealed, _Personal, table=_TABLE, row=row.id, version=row.version
     )
+    if personal.shown != _shown(row):
+        raise TamperedError(f"the row of {row.id} shows what was not sealed there")
+    return personal

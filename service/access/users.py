@@ -14,7 +14,7 @@ from service.access.names import parse_login
 from service.archive.vault import Vault, open_value, seal_value
 from service.crypto.fields import FieldSealer
 from service.domain.actor import Actor, ActorKind, Role
-from service.domain.errors import ErasedError, InvalidInputError, NotFoundError
+from service.domain.errors import ErasedError, InvalidInputError, NotFoundError, TamperedError
 from service.domain.times import from_microseconds, to_microseconds
 from storage.ports import Replace, Store
 from storage.rows import UserRow
@@ -72,21 +72,27 @@ class StoredUser:
 
 @dataclass(frozen=True, slots=True)
 class _Personal:
-    """What is personal in a row."""
+    """What is sealed in a row.
+
+    ``shown`` repeats what the row shows and grants, so that one written by somebody without the keys grants nothing.
+    """
 
     login: str
     name: str
+    shown: tuple[str, ...]
     password_hash: str | None = field(default=None, repr=False)
 
 
 def user_row(user: User, *, login_token: bytes, sealer: FieldSealer) -> UserRow:
     """Return the row of ``user``, sealed."""
-    personal = _Personal(user.login, user.name, user.password_hash)
+    roles = ",".join(sorted(user.roles))
+    shown = (login_token.hex(), roles, user.state.value)
+    personal = _Personal(user.login, user.name, shown, user.password_hash)
     return UserRow(
         id=user.id,
         version=user.version,
         login_token=login_token,
-        roles=",".join(sorted(user.roles)),
+        roles=roles,
         state=user.state.value,
         failures=user.failures,
         locked_until=0 if user.locked_until is None else to_microseconds(user.locked_until),
@@ -104,6 +110,8 @@ def user_of(row: UserRow, sealer: FieldSealer) -> User:
     personal = open_value(
         sealer, row.sealed, _Personal, table=_TABLE, row=row.id, version=row.version
     )
+    if personal.shown != (row.login_token.hex(), row.roles, row.state):
+        raise TamperedError(f"the row of {row.id} shows what was not sealed there")
     return User(
         id=row.id,
         version=row.version,
@@ -143,6 +151,10 @@ class Users:
             return _stored(rows[0], await self._vault.get_sealer(user_id))
         except ErasedError as error:
             raise NotFoundError(f"the user {user_id} was erased") from error
+
+    def row_mark(self, *parts: str) -> str:
+        """Return what only this archive can write into the row of a session or an invite."""
+        return self._vault.index.token("row_mark", "\n".join(parts)).hex()
 
     async def find_by_login(self, login: str) -> StoredUser | None:
         """Return the user with ``login`` as typed, if there is one."""

@@ -6,10 +6,12 @@ case, which records a refusal.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -225,8 +227,10 @@ async def _stream(
 ) -> web.StreamResponse:
     """Send batch by batch. A bad chunk ends the connection before its first byte: the frame breaks it off."""
     position = start
+    opener, begun_at = request.app[CONTENTS].opener, time.monotonic()
     async for batch in content.payload.read_range(start, stop):
-        _require_open(content)
+        passed = timedelta(seconds=time.monotonic() - begun_at)
+        await opener.require_standing(content, now=request[NOW] + passed)
         if position == start:
             await response.prepare(request)
         async with _taken(request):

@@ -33,7 +33,7 @@ from service.domain.ids import new_id, parse_id
 from service.domain.permission import Permission, require_permission
 from service.domain.purpose import Grant, require_grant, require_purpose
 from service.domain.times import to_microseconds
-from service.log.entry import EntryType, LogEntry, encode_entry
+from service.log.entry import EntryType, LogEntry, decode_entry, encode_entry
 from storage.errors import ConflictError, StorageError
 from storage.ports import Add, Append, BlobStore, LogStore, Store
 from storage.rows import GrantRow, OpeningRow
@@ -171,8 +171,21 @@ class Opener:
         where = {"grant_id": grant.id, "object_id": target.object.id}
         try:
             known = await self.store.find(OpeningRow, where)
-            if known:
+            if known and await self._is_on_record(known[0]):
                 return known[0]
+            if known:
+                # Somebody wrote the row and not the entry. There is no opening without one.
+                row = known[0]
+                await self.store.commit([_made(row, target, grant, now=now)])
+                await raise_alarm(
+                    self.store,
+                    "opening",
+                    about=row.id,
+                    contact_id=target.contact_id,
+                    actor_id=grant.actor_id,
+                    now=now,
+                )
+                return row
             row = _new_opening(target, grant, now=now)
             try:
                 await self.store.commit([Add(row), _made(row, target, grant, now=now)])
@@ -182,6 +195,31 @@ class Opener:
         except StorageError as error:
             raise UnavailableError("the opening could not be recorded") from error
         return row
+
+    async def require_standing(self, content: OpenedContent, *, now: datetime) -> None:
+        """Return while what is being sent may go on; to be asked every second or so of a long answer.
+
+        Raises:
+            GrantRequiredError: The grant has expired or was withdrawn, or the contact was erased.
+        """
+        if content.is_closed or now >= content.expires_at:
+            raise GrantRequiredError(f"{content.track.row.id} was closed")
+        if now - content.checked_at >= RECHECK_EVERY and not await self._still_stands(
+            content, now=now
+        ):
+            raise GrantRequiredError(f"{content.track.row.id} does not stand any more")
+
+    async def _is_on_record(self, row: OpeningRow) -> bool:
+        """Tell whether the log has the opening of this row: by this actor, under this grant, of this object."""
+        for stored in await self.log.log_about(row.id):
+            entry = decode_entry(stored.entry)
+            if (
+                entry.type is EntryType.OPENING_MADE
+                and entry.actor == row.actor_id
+                and {row.id, row.grant_id, row.object_id} <= set(entry.about)
+            ):
+                return True
+        return False
 
     async def _unseal(
         self, target: Target, grant: Grant, row: OpeningRow, *, now: datetime
