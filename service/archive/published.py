@@ -1,6 +1,6 @@
 """The published log as verification sees it: newest checkpoint, tiles, what was signed last, what lies outside."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from service.archive.anchors import Anchors
 from service.domain.errors import NotFoundError, UnavailableError
-from service.log.checkpoint import log_key
+from service.log.checkpoint import decode_checkpoint, log_key
 from service.log.errors import FormatError
 from service.log.note import VerifierKey
 from storage.errors import MissingError, StorageError
@@ -19,8 +20,6 @@ CHECKPOINT: Final = "checkpoint"
 LAST: Final = "last-checkpoint"
 POSITION: Final = "log.json"
 KEY: Final = "vkey"
-
-_NEWEST_ANCHORS: Final = 3
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -33,7 +32,11 @@ class Position(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class LogView:
-    """The log as published at one moment. Notes are unverified bytes, None where there are none."""
+    """The log as published at one moment. Notes are unverified bytes, None where there are none.
+
+    Attributes:
+        anchors: The newest, by path.
+    """
 
     position: Position
     key: VerifierKey
@@ -57,8 +60,8 @@ class PublishedLog:
     anchors: Path | None
     signing_key: Callable[[], Ed25519PrivateKey] | None = field(repr=False)
 
-    def view(self, *, all_anchors: bool = False) -> LogView | None:
-        """Return the log as it is now, with its newest anchors or all of them; None while nothing was published.
+    def view(self) -> LogView | None:
+        """Return the log as it is now, with its newest anchors; None while nothing was published.
 
         Raises:
             UnavailableError: Something cannot be read.
@@ -70,14 +73,28 @@ class PublishedLog:
             position = msgspec.json.decode(encoded, type=Position)
         except msgspec.DecodeError as error:
             raise UnavailableError("the ledger does not say which log is written") from error
+        checkpoint, last = _find(self.published, CHECKPOINT), _find(self.ledger, LAST)
+        anchors: Mapping[str, bytes] = {}
+        if self.anchors is not None:
+            sizes = {size for note in (checkpoint, last) if (size := _claimed_size(note))}
+            anchors = Anchors(self.anchors).newest(position.origin, sizes)
         return LogView(
             position=position,
             key=self._key_of(position.origin),
-            checkpoint=_find(self.published, CHECKPOINT),
-            last=_find(self.ledger, LAST),
-            anchors=self._anchors(position, all_anchors=all_anchors),
+            checkpoint=checkpoint,
+            last=last,
+            anchors=anchors,
             has_anchors=self.anchors is not None,
         )
+
+    def every_anchor(self, origin: str) -> Iterator[tuple[str, bytes]]:
+        """Yield each anchor of the log ``origin`` by its path, reading it when its turn comes.
+
+        Raises:
+            UnavailableError: Something cannot be read.
+        """
+        if self.anchors is not None:
+            yield from Anchors(self.anchors).of_log(origin)
 
     def read(self, path: str) -> bytes:
         """Return a published file.
@@ -99,23 +116,12 @@ class PublishedLog:
         except (NotFoundError, UnicodeDecodeError, FormatError) as error:
             raise UnavailableError("there is no usable verifier key") from error
 
-    def _anchors(self, position: Position, *, all_anchors: bool) -> dict[str, bytes]:
-        if self.anchors is None:
-            return {}
-        prefix = position.origin.replace("/", "_") + "-"
-        try:
-            names = sorted(
-                path.name
-                for path in self.anchors.iterdir()
-                if path.name.startswith(prefix) and path.is_file()
-            )
-            # Names end in the size with leading zeros: the last are the newest.
-            wanted = names if all_anchors else names[-_NEWEST_ANCHORS:]
-            return {name: (self.anchors / name).read_bytes() for name in reversed(wanted)}
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise UnavailableError("the anchor directory cannot be read") from error
+
+def _claimed_size(note: bytes | None) -> int | None:
+    try:
+        return None if note is None else decode_checkpoint(note).size
+    except FormatError:
+        return None
 
 
 def _find(files: PublishedFiles, path: str) -> bytes | None:

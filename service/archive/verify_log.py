@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from service.archive.checks import Check, Code, Outcome, failed, unknown
@@ -26,23 +27,24 @@ def inspect_published(
 ) -> tuple[LogView | None, list[Check]]:
     """Read the whole published log; return what it shows, and a check for all that is wrong with it. Blocking."""
     try:
-        view = published.view(all_anchors=True)
+        view = published.view()
     except UnavailableError as error:
         return None, [
             unknown(Code.CHECKPOINT, LOG, f"The published log could not be read: {error}.")
         ]
     if view is None or (view.checkpoint is None and view.last is None):
         return None, [unknown(Code.CHECKPOINT, LOG, "No state of the log has been signed yet.")]
-    saved = dict(view.anchors)
-    if view.last is not None:
-        saved["ledger/last-checkpoint"] = view.last
-    report = inspect_log(
-        published.read,
-        key=view.key,
-        saved=saved,
-        absent=LogOutcome.ALTERED,
-        on_progress=on_entries,
-    )
+    last = [] if view.last is None else [("ledger/last-checkpoint", view.last)]
+    try:
+        report = inspect_log(
+            published.read,
+            key=view.key,
+            saved=chain(published.every_anchor(view.position.origin), last),
+            absent=LogOutcome.ALTERED,
+            on_progress=on_entries,
+        )
+    except UnavailableError as error:
+        return view, [unknown(Code.CONSISTENT, LOG, f"The log could not be compared: {error}.")]
     checks = [
         Check(Code.CONSISTENT, _OUTCOMES[finding.outcome], finding.what, finding.why)
         for finding in report.findings

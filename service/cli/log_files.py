@@ -51,7 +51,7 @@ def verify_log_directory(
     """Check the log exported to ``directory``, with its own verifier key or a better one."""
     try:
         key = _read_key(key_file or directory / KEY_FILE)
-        saved = dict(_anchors(directory / ANCHORS_DIRECTORY))
+        saved = list(_anchors(directory))
     except _FAULTS as error:
         return _unchecked(_say(error))
     report = inspect_log(_reader(directory), key=key, saved=saved, on_progress=on_progress)
@@ -152,10 +152,10 @@ def _read_key(path: Path) -> VerifierKey:
 
 
 def _anchors(directory: Path) -> Iterator[tuple[str, bytes]]:
-    if directory.is_dir():
-        for path in sorted(directory.iterdir()):
-            if path.is_file() and not path.name.startswith("."):
-                yield f"{ANCHORS_DIRECTORY}/{path.name}", _read_file(path)
+    """Yield every checkpoint that was saved, however deep its folder; its name is the path."""
+    for path in sorted((directory / ANCHORS_DIRECTORY).rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            yield path.relative_to(directory).as_posix(), _read_file(path)
 
 
 def _report_lines(report: Report, key: VerifierKey, *, is_own: bool) -> Iterator[str]:

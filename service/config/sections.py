@@ -194,8 +194,9 @@ class LogConfig:
     )
     anchor_directory: Path | None = setting(
         values.OPTIONAL_PATH,
-        "Each checkpoint is also written here: a directory, best on another machine, that whoever "
-        "can change the archive cannot change. Empty: none, and nothing is shown as anchored.",
+        "Each checkpoint is also written here, into a folder for each day: a directory, best on "
+        "another machine, that whoever can change the archive cannot change. Empty: none, and "
+        "nothing is shown as anchored.",
         default="",
     )
 

@@ -5,7 +5,7 @@ against checkpoints that were saved elsewhere. Nothing here writes a log, and no
 the log says about itself is believed unless it leads to a signature.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from service.domain.errors import NotFoundError, UnavailableError
@@ -29,7 +29,7 @@ def inspect_log(
     read: ReadTile,
     *,
     key: VerifierKey,
-    saved: Mapping[str, bytes] | None = None,
+    saved: Iterable[tuple[str, bytes]] = (),
     absent: Outcome = Outcome.UNCHECKED,
     on_progress: Callable[[int, int], None] = lambda _done, _size: None,
 ) -> Report:
@@ -38,8 +38,8 @@ def inspect_log(
     ``read`` returns the bytes at a path; it raises NotFoundError if there is nothing there,
     FormatError if it cannot be a file of a log, UnavailableError or OSError if it cannot
     know. ``absent`` is what a missing file means: ``UNCHECKED`` for a copy, which may be
-    incomplete, ``ALTERED`` where the log itself lives. ``saved`` holds earlier checkpoints
-    from elsewhere by name. ``on_progress`` is told the number of entries read and the size.
+    incomplete, ``ALTERED`` where the log itself lives. ``saved`` yields earlier checkpoints
+    from elsewhere, each with its name. ``on_progress`` is told the number of entries read and the size.
     """
     findings = Findings(MAX_FINDINGS)
     checkpoint, entries, compared = None, 0, 0
@@ -47,7 +47,7 @@ def inspect_log(
         checkpoint = _read_checkpoint(read, key, absent, findings)
         # Nothing else has been looked at, so a finding here is about the checkpoint.
         is_signed = len(findings) == 0
-        earlier = _read_saved(saved or {}, key, findings)
+        earlier = _read_saved(saved, key, findings)
         if checkpoint is not None:
             source = Source(read, absent, findings)
             sizes = {one.size for one in earlier.values()} | {checkpoint.size}
@@ -93,10 +93,10 @@ def _decode(name: str, data: bytes, key: VerifierKey, findings: Findings) -> Che
 
 
 def _read_saved(
-    saved: Mapping[str, bytes], key: VerifierKey, findings: Findings
+    saved: Iterable[tuple[str, bytes]], key: VerifierKey, findings: Findings
 ) -> dict[str, Checkpoint]:
     earlier = {}
-    for name, data in saved.items():
+    for name, data in saved:
         before = len(findings)
         checkpoint = _decode(name, data, key, findings)
         # A saved checkpoint that the log did not sign is no witness against the log.

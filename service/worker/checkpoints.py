@@ -12,12 +12,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from service.archive.anchors import Anchors, anchor_name
 from service.domain.errors import ArchiveError, NotFoundError
 from service.domain.ids import new_id
 from service.log.checkpoint import Checkpoint, log_key, sign_checkpoint
@@ -102,7 +103,7 @@ class LogKeeper:
         size = await self.log.log_size() - state.first
         if last is None or size > last.size:
             last = await self._extend_and_sign(state, last, size)
-        await settled(asyncio.to_thread(self._release, last))
+        await settled(asyncio.to_thread(self._release, last, now.date()))
         self._is_recalled = True
         return last
 
@@ -273,7 +274,7 @@ class LogKeeper:
 
     # -- letting others see it
 
-    def _release(self, checkpoint: Checkpoint) -> None:
+    def _release(self, checkpoint: Checkpoint, day: date) -> None:
         """Let everybody see the checkpoint, and put it where the archive cannot reach."""
         note = self.ledger.read(LAST)
         if not _is_there(self.published, CHECKPOINT, note):
@@ -281,18 +282,17 @@ class LogKeeper:
             self.published.write(VERIFIER_KEY, f"{key.format()}\n".encode())
             self.published.write(CHECKPOINT, note)
         if self.anchors is not None and self._anchored != note:
-            self._tell(self._anchor(self.anchors, checkpoint, note))
+            self._tell(self._anchor(self.anchors, checkpoint, note, day))
 
-    def _anchor(self, anchors: Path, checkpoint: Checkpoint, note: bytes) -> str:
+    def _anchor(self, directory: Path, checkpoint: Checkpoint, note: bytes, day: date) -> str:
         """Write the checkpoint outside; return what went wrong, or nothing."""
         # Not made where it is missing: another machine's directory that is not mounted would be one of ours.
-        if not anchors.is_dir():
+        if not directory.is_dir():
             return "missing"
-        name = f"{checkpoint.origin.replace('/', '_')}-{checkpoint.size:012d}.checkpoint"
-        outside = PublishedFiles(anchors)
+        anchors, name = Anchors(directory), anchor_name(checkpoint.origin, checkpoint.size)
         try:
-            if not _is_there(outside, name, note):
-                outside.write(name, note)
+            if not anchors.has(name, note):
+                PublishedFiles(directory).write(f"{anchors.folder_for(day)}/{name}", note)
         except (OSError, StorageError) as error:
             return type(error).__name__
         self._anchored = note

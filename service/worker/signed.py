@@ -5,15 +5,16 @@ published log or the anchors outside may know better; a checkpoint that bears ou
 """
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from service.archive.anchors import Anchors
 from service.domain.errors import ArchiveError, UnavailableError
 from service.log.checkpoint import Checkpoint, decode_checkpoint, log_key, verify_checkpoint
 from storage.errors import MissingError
@@ -24,7 +25,6 @@ LAST: Final = "last-checkpoint"
 STATE: Final = "log.json"
 UNKNOWN: Final = -1
 
-_ANCHOR: Final = re.compile(r"(.+)-([0-9]{12,20})\.checkpoint")
 _MOST_TRIED: Final = 100
 _log: Final = logging.getLogger("taltio")
 
@@ -138,20 +138,19 @@ class Signed:
         """Yield the newest genuine checkpoint of each log of ours among the anchors, where these can be read."""
         if self.anchors is None or not self.anchors.is_dir():
             return
-        names: dict[str, list[tuple[int, str]]] = {}
         try:
-            for path in self.anchors.iterdir():
-                if match := _ANCHOR.fullmatch(path.name):
-                    names.setdefault(match[1], []).append((int(match[2]), path.name))
-            for found in names.values():
-                for _, name in sorted(found, reverse=True)[:_MOST_TRIED]:
-                    note = (self.anchors / name).read_bytes()
-                    if self._is_ours(note):
-                        yield note
-                        break
+            for logs in Anchors(self.anchors).by_folder():
+                found = [note for notes in logs if (note := self._first_of_ours(notes))]
+                yield from found
+                if found:
+                    # Folders never go back in time: what lies in earlier ones is older.
+                    return
         except OSError as error:
             # Without them the ledger is believed, as it is where nothing is anchored at all.
             _log.warning("log.anchors_unread", extra={"code": type(error).__name__})
+
+    def _first_of_ours(self, notes: Iterator[bytes]) -> bytes | None:
+        return next(filter(self._is_ours, islice(notes, _MOST_TRIED)), None)
 
     def _is_ours(self, note: bytes) -> bool:
         try:

@@ -230,7 +230,7 @@ async def test_a_missing_published_file_is_named(world):
 
 @pytest.mark.usefixtures("stock")
 async def test_a_changed_anchor_is_named(world):
-    (path,) = (world.directory / "anchors").iterdir()
+    (path,) = (world.directory / "anchors").glob("*/*")
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(bytes(data))

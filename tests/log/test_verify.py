@@ -24,7 +24,8 @@ def log(make_log):
 
 
 def inspect(log, key, **options):
-    return inspect_log(log.read, key=key, **options)
+    saved = options.pop("saved", {})
+    return inspect_log(log.read, key=key, saved=saved.items(), **options)
 
 
 def altered(report):

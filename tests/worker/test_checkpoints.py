@@ -33,9 +33,14 @@ from storage.ports import Append
 from storage.published import PublishedFiles
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DAY = "2026-11-22"
 NAME = "archive.example.org"
 SECRET = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NUMBERS = itertools.count()
+
+
+def anchored_as(day, size):
+    return f"{day}/{NAME}-{size:012d}.checkpoint"
 
 
 def entry():
@@ -123,6 +128,14 @@ class World:
     def anchors(self):
         return self.directory / "anchors"
 
+    def anchored(self):
+        """Return the anchors by path."""
+        return {
+            path.relative_to(self.anchors).as_posix(): path.read_bytes()
+            for path in sorted(self.anchors.rglob("*"))
+            if path.is_file()
+        }
+
     def restart(self):
         """Begin anew, as a process does that remembers nothing."""
         self.keeper = LogKeeper(
@@ -142,8 +155,8 @@ class World:
         stored = await self.store.log_entries(0, await self.store.log_size())
         return [one.entry for one in stored]
 
-    async def publish(self):
-        return await self.keeper.publish(now=NOW)
+    async def publish(self, now=NOW):
+        return await self.keeper.publish(now=now)
 
     def require_verified(self):
         verdict = verify_log_directory(self.published.directory)
@@ -151,7 +164,7 @@ class World:
 
     def require_one_history(self):
         """No two checkpoints of one name were ever signed that do not agree on a size."""
-        notes = self.faults.notes | {path.read_bytes() for path in self.anchors.iterdir()}
+        notes = self.faults.notes | set(self.anchored().values())
         roots = {}
         for checkpoint in map(decode_checkpoint, notes):
             place = (checkpoint.origin, checkpoint.size)
@@ -487,8 +500,10 @@ async def test_a_strangers_checkpoint_among_the_anchors_is_not_believed(world):
     await world.publish()
     other = Ed25519PrivateKey.from_private_bytes(bytes(32))
     forged = sign_checkpoint(Checkpoint(NAME, 99, bytes(32)), other)
-    (world.anchors / f"{NAME}-000000000099.checkpoint").write_bytes(forged)
-    (world.anchors / f"{NAME}-000000000098.checkpoint").write_bytes(b"nothing of the kind")
+    (world.anchors / DAY / f"{NAME}-000000000099.checkpoint").write_bytes(forged)
+    (world.anchors / DAY / f"{NAME}-000000000098.checkpoint").write_bytes(
+        b"nothing of the kind"
+    )
     world.restart()
     await world.append(10)
     assert (await world.publish()).origin == NAME
@@ -543,11 +558,50 @@ async def test_each_checkpoint_is_anchored_outside(world):
     for _ in range(3):
         await world.append(4)
         await world.publish()
-    names = sorted(path.name for path in world.anchors.iterdir())
-    assert names == [f"{NAME}-{size:012d}.checkpoint" for size in (4, 8, 12)]
+    assert list(world.anchored()) == [anchored_as(DAY, size) for size in (4, 8, 12)]
     key = log_key(NAME, SECRET)
-    for path in world.anchors.iterdir():
-        verify_checkpoint(path.read_bytes(), key)
+    for note in world.anchored().values():
+        verify_checkpoint(note, key)
+
+
+async def test_each_day_has_its_folder_of_anchors(world):
+    for days in (0, 1, 1, 5):
+        await world.append(1)
+        await world.publish(now=NOW + timedelta(days=days))
+    days = [(NOW + timedelta(days=n)).date().isoformat() for n in (0, 1, 1, 5)]
+    assert list(world.anchored()) == [anchored_as(day, n) for n, day in enumerate(days, 1)]
+
+
+async def test_a_clock_that_was_set_back_puts_no_anchor_into_an_earlier_folder(world):
+    for days in (3, 0):
+        await world.append(1)
+        await world.publish(now=NOW + timedelta(days=days))
+    day = (NOW + timedelta(days=3)).date().isoformat()
+    assert list(world.anchored()) == [anchored_as(day, 1), anchored_as(day, 2)]
+
+
+async def test_a_checkpoint_that_stands_for_days_is_anchored_once(world):
+    await world.append(1)
+    for days in range(3):
+        world.restart()
+        await world.publish(now=NOW + timedelta(days=days))
+    assert list(world.anchored()) == [anchored_as(DAY, 1)]
+
+
+@pytest.mark.parametrize("folder", [".", "2020-01-01"])
+async def test_an_anchor_of_any_age_is_remembered_at_the_start(world, folder):
+    await world.append(9)
+    await world.publish()
+    (path,) = (world.anchors / DAY).iterdir()
+    (world.anchors / folder).mkdir(exist_ok=True)
+    path.rename(world.anchors / folder / path.name)
+    for lost in (world.published, world.ledger):
+        shutil.rmtree(lost.directory)
+    world.restart()
+    await world.append(1)
+    await world.publish()
+    world.require_one_history()
+    assert decode_checkpoint(world.published.read(CHECKPOINT)).size == 10
 
 
 async def test_a_missing_anchor_directory_is_told_of_once_and_made_good_when_it_is_back(
@@ -565,8 +619,8 @@ async def test_a_missing_anchor_directory_is_told_of_once_and_made_good_when_it_
         "log.not_anchored",
         "log.anchored_again",
     ]
-    (anchored,) = world.anchors.iterdir()
-    assert decode_checkpoint(anchored.read_bytes()).size == 3
+    (anchored,) = world.anchored().values()
+    assert decode_checkpoint(anchored).size == 3
 
 
 class FullDirectory:
@@ -591,9 +645,9 @@ async def test_a_full_anchor_directory_holds_up_nothing_and_is_made_good(
         assert (await world.publish()).size == 2
     assert "log.not_anchored" in caplog.text
     assert decode_checkpoint(world.published.read(CHECKPOINT)).size == 2
-    assert list(world.anchors.iterdir()) == []
+    assert not world.anchored()
     await world.publish()
-    assert len(list(world.anchors.iterdir())) == 1
+    assert len(world.anchored()) == 1
 
 
 # -- the files
