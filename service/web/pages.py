@@ -5,7 +5,13 @@ from aiohttp.typedefs import Handler
 
 from service.domain.permission import Permission
 from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Need, Route
-from service.web import attention_pages, contact_pages, door_pages, search_pages
+from service.web import (
+    attention_pages,
+    contact_pages,
+    door_pages,
+    search_pages,
+    start_pages,
+)
 from service.web.app_keys import DESK, DOOR, Door
 from service.web.desk import Desk
 from service.web.render import PRESS, set_up_press
@@ -32,7 +38,8 @@ def page_routes() -> tuple[Route, ...]:
         _page("GET", invite, door_pages.show_first_password, Need.PUBLIC),
         _page("POST", invite, door_pages.set_first_password, Need.PUBLIC),
         _page("POST", "/sign-out", door_pages.sign_out, Need.SIGNED_IN),
-        _page("GET", "/", search_pages.show_start, Need.SIGNED_IN),
+        _page("GET", "/", start_pages.show_start, Need.SIGNED_IN),
+        _page("GET", "/verification", start_pages.find_verification, _P.VERIFY),
         _page("GET", "/search", search_pages.show_search, _P.LOOK_UP),
         _page("GET", "/customers/{customer_id}", search_pages.show_customer, _P.LOOK_UP),
         _page("GET", contact, contact_pages.show_contact, _P.READ_CONTACT),

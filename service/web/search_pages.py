@@ -10,8 +10,8 @@ from service.web.searchform import FIELDS, parse_search
 from service.web.viewmodels import searched_criteria
 
 
-async def show_start(request: web.Request) -> web.Response:
-    """``GET /``: the empty search form. Nothing is looked up."""
+async def show_search_form(request: web.Request) -> web.Response:
+    """Return the page of the empty search form. Nothing is looked up."""
     press = request.config_dict[PRESS]
     form = parse_search({}, timezone=press.timezone, region=press.region)
     return await render(

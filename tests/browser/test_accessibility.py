@@ -29,6 +29,7 @@ PAGES = (
     "/contacts/ct_8",
     "/contacts/ct_1/verification",
     "/attention",
+    "/verification",
     "/nowhere",
 )
 OPTIONS = {

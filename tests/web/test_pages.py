@@ -1,6 +1,7 @@
 import re
 from html import unescape
 from html.parser import HTMLParser
+from urllib.parse import quote
 
 import pytest
 
@@ -294,6 +295,52 @@ async def test_purposes_are_those_of_the_role(handler, visit, door):
         "data_subject_request",
         "authority_request",
     ]
+
+
+@pytest.mark.parametrize(
+    ("role", "offered"),
+    [
+        (Role.AGENT, {"/search"}),
+        (Role.COMPLAINT_HANDLER, {"/search"}),
+        (Role.DPO, {"/search"}),
+        (Role.AUDITOR, {"/verification", "/log/checkpoint", "/log/vkey"}),
+        (Role.ADMIN, {"/attention"}),
+        (Role.QUALITY_REVIEWER, set()),
+        (Role.QUALITY_LEAD, set()),
+    ],
+)
+async def test_the_start_page_offers_what_the_role_may_do_and_nothing_else(
+    visit, door, role, offered
+):
+    await visit.come_in(door, "someone", role)
+    html = await visit.see("/")
+    content = Page(html[html.index('<main id="content"') :])
+    places = {form["action"] for form in content.all("form")} | {
+        a["href"].split("?")[0] for a in content.all("a")
+    }
+    assert places == offered
+    assert ("Taltio makes no samples yet" in html) is role.startswith("quality")
+
+
+async def test_an_auditor_verifies_a_contact_by_its_id(visit, door):
+    await visit.come_in(door, "auditor", Role.AUDITOR)
+    contact = "ct_" + "a" * 26
+    answer = await visit.get(f"/verification?contact=+{contact}+")
+    place = f"/contacts/{contact}/verification"
+    assert (answer.status, answer.headers["Location"]) == (303, place)
+    html = await visit.see(place)
+    assert "Verified and anchored" in html
+    assert f'href="/contacts/{contact}"' not in html
+
+
+@pytest.mark.parametrize("wrong", ["", "ct_1", "2026-00001", "//evil.example", "<b>"])
+async def test_what_is_no_id_of_a_contact_is_told_where_it_was_typed(visit, door, wrong):
+    await visit.come_in(door, "auditor", Role.AUDITOR)
+    answer = await visit.get("/verification?contact=" + quote(wrong, safe=""))
+    assert answer.status == 400
+    html = await answer.text()
+    assert "This is not the id of a contact." in html
+    assert next(i for i in Page(html).all("input") if i["name"] == "contact")["value"] == wrong
 
 
 async def test_an_agent_sees_facts_and_is_told_that_content_is_not_theirs(visit, door):
