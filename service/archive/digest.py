@@ -1,17 +1,21 @@
 """Digests of rows: what a log entry says about a row, so that no column of it can be changed unseen.
 
+Whoever stores a row of a contact, recording or message appends the entry that `append_proving` makes in the same
+change; a row that no entry commits to, or that is newer than what the log commits to, counts as altered.
+
 A digest covers every column, the sealed ones as they are sealed. Their nonces are random, so a digest tells
 nothing of what is in them, and nothing at all once the row is gone.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from operator import attrgetter
 
 import msgspec
 
-from service.log.entry import LogEntry
+from service.log.entry import LogEntry, encode_entry
+from storage.ports import Append
 from storage.rows import ContactRow, MessageRow, RecordingRow
 
 FIELD = "rows"
@@ -23,6 +27,14 @@ _COLUMNS = {
     kind: attrgetter(*(column.name for column in fields(kind)))
     for kind in (ContactRow, RecordingRow, MessageRow)
 }
+
+
+def append_proving(entry: LogEntry, rows: Iterable[ProvenRow]) -> Append:
+    """Return the append of ``entry``, which commits to ``rows`` as they are written beside it."""
+    committed = commit_to_rows(rows)
+    if committed:
+        entry = replace(entry, data={**entry.data, FIELD: committed})
+    return Append(encode_entry(entry), entry.about)
 
 
 def commit_to_rows(rows: Iterable[ProvenRow]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from service.archive.digest import FIELD, ProvenRow, commit_to_rows
+from service.archive.digest import ProvenRow, append_proving
 from service.archive.draft_recordings import Attached, RecordingsDraft
 from service.archive.receive import ReceivedRecording
 from service.archive.records import (
@@ -33,7 +33,7 @@ from service.domain.contact import (
 )
 from service.domain.ids import new_id
 from service.domain.times import format_time, to_microseconds
-from service.log.entry import EntryType, LogEntry, Value, encode_entry
+from service.log.entry import EntryType, LogEntry, Value
 from storage.ports import Add, Append, Change, Replace, Write
 from storage.rows import (
     AttentionRow,
@@ -310,11 +310,10 @@ class Draft:
             proven = [left.pop(row_id) for row_id in note.about if row_id in left]
             if note is self._notes[-1]:
                 proven += left.values()
-            data = {**note.data, FIELD: commit_to_rows(proven)} if proven else note.data
             entry = LogEntry(
-                type=note.type, at=self.now, actor=self.actor, about=note.about, data=data
+                type=note.type, at=self.now, actor=self.actor, about=note.about, data=note.data
             )
-            entries.append(Append(encode_entry(entry), entry.about))
+            entries.append(append_proving(entry, proven))
         return entries
 
 

@@ -22,11 +22,17 @@ EVIDENCE: Final = frozenset(
         EntryType.RECORDING_EXPECTED,
         EntryType.RECORDING_LOST,
         EntryType.RECORDING_HEALED,
+        EntryType.RECORDING_EXAMINED,
         EntryType.RENDITION_MADE,
         EntryType.MESSAGE_ARCHIVED,
     }
 )
 """The entries that make a contact what it is; others, such as openings, only mention it."""
+
+_WITHOUT: Final = frozenset(
+    {None, RecordingState.NOT_RECORDED.value, RecordingState.ERASED.value}
+)
+"""What a contact without recordings is marked as."""
 
 _ARRIVALS: Final = frozenset({EntryType.RECORDING_ATTACHED, EntryType.MESSAGE_ARCHIVED})
 
@@ -87,21 +93,20 @@ def check_complete(rows: ContactRows, evidence: Evidence) -> Check:
 
 
 def check_digest(row: ProvenRow, evidence: Evidence) -> str | None:
-    """Return what is wrong with ``row`` when the log commits to it; None when nothing is, or it does not."""
+    """Return what is wrong with ``row``, which must be the newest that the log commits to; None when nothing is."""
     committed = find_committed_rows(evidence.read).get(row.id)
     if committed is None:
-        return None
+        return "The log does not know it."
     version, digest = committed
-    if version > version_of(row):
+    if version != version_of(row):
         return f"It is version {version_of(row)}; the log knows version {version}."
-    if version == version_of(row) and digest != row_digest(row):
+    if digest != row_digest(row):
         return "It is not what the log noted when it was written."
     return None
 
 
 def _misfits(rows: ContactRows, evidence: Evidence) -> Iterator[str]:
-    if rows.contact is None:
-        yield "The contact is in the log, and its record is missing."
+    yield from _misfits_of_contact(rows)
     if not any(entry.type is EntryType.CONTACT_CREATED for entry in evidence.read):
         yield "The log does not know when this contact was made."
     arrived = _arrived(rows.id, evidence)
@@ -117,6 +122,14 @@ def _misfits(rows: ContactRows, evidence: Evidence) -> Iterator[str]:
     for stored in rows.objects.values():
         if not any({stored.id, stored.owner_id} <= about for about in known):
             yield f"The log does not know {stored.id} as belonging to {stored.owner_id}."
+
+
+def _misfits_of_contact(rows: ContactRows) -> Iterator[str]:
+    if rows.contact is None:
+        yield "The contact is in the log, and its record is missing."
+    elif not rows.recordings and rows.contact.recording_state not in _WITHOUT:
+        state = rows.contact.recording_state
+        yield f"The contact is marked {state}, and the record of its recording is missing."
 
 
 def _missing(rows: ContactRows, arrived: Mapping[str, str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from service.archive.alarm import REASON, raise_alarm
+from service.archive.digest import append_proving
 from service.archive.records import (
     SealedRecording,
     contact_of,
@@ -21,9 +22,9 @@ from service.domain.actor import SYSTEM
 from service.domain.contact import RecordingState
 from service.domain.errors import TamperedError
 from service.domain.times import to_microseconds
-from service.log.entry import EntryType, LogEntry, encode_entry
+from service.log.entry import EntryType, LogEntry
 from storage.errors import StaleError
-from storage.ports import Append, Change, Replace, Span, Store
+from storage.ports import Change, Replace, Span, Store
 from storage.rows import AttentionRow, ContactRow, RecordingRow
 
 CAUSE = "not_delivered_in_time"
@@ -156,10 +157,11 @@ def _lost(one: _Overdue, sealer: FieldSealer, *, now: datetime) -> Change:
         about=(contact.id, lost.id),
         data={"cause": CAUSE},
     )
+    row = contact_row(contact, source_token=one.contact.source_token, sealer=sealer)
     return [
-        Replace(contact_row(contact, source_token=one.contact.source_token, sealer=sealer)),
+        Replace(row),
         Replace(lost),
-        Append(encode_entry(entry), entry.about),
+        append_proving(entry, [row, lost]),
         *raise_attention(
             "recording_lost",
             about=contact.id,

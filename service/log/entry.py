@@ -58,6 +58,7 @@ class EntryType(StrEnum):
     RECORDING_EXPECTED = "recording.expected"
     RECORDING_LOST = "recording.lost"
     RECORDING_HEALED = "recording.healed"
+    RECORDING_EXAMINED = "recording.examined"
     MESSAGE_ARCHIVED = "message.archived"
     RENDITION_MADE = "rendition.made"
     GRANT_CREATED = "grant.created"

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from service.archive.alarm import raise_alarm
+from service.archive.digest import append_proving
 from service.archive.objects import SealedObject, seal_object
 from service.archive.payload import (
     Payload,
@@ -235,7 +236,7 @@ def _opened(found: _Found, *, now: datetime) -> Append:
 
 
 def _examined(found: _Found, derived: _Derived, *, now: datetime) -> Change:
-    """Return the writes that keep what was found out, with an entry that commits to each blob."""
+    """Return the writes that keep what was found out, with entries that commit to the row and to each blob."""
     row, version = found.row, found.row.version + 1
     sealed = seal_value(
         found.sealer,
@@ -244,7 +245,15 @@ def _examined(found: _Found, derived: _Derived, *, now: datetime) -> Change:
         row=row.id,
         version=version,
     )
-    writes: list[Write] = [Replace(replace(row, version=version, sealed=sealed))]
+    row = replace(row, version=version, sealed=sealed)
+    examined = LogEntry(
+        type=EntryType.RECORDING_EXAMINED,
+        at=now,
+        actor=SYSTEM.id,
+        about=(row.contact_id, row.id),
+        data={"derived": len(derived.objects)},
+    )
+    writes: list[Write] = [Replace(row), append_proving(examined, [row])]
     for one in derived.objects:
         stored = replace(one.row, owner_id=row.id, contact_id=row.contact_id)
         entry = LogEntry(
