@@ -166,68 +166,81 @@ async def keep_delivery(
         storage.errors.StorageError: Nothing was kept, unless it says otherwise.
     """
     digest = upload.sealed.sha256 if upload else hashlib.sha256(body).hexdigest()
-    row = DeliveryRow(
-        id=new_id("dl"),
-        version=1,
-        source=source,
-        kind=kind,
-        dedupe=intake.index.token("delivery", f"{source}\n{kind}\n{ident}"),
-        body_token=intake.index.token("body", digest),
-        received_at=to_microseconds(now),
-        size_bytes=len(body),
-        sealed=b"",
-        state="received",
-        reason=None,
-        await_token=None,
-        contact_id=None,
-        object_id=upload.sealed.row.id if upload else None,
-    )
+    dedupe = intake.index.token("delivery", f"{source}\n{kind}\n{ident}")
+    new = _New(source, kind, dedupe, intake.index.token("body", digest), upload, now)
     delivery = SealedDelivery(ident=ident, remarks=remarks, body=body)
-    twin = await _find_twin(intake, row) if row.dedupe in intake.recent else None
+    twin = await _find_twin(intake, new) if dedupe in intake.recent else None
     if twin is None:
         try:
-            return await _keep(intake, row, delivery, upload=upload, now=now)
+            return await _keep(intake, new, delivery)
         except ConflictError:
-            twin = await _find_twin(intake, row)
-    if twin is not None and twin.body_token == row.body_token:
-        return Kept(row, delivery, is_duplicate=True)
+            twin = await _find_twin(intake, new)
+    if twin is not None and twin.body_token == new.body_token:
+        return Kept(new.row(delivery), delivery, is_duplicate=True)
     # The identification stands for other bytes already. These are kept beside them, once.
     dedupe = intake.index.token("delivery", f"{source}\n{kind}\n{ident}\n{digest}")
-    row = replace(row, id=new_id("dl"), dedupe=dedupe)
-    if dedupe in intake.recent and await _find_twin(intake, row) is not None:
-        return Kept(row, delivery, is_duplicate=True)
+    new = replace(new, dedupe=dedupe)
     delivery = SealedDelivery(ident=ident, remarks=(*remarks, ID_REUSED), body=body)
+    if dedupe in intake.recent and await _find_twin(intake, new) is not None:
+        return Kept(new.row(delivery), delivery, is_duplicate=True)
     try:
-        return await _keep(intake, row, delivery, upload=upload, now=now)
+        return await _keep(intake, new, delivery)
     except ConflictError:
-        return Kept(row, delivery, is_duplicate=True)
+        return Kept(new.row(delivery), delivery, is_duplicate=True)
 
 
-async def _find_twin(intake: Intake, row: DeliveryRow) -> DeliveryRow | None:
-    """Return the delivery that came under the identification of ``row``, if one did."""
-    intake.recent.add(row.dedupe)
-    where = {"source": row.source, "dedupe": row.dedupe}
+@dataclass(frozen=True, slots=True)
+class _New:
+    """What the row of a delivery says in the clear."""
+
+    source: str
+    kind: str
+    dedupe: bytes
+    body_token: bytes
+    upload: Upload | None
+    now: datetime
+
+    def row(
+        self, delivery: SealedDelivery, *, row_id: str = "", sealed: bytes = b""
+    ) -> DeliveryRow:
+        """Return the row; made once, because it has many columns."""
+        return DeliveryRow(
+            id=row_id,
+            version=1,
+            source=self.source,
+            kind=self.kind,
+            dedupe=self.dedupe,
+            body_token=self.body_token,
+            received_at=to_microseconds(self.now),
+            size_bytes=len(delivery.body),
+            sealed=sealed,
+            state="received",
+            reason=None,
+            await_token=None,
+            contact_id=None,
+            object_id=self.upload.sealed.row.id if self.upload else None,
+        )
+
+
+async def _find_twin(intake: Intake, new: _New) -> DeliveryRow | None:
+    """Return the delivery that came under the identification of ``new``, if one did."""
+    intake.recent.add(new.dedupe)
+    where = {"source": new.source, "dedupe": new.dedupe}
     return next(iter(await intake.store.find(DeliveryRow, where, limit=1)), None)
 
 
-async def _keep(
-    intake: Intake,
-    row: DeliveryRow,
-    delivery: SealedDelivery,
-    *,
-    upload: Upload | None,
-    now: datetime,
-) -> Kept:
+async def _keep(intake: Intake, new: _New, delivery: SealedDelivery) -> Kept:
+    row_id, upload, now = new_id("dl"), new.upload, new.now
     session_id, session, is_stored = intake.sessions.current(now)
     key = new_key()
     plain = msgspec.msgpack.encode(delivery)
     sealed = FieldSealer(key).seal(
-        plain, table="deliveries", row=row.id, column="sealed", version=1
+        plain, table="deliveries", row=row_id, column="sealed", version=1
     )
-    row = replace(row, sealed=bytes(sealed))
+    row = new.row(delivery, row_id=row_id, sealed=sealed)
     keys = [
         KeyRow(
-            id=row.id,
+            id=row_id,
             kind="delivery",
             wrapped_by=session_id,
             wrapped=session.wrap(key, now=now),

@@ -28,8 +28,10 @@ def add_headers(response: web.StreamResponse, *, is_secure: bool) -> None:
     """Add the headers just before the head of ``response`` is sent: ``no-store`` unless its handler chose otherwise."""
     headers = response.headers
     headers.update(_ALWAYS)
-    is_page = response.content_type == "text/html"
-    headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else OTHER_POLICY)
-    headers.setdefault("Cache-Control", "no-store")
+    if "Content-Security-Policy" not in headers:
+        is_page = headers.get("Content-Type", "").startswith("text/html")
+        headers["Content-Security-Policy"] = PAGE_POLICY if is_page else OTHER_POLICY
+    if "Cache-Control" not in headers:
+        headers["Cache-Control"] = "no-store"
     if is_secure:
         headers["Strict-Transport-Security"] = f"max-age={_YEAR}"

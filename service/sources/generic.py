@@ -40,6 +40,7 @@ from service.sources.strict_json import decode_json
 MAX_MESSAGES = 10_000
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _CLOCK_SKEW = timedelta(days=1)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SENT_VALUE = re.compile(r"Invalid enum value '.*'", re.DOTALL)
 
 T = TypeVar("T")
@@ -167,7 +168,8 @@ def _time(text: str, what: str) -> datetime:
 
 def _text(text: str, what: str) -> str:
     """Return ``text`` in NFC; NUL and lone surrogates cannot be stored and are refused."""
-    if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
+    # What is printable is neither, and most texts are but for their line ends.
+    if not text.isprintable() and ("\x00" in text or _SURROGATE.search(text)):
         raise InvalidInputError(f"{what} has characters that are not text")
     return unicodedata.normalize("NFC", text)
 
