@@ -50,7 +50,7 @@ from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
 from service.web.pages import page_routes, set_up_pages
 from service.web.problem_pages import show_problem
-from service.wiring import LEDGER_DIRECTORY, LOG_DIRECTORY, Archive
+from service.wiring import LEDGER_DIRECTORY, LOG_DIRECTORY, Archive, authentic_log
 from service.worker.checkpoints import LogKeeper
 from service.worker.housekeeping import Household, Housekeeping
 from service.worker.interpretation import Interpretation
@@ -85,7 +85,7 @@ def log_keeper(archive: Archive) -> LogKeeper:
     config, stores = archive.config, archive.stores
     return LogKeeper(
         store=stores.store,
-        log=stores.log,
+        log=authentic_log(stores, archive.vault.ring),
         published=PublishedFiles(config.archive.directory / LOG_DIRECTORY),
         ledger=PublishedFiles(config.archive.directory / LEDGER_DIRECTORY),
         anchors=config.log.anchor_directory,
@@ -233,6 +233,7 @@ def _fill(
         door=Door(access.sign_in, access.sessions, access.invites, access.users),
         timezone=config.archive.timezone.key,
         region=config.archive.default_region,
+        languages=config.archive.languages,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from service.access.accounts import Accounts
@@ -23,6 +23,7 @@ from service.archive.expect import Expectations
 from service.archive.grants import Grants
 from service.archive.interpret import Interpreter, SourceRule
 from service.archive.lookup import Finder
+from service.archive.marked import AuthenticLog, MarkingStore
 from service.archive.open import Opener
 from service.archive.openings import Openings
 from service.archive.published import PublishedLog
@@ -32,6 +33,7 @@ from service.archive.vault import Vault
 from service.archive.verify import Verifier
 from service.config import Config
 from service.crypto.recipients import parse_recipient
+from service.crypto.secret import IndexKey
 from service.domain.errors import UnavailableError
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
@@ -163,7 +165,18 @@ async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterat
     provider = key_provider(config)
     ring = KeyRing(provider.load())
     async with opened_stores(config, create=create) as stores:
-        yield archive_from(config, stores, provider, ring)
+        marking = replace(stores, store=MarkingStore(stores.store, _mark_key(ring)))
+        yield archive_from(config, marking, provider, ring)
+
+
+def authentic_log(stores: Stores, ring: KeyRing) -> AuthenticLog:
+    """Return the log as it may be believed and signed: only what the archive itself wrote."""
+    return AuthenticLog(stores.log, _mark_key(ring))
+
+
+def _mark_key(ring: KeyRing) -> IndexKey:
+    # One of intake's keys: a process that only takes deliveries in writes entries too.
+    return ring.intake_keys().index_key("log_mark")
 
 
 def archive_from(
@@ -205,7 +218,7 @@ def archive_from(
             stores.store, vault, openings.forget, timedelta(hours=config.grants.hours)
         ),
         openings=openings,
-        opener=Opener(stores.store, stores.log, stores.blobs, vault, openings),
+        opener=Opener(stores.store, authentic_log(stores, ring), stores.blobs, vault, openings),
         verifier=Verifier(
             ContactChecker(stores.store, stores.log, stores.blobs, vault),
             PublishedLog(

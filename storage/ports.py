@@ -47,10 +47,14 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Append ``entry`` to the log. It can be found again by each id in ``about``."""
+    """Append ``entry`` to the log. It can be found again by each id in ``about``.
+
+    ``mark`` is kept beside it: what tells its writer's entries from those of others.
+    """
 
     entry: bytes
     about: tuple[str, ...] = ()
+    mark: bytes = b""
 
 
 Write = Add | Put | Replace | Remove | Append
@@ -90,11 +94,12 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """One log entry, its position and its leaf hash (RFC 6962, section 2.1)."""
+    """One log entry, its position, its leaf hash (RFC 6962, section 2.1) and its writer's mark."""
 
     index: int
     entry: bytes
     leaf: bytes
+    mark: bytes = b""
 
 
 class Store(Protocol):

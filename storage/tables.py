@@ -176,6 +176,7 @@ LOG = Table(
     Column("position", INTEGER, primary_key=True, autoincrement=False),
     Column("entry", BLOB, nullable=False),
     Column("leaf", BLOB, nullable=False),
+    Column("mark", BLOB, nullable=False),
     sqlite_strict=True,
 )
 

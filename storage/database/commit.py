@@ -122,10 +122,15 @@ class Commits:
         (size,) = db.execute("SELECT ifnull(max(position) + 1, 0) FROM log").fetchone()
         numbered = list(enumerate(appended, size))
         db.executemany(
-            "INSERT INTO log (position, entry, leaf) VALUES (?, ?, ?)",
+            "INSERT INTO log (position, entry, leaf, mark) VALUES (?, ?, ?, ?)",
             [
                 # The leaf hash of RFC 6962, section 2.1.
-                (position, append.entry, hashlib.sha256(b"\0" + append.entry).digest())
+                (
+                    position,
+                    append.entry,
+                    hashlib.sha256(b"\0" + append.entry).digest(),
+                    append.mark,
+                )
                 for position, append in numbered
             ],
         )

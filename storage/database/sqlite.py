@@ -32,9 +32,9 @@ R = TypeVar("R", bound=Row)
 READERS: Final = 2
 
 _SIZE = "SELECT ifnull(max(position) + 1, 0) FROM log"
-_ENTRIES = "SELECT position, entry, leaf FROM log WHERE position >= ? AND position < ? ORDER BY position"
+_ENTRIES = "SELECT position, entry, leaf, mark FROM log WHERE position >= ? AND position < ? ORDER BY position"
 _ABOUT = (
-    "SELECT log.position, log.entry, log.leaf FROM log_about CROSS JOIN log USING (position) "
+    "SELECT log.position, log.entry, log.leaf, log.mark FROM log_about CROSS JOIN log USING (position) "
     "WHERE log_about.subject = ? ORDER BY log_about.position"
 )
 

@@ -280,3 +280,9 @@ async def test_absent_values_come_back_absent(store, rows):
     recording = rows(RecordingRow, expected_until=None, object_id=None)
     await store.commit([Add(recording)])
     assert await store.find(RecordingRow, {"expected_until": None}) == [recording]
+
+
+async def test_the_mark_of_an_entry_is_kept_beside_it(store):
+    await store.commit([Append(b"entry", ("ct_1",), b"mark"), Append(b"without")])
+    assert [stored.mark for stored in await store.log_entries(0, 9)] == [b"mark", b""]
+    assert [stored.mark for stored in await store.log_about("ct_1")] == [b"mark"]

@@ -172,7 +172,7 @@ def upgrade() -> None:
     _index("jobs_state", "jobs", ("kind", "state", "run_at", "id"))
     _table(
         "log",
-        "position integer, entry blob, leaf blob",
+        "position integer, entry blob, leaf blob, mark blob",
         key=("position",),
     )
     _table(
