@@ -13,9 +13,8 @@ from service.http.cookies import drop_session_cookie, read_session_cookie, set_s
 from service.http.frame import NOW, SESSION, SITE
 from service.http.queries import read_query
 from service.web.app_keys import DOOR
-from service.web.i18n import LANGUAGES
 from service.web.places import own_place
-from service.web.render import LANGUAGE_COOKIE, render
+from service.web.render import LANGUAGE_COOKIE, PRESS, render
 
 _A_YEAR: Final = 365 * 24 * 3600
 _NOTICES: Final = {"password": "first_password.done", "out": "sign_in.out"}
@@ -89,7 +88,7 @@ async def set_first_password(request: web.Request) -> web.Response:
 async def choose_language(request: web.Request) -> web.Response:
     """``GET /language/{language}``: remember a language in the browser; nothing changes here."""
     language = request.match_info["language"]
-    if language not in LANGUAGES:
+    if language not in request.config_dict[PRESS].languages:
         raise NotFoundError("no such language")
     response = _sent_to(own_place(read_query(request, ("next",)).get("next")))
     response.set_cookie(

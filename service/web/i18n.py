@@ -3,7 +3,7 @@
 Message ids are keys, never sentences, so that a better sentence in one language leaves the others alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from babel.core import Locale, UnknownLocaleError, parse_locale
 from babel.messages.pofile import read_po
 
 LANGUAGES: Final = ("fi", "sv", "en")
-"""The languages that pages are offered in; the first is the default."""
+"""The languages that there are words in; which of them pages are offered in is a setting."""
 
 _DIRECTORY = Path(__file__).parent / "locale"
 _MAX_PREFERENCES = 20
@@ -55,17 +55,22 @@ def load_words(language: str) -> Words:
     return Words(language, Locale(language), messages)
 
 
-def choose_language(chosen: str | None, accepted: str) -> str:
-    """Return the language that a visitor chose, or else the best of ``Accept-Language`` (RFC 9110, section 12.5.4)."""
-    if chosen in LANGUAGES:
+def choose_language(
+    chosen: str | None, accepted: str, *, offered: Sequence[str] = LANGUAGES
+) -> str:
+    """Return the language that a visitor chose, or else the best of ``Accept-Language`` (RFC 9110, section 12.5.4).
+
+    It is always one of ``offered``: the first of them for a visitor who wants none.
+    """
+    if chosen is not None and chosen in offered:
         return chosen
     ranked = []
     for position, item in enumerate(accepted.split(",")[:_MAX_PREFERENCES]):
         tag, _, parameter = item.partition(";")
         language = _language_of(tag.strip())
-        if language in LANGUAGES and (weight := _weight(parameter)) > 0:
+        if language in offered and (weight := _weight(parameter)) > 0:
             ranked.append((-weight, position, language))
-    return min(ranked)[2] if ranked else LANGUAGES[0]
+    return min(ranked)[2] if ranked else offered[0]
 
 
 def _language_of(tag: str) -> str:

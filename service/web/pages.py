@@ -1,5 +1,7 @@
 """Every page: its method, path, handler and what it needs."""
 
+from collections.abc import Sequence
+
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -56,11 +58,20 @@ def page_routes() -> tuple[Route, ...]:
 
 
 def set_up_pages(
-    app: web.Application, *, desk: Desk, door: Door, timezone: str, region: str
+    app: web.Application,
+    *,
+    desk: Desk,
+    door: Door,
+    timezone: str,
+    region: str,
+    languages: Sequence[str],
 ) -> None:
-    """Give ``app`` what the pages need; times are shown in ``timezone``, national numbers read as of ``region``."""
+    """Give ``app`` what the pages need; times are shown in ``timezone``, national numbers read as of ``region``.
+
+    The pages offer ``languages`` in this order, and speak the first to whoever wants none of them.
+    """
     app[DESK], app[DOOR] = desk, door
-    set_up_press(app, timezone=timezone, region=region)
+    set_up_press(app, timezone=timezone, region=region, languages=languages)
 
 
 async def show_asset(request: web.Request) -> web.Response:

@@ -1,6 +1,6 @@
 """Turns a template and its values into a response, in the visitor's language."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from functools import partial
@@ -16,7 +16,7 @@ from service.domain.times import format_time
 from service.web import viewmodels
 from service.web.assets import Assets, load_assets
 from service.web.formats import Formats
-from service.web.i18n import LANGUAGES, Words, choose_language, load_words
+from service.web.i18n import Words, choose_language, load_words
 from service.web.unseen import mark_unseen
 from service.web.visitor import Visitor, visitor_of
 from service.web.waveform import LANE_HEIGHT
@@ -27,7 +27,12 @@ _SPEEDS: Final = (0.75, 1, 1.25, 1.5, 1.75, 2)
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """What renders the pages: words and formats by language, the assets, and the archive's time zone and region."""
+    """What renders the pages: words and formats by language, the assets, and the archive's time zone and region.
+
+    ``languages`` are those that the pages offer, in this order; the first is for whoever wants none of them.
+    """
+
+    languages: tuple[str, ...]
 
     words: Mapping[str, Words]
     formats: Mapping[str, Formats]
@@ -39,12 +44,15 @@ class Press:
 PRESS: web.AppKey[Press] = web.AppKey("press", Press)
 
 
-def set_up_press(app: web.Application, *, timezone: str, region: str) -> None:
+def set_up_press(
+    app: web.Application, *, timezone: str, region: str, languages: Sequence[str]
+) -> None:
     """Make ``app`` able to render pages, with times in ``timezone`` and national numbers of ``region``."""
     zone = ZoneInfo(timezone)
     app[PRESS] = Press(
-        words={language: load_words(language) for language in LANGUAGES},
-        formats={language: Formats(language, zone) for language in LANGUAGES},
+        languages=tuple(languages),
+        words={language: load_words(language) for language in languages},
+        formats={language: Formats(language, zone) for language in languages},
         assets=load_assets(),
         timezone=zone,
         region=region,
@@ -66,7 +74,9 @@ def set_up_press(app: web.Application, *, timezone: str, region: str) -> None:
 def language_of(request: web.Request) -> str:
     """Return the language that the visitor chose, or that their browser prefers."""
     return choose_language(
-        request.cookies.get(LANGUAGE_COOKIE), request.headers.get("Accept-Language", "")
+        request.cookies.get(LANGUAGE_COOKIE),
+        request.headers.get("Accept-Language", ""),
+        offered=request.config_dict[PRESS].languages,
     )
 
 
@@ -104,8 +114,10 @@ def _surroundings(request: web.Request, language: str, visitor: Visitor) -> dict
         "may": visitor.may,
         "visitor": visitor,
         "language": language,
-        "languages": LANGUAGES,
-        "language_names": {code: press.words[code].text("language.name") for code in LANGUAGES},
+        "languages": press.languages,
+        "language_names": {
+            code: press.words[code].text("language.name") for code in press.languages
+        },
         "path": request.path_qs if request.method == "GET" else "",
         "section": "",
         "notice": None,

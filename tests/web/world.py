@@ -504,7 +504,9 @@ def extra_routes(desk: FakeDesk) -> tuple[Route, ...]:
     )
 
 
-def build(desk: FakeDesk, door: Door) -> web.Application:
+def build(
+    desk: FakeDesk, door: Door, *, languages: tuple[str, ...] = ("fi", "sv", "en")
+) -> web.Application:
     """Return the pages over ``desk`` in the real frame, with real sessions."""
     frame = Frame(
         site=Site(),
@@ -514,7 +516,14 @@ def build(desk: FakeDesk, door: Door) -> web.Application:
         error_page=show_problem,
     )
     app = build_application(frame, (*page_routes(), *extra_routes(desk)))
-    set_up_pages(app, desk=desk, door=door, timezone="Europe/Helsinki", region="FI")
+    set_up_pages(
+        app,
+        desk=desk,
+        door=door,
+        timezone="Europe/Helsinki",
+        region="FI",
+        languages=languages,
+    )
     return app
 
 
