@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from service.archive.checks import WORDS, Check
+from service.archive.checks import Check, words_of
 from service.archive.verify import Verification, Verifier
 from service.domain.permission import Permission
 from service.domain.times import format_time
@@ -63,7 +63,7 @@ def _check_json(check: Check) -> dict[str, object]:
         "code": check.code,
         "outcome": check.outcome,
         "about": check.about,
-        "text": WORDS[check.code],
+        "text": words_of(check),
     }
     if check.detail is not None:
         shown["detail"] = check.detail

@@ -68,6 +68,32 @@ WORDS: Final[Mapping[Code, str]] = MappingProxyType(
 )
 """What it means when a check passes."""
 
+WRONG: Final[Mapping[Code, str]] = MappingProxyType(
+    {
+        Code.COMPLETE: "Something that arrived for this contact is missing, or something was slipped in.",
+        Code.CONTACT_ROW: "The details of the contact, such as its times and parties, were changed.",
+        Code.RECORDING_ROW: "The description of the recording was changed.",
+        Code.MESSAGE_ROW: "The description of the message was changed.",
+        Code.BLOB_PRESENT: "The stored bytes are missing.",
+        Code.BLOB_HASH: "The stored bytes are not those that the log noted when they arrived.",
+        Code.HEADER: "The key that opens them was changed.",
+        Code.CHUNKS: "A piece of it is not genuine, missing, or not in its place.",
+        Code.RECEIVED: "What it holds is not what was delivered to us.",
+        Code.LOG_ENTRY: "A log entry about this contact is not part of the signed log.",
+        Code.CHECKPOINT: "The newest state of the log does not bear the archive's signature.",
+        Code.CONSISTENT: "The log has not only grown: its past was rewritten or cut off.",
+        Code.ANCHORED: "The copy of the log's state that is kept outside of the archive tells otherwise.",
+        Code.CUSTOMER_ROW: "The record of the customer was changed.",
+        Code.GRANT_ROW: "The record of who may open what, and why, was changed.",
+        Code.DELIVERY_ROW: "What a source sent is not kept as it came.",
+    }
+)
+"""What it means when a check fails."""
+
+_UNDECIDED: Final[Mapping[Outcome, str]] = MappingProxyType(
+    {Outcome.WAITING: "Not shown yet", Outcome.UNKNOWN: "Could not be checked"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -77,6 +103,15 @@ class Check:
     outcome: Outcome
     about: str
     detail: str | None = None
+
+
+def words_of(check: Check) -> str:
+    """Return what ``check`` found, as a sentence; where it decided nothing, what would have to be shown."""
+    if check.outcome is Outcome.PASSED:
+        return WORDS[check.code]
+    if check.outcome is Outcome.FAILED:
+        return WRONG[check.code]
+    return f"{_UNDECIDED[check.outcome]}: “{WORDS[check.code]}”"
 
 
 def passed(code: Code, about: str) -> Check:

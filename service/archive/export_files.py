@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from service.archive.checks import WORDS
+from service.archive.checks import words_of
 from service.archive.verify import Verification
 from service.domain.contact import Contact, Party
 from service.domain.times import format_time
@@ -92,7 +92,7 @@ def verification_json(verification: Verification) -> bytes:
                     "code": check.code,
                     "outcome": check.outcome,
                     "about": check.about,
-                    "text": WORDS[check.code],
+                    "text": words_of(check),
                     "detail": check.detail,
                 }
                 for check in verification.checks

@@ -6,7 +6,8 @@ chunk of it authenticates; verifying a single contact does that too.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from service.archive.checks import Check, Outcome, State, decide_state
@@ -31,9 +32,14 @@ class Finding:
 
 @dataclass(slots=True)
 class ArchiveReport:
-    """What was read, and everything that is not as it should be. ``orphans`` are blobs that no row names: no harm."""
+    """What was read, and everything that is not as it should be. ``orphans`` are blobs that no row names: no harm.
+
+    ``recordings`` and ``messages`` count those whose bytes were to be read, ``objects`` also what was derived of them.
+    """
 
     contacts: int = 0
+    recordings: int = 0
+    messages: int = 0
     objects: int = 0
     sealed_bytes: int = 0
     entries: int = 0
@@ -47,6 +53,13 @@ class ArchiveReport:
         if not self.findings:
             return Outcome.PASSED
         return Outcome.FAILED if state is State.ALTERED else Outcome.UNKNOWN
+
+    def count(self, objects: Collection[ObjectRow]) -> None:
+        """Count ``objects`` by their kind."""
+        kinds = Counter(stored.kind for stored in objects)
+        self.recordings += kinds["recording"]
+        self.messages += kinds["message"]
+        self.objects += len(objects)
 
     def add(self, contact_id: str | None, checks: Sequence[Check]) -> None:
         """Keep what did not pass."""
@@ -125,7 +138,7 @@ class ArchiveVerifier:
             return
         checks = await self.checker.check(rows, evidence, wants_plain_hash=False, on_bytes=read)
         report.contacts += 1
-        report.objects += len(rows.objects)
+        report.count(rows.objects.values())
         report.add(rows.id, (*broken, *checks))
 
     async def _others(self, report: ArchiveReport) -> None:
@@ -133,8 +146,8 @@ class ArchiveVerifier:
         for checks in (rows.customers(), rows.grants(), rows.deliveries()):
             async for check in checks:
                 report.add(None, [check])
-        async for found in rows.waiting():
-            report.objects += 1
+        async for stored, found in rows.waiting():
+            report.count([stored])
             report.add(None, found)
 
     async def _orphans(self, report: ArchiveReport) -> None:

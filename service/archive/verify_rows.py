@@ -72,13 +72,13 @@ class RowChecker:
                 if row.sealed:
                     yield await self._delivery(row)
 
-    async def waiting(self) -> AsyncIterator[Sequence[Check]]:
-        """Check every object that has no contact yet."""
+    async def waiting(self) -> AsyncIterator[tuple[ObjectRow, Sequence[Check]]]:
+        """Check every object that has no contact yet; yield each with its checks."""
         async for rows in pages(self._store, ObjectRow, {"contact_id": None}):
             for row in rows:
                 evidence, broken = read_evidence(await self._log.log_about(row.id))
                 checks = await self.checker.check_bytes([row], evidence)
-                yield (*broken, *checks)
+                yield row, (*broken, *checks)
 
     async def _delivery(self, row: DeliveryRow) -> Check:
         digest = hashlib.sha256(row.sealed).hexdigest()

@@ -72,8 +72,8 @@ def report_lines(report: ArchiveReport, *, seconds: float) -> Iterator[str]:
         yield f"… and {len(by_contact) - _MAX_SHOWN} more."
     rate = report.sealed_bytes / max(seconds, 1e-6) / 1e6
     yield (
-        f"Read {report.contacts:,} contacts, {report.objects:,} recordings and messages"
-        f" ({report.sealed_bytes:,} bytes, {rate:,.0f} MB/s) and {report.entries:,} log entries."
+        f"Read {report.contacts:,} contacts, {report.recordings:,} recordings, {report.messages:,} messages"
+        f" and {report.entries:,} log entries ({report.sealed_bytes:,} bytes, {rate:,.0f} MB/s)."
     )
     if report.orphans:
         yield f"{report.orphans:,} stored objects belong to nothing, as interrupted uploads leave: no harm."

@@ -67,6 +67,17 @@ async def test_one_flipped_bit_is_named(world, ask):
     failed = [check for check in answer["checks"] if check["outcome"] == "failed"]
     assert {check["code"] for check in failed} == {"blob_hash", "chunks"}
     assert all(check["about"] == object_id and check["detail"] for check in failed)
+    assert "The stored bytes are not those that the log noted when they arrived." in {
+        check["text"] for check in failed
+    }
+
+
+async def test_what_is_not_decided_is_not_shown_as_if_it_had_passed(world, ask):
+    contact_id = await world.call()
+    answer = await (await ask(contact_id)).json()
+    waiting = [check for check in answer["checks"] if check["outcome"] == "waiting"]
+    assert waiting
+    assert all(check["text"].startswith("Not shown yet: “") for check in waiting)
 
 
 async def test_an_auditor_may_verify_and_an_agent_may_not(world, ask):

@@ -5,7 +5,16 @@ import sqlite3
 
 import pytest
 
-from service.archive.checks import WORDS, Check, Code, Outcome, State, decide_state
+from service.archive.checks import (
+    WORDS,
+    WRONG,
+    Check,
+    Code,
+    Outcome,
+    State,
+    decide_state,
+    words_of,
+)
 from service.archive.contact_checks import ContactChecker
 from service.archive.digest import commit_to_rows
 from service.archive.verify import Verifier
@@ -76,8 +85,11 @@ def test_the_gravest_finding_decides(outcomes, state):
     assert decide_state(Check(Code.CHUNKS, outcome, "x") for outcome in outcomes) is state
 
 
-def test_every_check_has_words():
-    assert set(WORDS) == set(Code)
+def test_every_check_has_words_for_each_outcome():
+    assert set(WORDS) == set(WRONG) == set(Code)
+    for code in Code:
+        told = {words_of(Check(code, outcome, "x")) for outcome in Outcome}
+        assert len(told) == len(Outcome)
 
 
 async def test_what_is_whole_and_anchored_is_verified_and_anchored(world, contact_id):

@@ -68,7 +68,9 @@ async def test_what_is_whole_is_verified(world):
     report = await verified(world)
     assert report.findings == []
     assert EXIT_CODES[report.outcome] == 0
-    assert (report.contacts, report.objects) == (3, 4)
+    assert (report.contacts, report.recordings, report.messages, report.objects) == (3, 2, 2, 4)
+    text = "\n".join(report_lines(report, seconds=1))
+    assert f"Read 3 contacts, 2 recordings, 2 messages and {report.entries} log entries" in text
     assert report.sealed_bytes > 2 * len(AUDIO)
     assert report.entries == await world.store.log_size()
 
