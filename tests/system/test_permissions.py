@@ -73,6 +73,7 @@ GET    /first-password/{invite}                           IAHRLDMU AHRLDMU 410  
 POST   /first-password/{invite}                           IAHRLDMU AHRLDMU 410  410
 GET    /                                                  x        AHRLDMU 303  200
 GET    /search                                            x        AHD     303  200
+GET    /verification                                      x        HDU     303  400
 GET    /customers/{customer_id}                           x        AHD     303  200
 GET    /contacts/{contact_id}                             x        AHD     303  200
 GET    /contacts/{contact_id}/verification                x        HDU     303  200
