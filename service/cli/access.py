@@ -55,6 +55,13 @@ async def enable_user(config: Config, options: argparse.Namespace) -> int:
     return 0
 
 
+async def set_roles(config: Config, options: argparse.Namespace) -> int:
+    """Give a user other roles."""
+    async with _access(config) as access:
+        await users.set_roles(access.accounts, options.login, roles=options.roles, now=_now())
+    return 0
+
+
 async def reset_user(config: Config, options: argparse.Namespace) -> int:
     """Void a password and print a new one-time link."""
     async with _access(config) as access:

@@ -14,6 +14,7 @@ from service.domain.actor import Role
 
 Command = Callable[[Config, argparse.Namespace], Awaitable[int]]
 _ROLES: Final = sorted(Role)
+_PERSONAL: Final = [role for role in _ROLES if role is not Role.INTEGRATION]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -93,7 +94,12 @@ def _add_users(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add = _add(group, "add", "add a user and print their one-time link", "access:add_user")
     add.add_argument("login", metavar="LOGIN")
     add.add_argument("--name", help="the person's name; the login by default")
-    add.add_argument("--role", action="append", required=True, choices=_ROLES, dest="roles")
+    add.add_argument("--role", action="append", required=True, choices=_PERSONAL, dest="roles")
+    roles = _add(group, "roles", "give a user these roles and no others", "access:set_roles")
+    roles.add_argument("login", metavar="LOGIN")
+    roles.add_argument(
+        "--role", action="append", required=True, choices=_PERSONAL, dest="roles"
+    )
     _add(group, "list", "list all users", "access:list_users")
     for name, text in (
         ("disable", "keep a user out"),

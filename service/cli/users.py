@@ -7,8 +7,9 @@ from service.access.accounts import Accounts
 from service.access.invites import Invite
 from service.access.names import parse_role
 from service.access.users import User
-from service.domain.actor import OPERATOR
+from service.domain.actor import OPERATOR, Role
 from service.domain.errors import NotFoundError
+from service.domain.permission import PERMITTED
 from service.domain.times import format_time
 from service.http.links import invite_link
 
@@ -31,6 +32,7 @@ async def add_user(
     parsed = [parse_role(role) for role in roles]
     invite = await accounts.add(login, name=name, roles=parsed, by=OPERATOR, now=now)
     print(f"{login} was added ({invite.user_id}).")
+    _print_idle(parsed)
     _print_invite(invite, base_url)
 
 
@@ -63,6 +65,22 @@ async def enable_user(accounts: Accounts, login: str, *, now: datetime) -> None:
     print(f"{user.login} may sign in again.")
 
 
+async def set_roles(
+    accounts: Accounts, login: str, *, roles: Collection[str], now: datetime
+) -> None:
+    """Give a user these roles and no others; their sessions end.
+
+    Raises:
+        NotFoundError: Nobody has this login.
+        InvalidInputError: A role cannot be.
+    """
+    parsed = [parse_role(role) for role in roles]
+    user = await _get(accounts, login)
+    await accounts.change_roles(user.id, parsed, by=OPERATOR, now=now)
+    print(f"{user.login} is now {', '.join(sorted(set(parsed)))}; their sessions have ended.")
+    _print_idle(parsed)
+
+
 async def reset_user(accounts: Accounts, login: str, *, base_url: str, now: datetime) -> None:
     """Forget a user's password and print a one-time link for another.
 
@@ -81,6 +99,12 @@ async def _get(accounts: Accounts, login: str) -> User:
     if user is None:
         raise NotFoundError("nobody has this login")
     return user
+
+
+def _print_idle(roles: Collection[Role]) -> None:
+    for role in sorted(set(roles)):
+        if not PERMITTED[role]:
+            print(f"Note: the role {role} may do nothing yet.")
 
 
 def _print_invite(invite: Invite, base_url: str) -> None:

@@ -3,6 +3,8 @@
 import pytest
 
 from service.cli import tokens, users
+from service.cli.commands import build_parser
+from service.domain.actor import Role
 from service.domain.errors import InvalidInputError, NotFoundError
 from tests.fakes import NOW, PASSWORD
 
@@ -44,6 +46,44 @@ async def test_disabling_enabling_and_resetting_by_login(door, capsys):
     assert changes == ["disabled", "enabled", "reset"]
     with pytest.raises(NotFoundError):
         await users.disable_user(door.accounts, "nobody", now=NOW)
+
+
+async def test_roles_are_replaced_by_login_and_the_sessions_end(door, capsys):
+    await _add(door)
+    await door.invites.accept(
+        capsys.readouterr().out.split()[-1].rpartition("/")[2], PASSWORD, now=NOW
+    )
+    began = await door.sign_in()
+    await users.set_roles(door.accounts, "AINO", roles=["dpo", "auditor"], now=NOW)
+    assert capsys.readouterr().out == ("aino is now auditor, dpo; their sessions have ended.\n")
+    assert (await door.users.find_all())[0].roles == {"dpo", "auditor"}
+    assert await door.session(began.secret) is None
+    *_, entry = await door.entries("user.changed")
+    assert entry.data == {"change": "roles", "roles": ("auditor", "dpo")}
+    with pytest.raises(NotFoundError):
+        await users.set_roles(door.accounts, "nobody", roles=["dpo"], now=NOW)
+    with pytest.raises(InvalidInputError, match="integration"):
+        await users.set_roles(door.accounts, "aino", roles=["integration"], now=NOW)
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_a_role_that_may_do_nothing_yet_is_told(door, capsys, role):
+    if role is Role.INTEGRATION:
+        return
+    await _add(door, roles=[role])
+    told = f"Note: the role {role} may do nothing yet.\n" in capsys.readouterr().out
+    assert told is role.startswith("quality")
+
+
+@pytest.mark.parametrize("command", ["add", "roles"])
+def test_the_role_of_machines_is_not_offered_for_people(command, capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["users", command, "aino", "--role", "integration"])
+    assert "invalid choice: 'integration'" in capsys.readouterr().err
+    options = build_parser().parse_args(
+        ["users", command, "aino", "--role", "dpo", "--role", "auditor"]
+    )
+    assert options.roles == ["dpo", "auditor"]
 
 
 async def test_a_role_that_is_none_is_refused_with_the_list(door):
