@@ -58,7 +58,8 @@ from service.worker.jobs import JobRunner, Kind
 from service.worker.leftovers import Leftovers
 from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
-from service.worker.supervisor import Loop, supervised
+from service.worker.readiness import Readiness, resident_bytes
+from service.worker.supervisor import Loop, Watch, supervised
 from storage.published import PublishedFiles
 from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow
 
@@ -78,6 +79,7 @@ class Service:
     app: web.Application
     interpretation: Interpretation
     keeper: LogKeeper
+    watch: Watch
 
 
 def log_keeper(archive: Archive) -> LogKeeper:
@@ -104,7 +106,9 @@ def build_service(archive: Archive) -> Service:
     keeper = log_keeper(archive)
     app = build_application(_frame(archive), all_routes())
     _fill(app, archive, offer=interpretation.offer, keeper=keeper)
-    return Service(archive, app, interpretation, keeper)
+    watch = Watch()
+    app[HEALTH] = _health(archive, interpretation, _readiness(archive, keeper, watch))
+    return Service(archive, app, interpretation, keeper, watch)
 
 
 def all_routes() -> list[Route]:
@@ -156,7 +160,7 @@ async def working(service: Service) -> AsyncIterator[None]:
         "jobs": jobs.run,
         "housekeeping": Housekeeping(_household(archive).chores(), clock).run,
     }
-    async with supervised(loops, interpretation=service.interpretation):
+    async with supervised(loops, interpretation=service.interpretation, watch=service.watch):
         yield
 
 
@@ -216,7 +220,6 @@ def _fill(
     app[OFFER] = offer
     app[MAX_DELIVERY_BYTES] = config.intake.max_delivery_bytes
     app[LISTENERS] = _listeners(config)
-    app[HEALTH] = _health(archive)
     app[verification.VERIFIER] = archive.verifier
     access = archive.access
     set_up_pages(
@@ -262,14 +265,11 @@ def _secret(source: str, file: Path) -> WebhookSecret:
         raise InvalidInputError(f"{file}: {error.detail}") from None
 
 
-def _health(archive: Archive) -> Health:
+def _health(archive: Archive, interpretation: Interpretation, readiness: Readiness) -> Health:
     stores = archive.stores
 
-    async def store() -> str | None:
-        await stores.log.log_size()
-        return None
-
     async def numbers() -> Mapping[str, float]:
+        memory = resident_bytes()
         return {
             "contacts": await stores.store.count(ContactRow, {}),
             "deliveries_waiting": await stores.store.count(
@@ -279,6 +279,31 @@ def _health(archive: Archive) -> Health:
             "jobs_dead": await stores.store.count(JobRow, {"state": "dead"}),
             "jobs_queued": await stores.store.count(JobRow, {"state": "queued"}),
             "log_entries": await stores.log.log_size(),
+            "log_unpublished_entries": await readiness.unpublished(),
+            "interpretation_backlog": interpretation.backlog,
+            "openings_open": archive.openings.count,
+            **({} if memory is None else {"process_resident_bytes": memory}),
         }
 
-    return Health({"store": store}, numbers)
+    return Health(readiness.checks(), numbers)
+
+
+def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:
+    config, stores = archive.config, archive.stores
+    return Readiness(
+        store=stores.store,
+        log=stores.log,
+        keys=stores.keys,
+        blobs=stores.blobs,
+        ring=archive.vault.ring,
+        keeper=keeper,
+        watch=watch,
+        directories=(
+            config.archive.directory,
+            config.storage.database.path.parent,
+            config.storage.blobs.path,
+        ),
+        publish_every=timedelta(seconds=config.log.checkpoint_seconds),
+        clock=clock,
+        begun_at=clock(),
+    )

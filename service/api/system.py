@@ -1,5 +1,6 @@
 """``/healthz``, ``/readyz``, ``/metrics``: for those who keep the service running. Names and numbers only."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -33,12 +34,10 @@ async def healthz(_: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """``GET /readyz``: 200 when everything needed is there, 503 and what is not otherwise."""
-    problems = {}
-    for name, check in request.app[HEALTH].checks.items():
-        problem = await check()
-        if problem is not None:
-            problems[name] = problem
+    """``GET /readyz``: 200 when everything needed is there, 503 and what is not, in words, otherwise."""
+    checks = request.app[HEALTH].checks
+    answers = await asyncio.gather(*(check() for check in checks.values()))
+    problems = {name: why for name, why in zip(checks, answers, strict=True) if why is not None}
     if problems:
         return json_response({"status": "not ready", "problems": problems}, status=503)
     return json_response({"status": "ready"})

@@ -98,6 +98,11 @@ class Openings:
         self._open.move_to_end(key)
         return content
 
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     def add(self, content: OpenedContent) -> None:
         """Take over ``content``, and with it the duty to close it."""
         self._open[content.key] = content

@@ -51,6 +51,14 @@ _STEP: Final = 4096
 _log: Final = logging.getLogger("taltio")
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What everybody can see of the log since ``at``: everything before ``position`` in the store."""
+
+    position: int
+    at: datetime
+
+
 @dataclass(slots=True)
 class LogKeeper:
     """Publishes the log of one archive."""
@@ -62,6 +70,7 @@ class LogKeeper:
     anchors: Path | None
     name: str
     signing_key: Callable[[], Ed25519PrivateKey] = field(repr=False)
+    standing: Standing | None = field(default=None, init=False)
     _is_recalled: bool = field(default=False, init=False, repr=False)
     _anchored: bytes = field(default=b"", init=False, repr=False)
     _trouble: str = field(default="", init=False, repr=False)
@@ -105,6 +114,7 @@ class LogKeeper:
             last = await self._extend_and_sign(state, last, size)
         await settled(asyncio.to_thread(self._release, last, now.date()))
         self._is_recalled = True
+        self.standing = Standing(state.first + last.size, now)
         return last
 
     def _signed(self) -> Signed:

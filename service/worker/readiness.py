@@ -1,0 +1,148 @@
+"""What must be in order for the service to do its work, each part asked for itself. The answers name no contents."""
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from service.domain.errors import ArchiveError
+from service.domain.ids import new_id
+from service.keys.ring import KeyRing
+from service.worker.checkpoints import LogKeeper
+from service.worker.supervisor import Watch
+from storage.errors import BrokenError, FullError, StorageError
+from storage.ports import BlobStore, KeyStore, LogStore, Store
+
+Check = Callable[[], Awaitable[str | None]]
+"""Says what is not ready, or None."""
+
+LIMIT: Final = timedelta(seconds=2)
+LEAST_ROOM: Final = 64 * 1024**2
+LOG_MAY_WAIT: Final = timedelta(seconds=60)
+_log: Final = logging.getLogger("taltio")
+
+
+@dataclass(slots=True)
+class Limited:
+    """A check that answers within ``limit``. While one is under way, all who ask wait for that one."""
+
+    check: Check
+    limit: timedelta = LIMIT
+    _under_way: asyncio.Task[str | None] | None = field(default=None, init=False, repr=False)
+
+    async def __call__(self) -> str | None:
+        """Return what the check says; also when it fails, or says nothing in time."""
+        if self._under_way is None or self._under_way.done():
+            self._under_way = asyncio.ensure_future(self.check())
+        # Not cancelled when time is up: what waits for a disk cannot be, and a second one would only wait too.
+        done, _ = await asyncio.wait({self._under_way}, timeout=self.limit.total_seconds())
+        if not done:
+            return f"no answer within {self.limit.total_seconds():g} s"
+        error = self._under_way.exception()
+        if error is None:
+            return self._under_way.result()
+        return _explain(error)
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, BrokenError):
+        return "a sync failed, so nothing more is taken: mend the disk and start again"
+    if isinstance(error, FullError):
+        return "there is no room left"
+    if not isinstance(error, StorageError | ArchiveError | OSError):
+        _log.error("readiness.failed", exc_info=error)
+    return "it cannot be used now"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """The checks of a running service.
+
+    Attributes:
+        directories: Where room is needed.
+        begun_at: When the service began: a log that was never published since is late from then on.
+    """
+
+    store: Store
+    log: LogStore
+    keys: KeyStore
+    blobs: BlobStore
+    ring: KeyRing
+    keeper: LogKeeper
+    watch: Watch
+    directories: Sequence[Path]
+    publish_every: timedelta
+    clock: Callable[[], datetime]
+    begun_at: datetime
+
+    def checks(self) -> Mapping[str, Check]:
+        """Return every check by name, each with its time limit."""
+        checks: dict[str, Check] = {
+            "store": self._store,
+            "keys": self._keys,
+            "blobs": self._blobs,
+            "durability": self._durability,
+            "log": self._published,
+            "loops": self._loops,
+        }
+        return {name: Limited(check) for name, check in checks.items()}
+
+    async def _store(self) -> None:
+        await self.log.log_size()
+
+    async def _keys(self) -> str | None:
+        await self.keys.get_keys([new_id("ob")])
+        current = self.ring.current_epoch
+        if not any(one.number == current and one.keys is not None for one in self.ring.epochs):
+            return "the key of the current epoch is not at hand"
+        return None
+
+    async def _blobs(self) -> str | None:
+        free = await asyncio.to_thread(
+            lambda: min(shutil.disk_usage(directory).free for directory in self.directories)
+        )
+        if free < LEAST_ROOM:
+            return f"only {free // 1024**2} MiB are free"
+        # Left without being finished: nothing is synced and nothing remains.
+        async with self.blobs.create(new_id("ob")) as writer:
+            await writer.write(b"ready?")
+        return None
+
+    async def _durability(self) -> None:
+        # Changes of nothing: they write nothing, and are refused where durability was lost.
+        await self.store.commit([])
+        await self.keys.put_keys([])
+
+    async def _published(self) -> str | None:
+        if await self.unpublished() == 0:
+            return None
+        standing = self.keeper.standing
+        since = self.begun_at if standing is None else standing.at
+        waited = self.clock() - since
+        if waited <= LOG_MAY_WAIT + self.publish_every:
+            return None
+        return f"new entries wait to be published, for {waited.total_seconds():.0f} s by now"
+
+    async def _loops(self) -> str | None:
+        failing = self.watch.failing()
+        return f"failed and begun again: {', '.join(failing)}" if failing else None
+
+    async def unpublished(self) -> int:
+        """Return how many entries no checkpoint covers that this process published."""
+        size = await self.log.log_size()
+        standing = self.keeper.standing
+        return size if standing is None else max(0, size - standing.position)
+
+
+def resident_bytes() -> int | None:
+    """Return the memory that this process occupies (proc_pid_statm(5)); None where that is not told."""
+    with suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return None
