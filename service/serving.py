@@ -208,6 +208,7 @@ def _fill(
     config = archive.config
     app[SETTINGS] = ApiSettings(
         region=config.archive.default_region,
+        regions={source.name: source.country for source in config.sources if source.country},
         timezone=config.archive.timezone.key,
         max_contact_bytes=config.intake.max_delivery_bytes,
     )

@@ -1,5 +1,6 @@
 """What the handlers of the interface find in the application."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,9 +14,13 @@ from storage.published import PublishedFiles
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """Where telephone numbers without a country belong (ISO 3166), the zone of dates, and what is too large."""
+    """Where telephone numbers without a country belong (ISO 3166), the zone of dates, and what is too large.
+
+    ``regions`` are those of sources that have one of their own.
+    """
 
     region: str
+    regions: Mapping[str, str]
     timezone: str
     max_contact_bytes: int
 

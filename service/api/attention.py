@@ -41,6 +41,7 @@ async def explain_item(request: web.Request) -> web.Response:
 
 async def retry_item(request: web.Request) -> web.Response:
     """``POST /api/v1/attention/{id}/retry``: try a delivery again."""
+    read_query(request, ())
     item = await request.app[ATTENTION].retry(
         request.match_info["item_id"], actor=request[ACTOR], now=request[NOW]
     )
@@ -49,6 +50,7 @@ async def retry_item(request: web.Request) -> web.Response:
 
 async def settle_item(request: web.Request) -> web.Response:
     """``POST /api/v1/attention/{id}/settle``: take an item off the list."""
+    read_query(request, ())
     item = await request.app[ATTENTION].settle(
         request.match_info["item_id"], actor=request[ACTOR], now=request[NOW]
     )

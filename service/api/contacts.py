@@ -34,11 +34,14 @@ def json_response(value: object, *, status: int = 200) -> web.Response:
 
 async def add_contact(request: web.Request) -> web.Response:
     """``POST /api/v1/contacts``: 201 a new contact, 200 the same one, amended where it was empty."""
+    read_query(request, ())
     settings = request.app[SETTINGS]
     require_json(request)
     body = await read_body(request, max_bytes=settings.max_contact_bytes)
     now = request[NOW]
-    source, understood = parse_contact(body, region=settings.region, now=now)
+    source, understood = parse_contact(
+        body, region=settings.region, regions=settings.regions, now=now
+    )
     if source is None:
         raise InvalidInputError("source: name the source that the contact comes from")
     outcome = await request.app[CONTACTS].add(
@@ -55,11 +58,13 @@ async def add_contact(request: web.Request) -> web.Response:
 
 async def add_recording(request: web.Request) -> web.Response:
     """``PUT /api/v1/contacts/{id}/recordings/{name}``: 201, or 200 when the same bytes are there."""
-    added = await request.app[CONTACTS].add_recording(
+    read_query(request, ())
+    contacts = request.app[CONTACTS]
+    added = await contacts.add_recording(
         request.match_info["contact_id"],
         name_of(request, "name"),
         content_type_of(request),
-        read_chunks(request),
+        read_chunks(request, max_bytes=contacts.max_recording_bytes),
         actor=request[ACTOR],
         now=request[NOW],
     )
@@ -109,6 +114,7 @@ async def find_customer_contacts(request: web.Request) -> web.Response:
 
 async def link_contact(request: web.Request) -> web.Response:
     """``PUT /api/v1/contacts/{id}/links/{customer}``: ``{"state": "linked"|"unlinked"}``, decided by hand."""
+    read_query(request, ())
     value = await read_json(request)
     match value:
         case {"state": "linked" | "unlinked" as state, **rest} if not rest:

@@ -43,6 +43,7 @@ def grant_routes() -> tuple[Route, ...]:
 
 async def post_grant(request: web.Request) -> web.Response:
     """``POST /api/v1/grants``: 201 with the grant, which is in the log."""
+    read_query(request, ())
     order = _read_order(await read_json(request))
     grant = await request.app[GRANTS].create(
         actor=request[ACTOR],

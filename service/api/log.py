@@ -7,6 +7,7 @@ from aiohttp import web
 from service.api.app_keys import PUBLISHED_LOG
 from service.domain.errors import NotFoundError
 from service.domain.permission import Permission
+from service.http.queries import read_query
 from service.http.routes import Need, Route
 from service.log.errors import FormatError
 from service.log.tiles import ENTRIES, TILE_WIDTH, Tile
@@ -17,16 +18,19 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 async def checkpoint(request: web.Request) -> web.Response:
     """``GET /log/checkpoint``: the newest signed checkpoint."""
+    read_query(request, ())
     return await _file(request, "checkpoint", content_type="text/plain", cache="no-cache")
 
 
 async def verifier_key(request: web.Request) -> web.Response:
     """``GET /log/vkey``: the key that verifies checkpoints; compare it with the one you were given."""
+    read_query(request, ())
     return await _file(request, "vkey", content_type="text/plain", cache="no-cache")
 
 
 async def hash_tile(request: web.Request) -> web.Response:
     """``GET /log/tile/{level}/…``: a tile of hashes."""
+    read_query(request, ())
     tile = _tile(request)
     if tile.level == ENTRIES:
         raise NotFoundError("no such tile")
@@ -36,6 +40,7 @@ async def hash_tile(request: web.Request) -> web.Response:
 
 async def entry_bundle(request: web.Request) -> web.Response:
     """``GET /log/tile/entries/…``: a bundle of entries."""
+    read_query(request, ())
     tile = _tile(request)
     return await _file(
         request, tile.path, content_type="application/octet-stream", cache="no-store"

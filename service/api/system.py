@@ -9,6 +9,7 @@ from aiohttp import web
 
 from service.api.contacts import json_response
 from service.domain.permission import Permission
+from service.http.queries import read_query
 from service.http.routes import Need, Route
 
 Check = Callable[[], Awaitable[str | None]]
@@ -28,13 +29,15 @@ class Health:
 HEALTH: Final = web.AppKey("health", Health)
 
 
-async def healthz(_: web.Request) -> web.Response:
+async def healthz(request: web.Request) -> web.Response:
     """``GET /healthz``: the process answers."""
+    read_query(request, ())
     return json_response({"status": "ok"})
 
 
 async def readyz(request: web.Request) -> web.Response:
     """``GET /readyz``: 200 when everything needed is there, 503 and what is not, in words, otherwise."""
+    read_query(request, ())
     checks = request.app[HEALTH].checks
     answers = await asyncio.gather(*(check() for check in checks.values()))
     problems = {name: why for name, why in zip(checks, answers, strict=True) if why is not None}
@@ -45,6 +48,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """``GET /metrics`` in the Prometheus text format, version 0.0.4."""
+    read_query(request, ())
     numbers = await request.app[HEALTH].measure()
     text = "".join(
         f"# TYPE taltio_{name} gauge\ntaltio_{name} {number:.17g}\n"

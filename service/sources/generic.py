@@ -9,8 +9,9 @@ parties: {role, phone?, email?, name?, agent_id?}
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 import msgspec
@@ -37,7 +38,7 @@ from service.domain.times import parse_rfc3339
 from service.sources.events import Understood
 from service.sources.strict_json import decode_json
 
-MAX_MESSAGES = 10_000
+MAX_MESSAGES = 2_000
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _CLOCK_SKEW = timedelta(days=1)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -79,12 +80,18 @@ class _Contact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     not_recorded_reason: str | None = None
 
 
-def parse_contact(body: bytes, *, region: str, now: datetime) -> tuple[str | None, Understood]:
+def parse_contact(
+    body: bytes,
+    *,
+    region: str,
+    now: datetime,
+    regions: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str | None, Understood]:
     """Return the source that the contact names, if it does, and what the contact JSON tells.
 
-    National telephone numbers are read as of ``region``. What is not a telephone number ("anonymous", an
-    extension) is kept as it was sent. An empty optional text is one that is not told. Times outside 1990 … tomorrow
-    are kept and remarked upon.
+    National telephone numbers are read as of ``region``, or of what ``regions`` has for the source. What is not a
+    telephone number ("anonymous", an extension) is kept as it was sent. An empty optional text is one that is not
+    told. Times outside 1990 … tomorrow are kept and remarked upon.
 
     Raises:
         InvalidInputError: ``body`` is not one contact; the detail names the field and what it should be.
@@ -99,7 +106,7 @@ def parse_contact(body: bytes, *, region: str, now: datetime) -> tuple[str | Non
         raise InvalidInputError(
             f"a contact has at most {MAX_PARTIES} parties and {MAX_MESSAGES} messages"
         )
-    facts = _facts(sent, region=region)
+    facts = _facts(sent, region=regions.get(sent.source or "", region))
     return sent.source, Understood((facts,), _remarks(facts, now=now))
 
 
