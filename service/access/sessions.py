@@ -125,11 +125,17 @@ class Sessions:
 
     async def end(self, session: Session, *, now: datetime) -> None:
         """Sign out: the cookie is worth nothing from now on."""
-        await self._end(session.actor.id, session, now=now)
+        user_id = session.actor.id
 
-    async def end_all(self, user_id: str, *, now: datetime) -> None:
-        """Sign the user out everywhere."""
-        await self._end(user_id, None, now=now)
+        async def decide() -> tuple[Change, None]:
+            stored = await self._users.get(user_id)
+            signed_out = entry(
+                EntryType.SIGNOUT, user_id, actor=user_id, at=now, data={"where": "here"}
+            )
+            ended = Remove(SessionRow, (session.id,))
+            return [stored.changed(), ended, signed_out], None
+
+        await commit_decided(self._store, decide)
 
     async def remove_expired(self, *, now: datetime) -> None:
         """Remove sessions and invites whose time is over; they are refused already. For the worker, now and then."""
@@ -166,22 +172,6 @@ class Sessions:
         seen = replace(row, seen_at=to_microseconds(now))
         with suppress(StaleError):
             await self._store.commit([stored.changed(), Put(seen)])
-
-    async def _end(self, user_id: str, session: Session | None, *, now: datetime) -> None:
-        async def decide() -> tuple[Change, None]:
-            stored = await self._users.get(user_id)
-            ended = (
-                await removed_sessions(self._store, user_id)
-                if session is None
-                else [Remove(SessionRow, (session.id,))]
-            )
-            what = "everywhere" if session is None else "here"
-            signed_out = entry(
-                EntryType.SIGNOUT, user_id, actor=user_id, at=now, data={"where": what}
-            )
-            return [stored.changed(), *ended, signed_out], None
-
-        await commit_decided(self._store, decide)
 
 
 def _session(row: SessionRow, actor: Actor) -> Session:

@@ -5,7 +5,6 @@ everything else is in its sealed field.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -54,15 +53,6 @@ class SealedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     sha256: str
     salt: bytes
     commitment: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredContact:
-    """A contact with what opens its rows and the token of its source id."""
-
-    contact: Contact
-    source_token: bytes
-    sealer: FieldSealer
 
 
 def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -> ContactRow:

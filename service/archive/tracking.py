@@ -46,11 +46,6 @@ class Track:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
-    def has_unsaved(self) -> bool:
-        """Whether something was sent that is not stored yet."""
-        return bool(self._pending)
-
-    @property
     def sent(self) -> Intervals:
         """What was sent so far, in bytes of the content."""
         return merge(parse_intervals(self.row.sent), self._pending)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import phonenumbers
 from babel.core import Locale
 from babel.dates import format_date, format_time
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal
 
 _DAY: Final = {"fi": "d.M.y", "sv": "d.M.y", "en": "d MMM y"}
 _CLOCK: Final = {"fi": "H.mm", "sv": "H.mm", "en": "HH:mm"}
@@ -82,10 +82,6 @@ class Formats:
     def number(self, number: float) -> str:
         """Return a number with the language's decimal mark and grouping."""
         return format_decimal(number, locale=Locale(self.language))
-
-    def percent(self, share: float) -> str:
-        """Return ``share``, 0 to 1, in whole per cent, rounded down so that 100 means all of it."""
-        return format_percent(int(share * 100) / 100, locale=Locale(self.language))
 
     def size(self, size_bytes: int) -> str:
         """Return a size in decimal units: ``1,2 Mt``."""

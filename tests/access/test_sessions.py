@@ -92,17 +92,6 @@ async def test_signing_out_ends_this_session_and_is_in_the_log(door, aino):
     assert (entry.actor, entry.about, entry.data) == (aino.id, (aino.id,), {"where": "here"})
 
 
-async def test_signing_out_everywhere_ends_all_of_mine_and_no_others(door, aino):
-    await door.person("eino")
-    mine = [await door.sign_in() for _ in range(3)]
-    other = await door.sign_in("eino")
-    await door.sessions.end_all(aino.id, now=NOW)
-    assert [await door.session(new.secret) for new in mine] == [None] * 3
-    assert await door.session(other.secret)
-    (entry,) = await door.entries("signout")
-    assert entry.data == {"where": "everywhere"}
-
-
 @pytest.mark.parametrize("what", ["end", "disable", "roles"])
 async def test_a_request_in_flight_does_not_bring_back_a_session_that_was_ended(
     door, aino, what
