@@ -156,15 +156,7 @@ class Contacts:
         require_permission(actor, Permission.ADD_CONTACT)
         contact, _ = await self._read(contact_id)
         require_source(actor, contact.source)
-        sealed = await seal_object(
-            new_id("ob"),
-            chunks,
-            kind="recording",
-            blobs=self.interpreter.blobs,
-            seal_header=self.interpreter.vault.ring.seal_header,
-            limit_bytes=self.max_recording_bytes,
-            now=now,
-        )
+        sealed = await self._seal(chunks, now=now)
         received = received_recording(
             sealed, source_id=contact.source_id, name=name, content_type=content_type
         )
@@ -188,6 +180,17 @@ class Contacts:
             await self._remove(sealed)
         return AddedRecording(
             outcome.recording_id or "", sealed, is_new=not outcome.is_duplicate
+        )
+
+    async def _seal(self, chunks: AsyncIterator[bytes], *, now: datetime) -> SealedObject:
+        return await seal_object(
+            new_id("ob"),
+            chunks,
+            kind="recording",
+            blobs=self.interpreter.blobs,
+            seal_header=self.interpreter.vault.ring.seal_header,
+            limit_bytes=self.max_recording_bytes,
+            now=now,
         )
 
     async def get(self, contact_id: str, *, actor: Actor) -> ContactView:

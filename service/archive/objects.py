@@ -60,15 +60,7 @@ async def seal_object(
         sealing = _Sealing(PayloadSealer(file_key), writer)
         await _pump(chunks, sealing, limit_bytes=limit_bytes)
         await sealing.finish()
-        try:
-            await writer.finish()
-        except ConflictError:
-            raise
-        except BaseException:
-            # It may have become visible all the same: a sync that was cancelled goes on to its end.
-            with suppress(StorageError):
-                await blobs.remove(object_id)
-            raise
+        await _finish(writer, object_id, blobs)
     made_at = to_microseconds(now)
     return SealedObject(
         row=ObjectRow(
@@ -90,6 +82,19 @@ async def seal_object(
         ),
         sha256=sealing.plain_digest.hexdigest(),
     )
+
+
+async def _finish(writer: BlobWriter, object_id: str, blobs: BlobStore) -> None:
+    """Make the blob visible; where that fails, leave nothing under its name but what was there before."""
+    try:
+        await writer.finish()
+    except ConflictError:
+        raise
+    except BaseException:
+        # It may have become visible all the same: a sync that was cancelled goes on to its end.
+        with suppress(StorageError):
+            await blobs.remove(object_id)
+        raise
 
 
 class _Sealing:
