@@ -14,6 +14,7 @@ from service.domain.actor import Role
 
 Command = Callable[[Config, argparse.Namespace], Awaitable[int]]
 _ROLES: Final = sorted(Role)
+_WITHOUT_CONFIG: Final = frozenset({"demo_command:demo", "log_commands:verify"})
 _PERSONAL: Final = [role for role in _ROLES if role is not Role.INTEGRATION]
 
 
@@ -59,7 +60,7 @@ def _add(
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="the settings; config.toml here by default"
     )
-    parser.set_defaults(run=_later(function))
+    parser.set_defaults(run=_later(function), needs_config=function not in _WITHOUT_CONFIG)
     return parser
 
 

@@ -1,6 +1,7 @@
 """``taltio customers import FILE.csv``."""
 
 import argparse
+import sys
 from datetime import UTC, datetime
 
 from service.archive.register import read_register
@@ -9,8 +10,6 @@ from service.config import Config
 from service.domain.actor import OPERATOR
 from service.domain.errors import InvalidInputError
 from service.wiring import opened_archive
-
-_WRONG_SHOWN = 50
 
 
 async def import_customers(config: Config, options: argparse.Namespace) -> int:
@@ -30,10 +29,8 @@ async def import_customers(config: Config, options: argparse.Namespace) -> int:
             now=datetime.now(UTC),
             progress=Progress("customers"),
         )
-    for wrong in imported.wrong[:_WRONG_SHOWN]:
-        print(f"line {wrong.line}: {wrong.reason}")
-    if len(imported.wrong) > _WRONG_SHOWN:
-        print(f"… and {len(imported.wrong) - _WRONG_SHOWN} more")
+    for wrong in imported.wrong:
+        print(f"line {wrong.line}: {wrong.reason}", file=sys.stderr)
     print(
         f"{imported.added} added, {imported.changed} changed, {imported.unchanged} unchanged, "
         f"{len(imported.wrong)} rows left out, {imported.relinked} contacts linked again"

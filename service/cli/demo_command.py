@@ -25,7 +25,7 @@ import msgspec
 from service.archive.register import read_register
 from service.cli.demo.world import World, WorldRecording, load_world
 from service.cli.serve import running_service
-from service.config import Config, parse_config
+from service.config import DEFAULT_FILE, Config, load_config
 from service.domain.actor import OPERATOR, Role
 from service.domain.errors import UnavailableError
 from service.wiring import Access, Archive
@@ -57,14 +57,16 @@ async def demo(_: Config, options: argparse.Namespace) -> int:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="taltio-demo-") as folder:
         keys = {source: os.urandom(_SECRET_BYTES) for source in _SOURCES}
-        config = parse_config(_settings(Path(folder), keys, options.port), base=Path(folder))
+        file = Path(folder) / DEFAULT_FILE
+        file.write_text(_settings(Path(folder), keys, options.port), encoding="utf-8")
+        config = load_config(file)
         async with running_service(config, is_quiet=True) as (service, address):
             credentials = await _prepare(service.archive, keys)
             world = load_world(datetime.now(config.archive.timezone).date())
             await _play_in(world, service.archive, address, credentials)
             await service.interpretation.drained()
             await service.keeper.publish(now=datetime.now(UTC))
-            _tell(world, address, credentials, seconds=time.monotonic() - begun)
+            _tell(world, address, credentials, file=file, seconds=time.monotonic() - begun)
             await stop.wait()
             print("\nRemoving everything.", flush=True)
     return 0
@@ -90,7 +92,7 @@ def _settings(folder: Path, keys: Mapping[str, bytes], port: int) -> str:
             f'name = "{source}"',
             'kind = "standard-webhooks"',
             f"secret_file = {str(file)!r}",
-            "grace_minutes = 2",
+            "grace_minutes = 1440",
         ]
     (folder / "anchors").mkdir()
     return "\n".join(lines)
@@ -189,7 +191,9 @@ def _progress(done: int, total: int) -> int:
     return done + 1
 
 
-def _tell(world: World, address: str, credentials: _Credentials, *, seconds: float) -> None:
+def _tell(
+    world: World, address: str, credentials: _Credentials, *, file: Path, seconds: float
+) -> None:
     """Print address, logins and what to try."""
     call = next(c for c in world.contacts if c["channel"] == "call")
     phone = next(p["phone"] for p in call["parties"] if p["role"] == "customer")
@@ -211,6 +215,9 @@ def _tell(world: World, address: str, credentials: _Credentials, *, seconds: flo
     curl -H 'Authorization: Bearer {token}' '{address}/api/v1/contacts?phone={national}&limit=3'
     curl -H 'Authorization: Bearer {token}' '{address}/api/v1/contacts?channel=call&recording=expected'
     curl {address}/log/checkpoint
+  Or look at it as its operator:
+    taltio verify --config {file}
+    taltio contacts export CONTACT --format vcon --out . --actor liisa --purpose verify_contact --config {file}
 
 Ctrl-C removes everything.""",
         flush=True,

@@ -1,12 +1,14 @@
 """The command line: what can be asked, and the exit codes."""
 
+import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from service.cli.commands import build_parser
-from service.config import ConfigError, load_config
+from service.config import Config, ConfigError, load_config, parse_config
 from service.domain.errors import ArchiveError, InvalidInputError
 from storage.errors import StorageError
 
@@ -19,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks; return the exit code."""
     options = build_parser().parse_args(arguments)
     try:
-        config = load_config(options.config)
+        config = _config(options)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return int(runner.run(options.run(config, options)))
     except ConfigError as error:
@@ -31,6 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return EXIT_FAILED
+
+
+def _config(options: argparse.Namespace) -> Config:
+    """Return the settings; a command that needs none is not stopped by what is wrong in them."""
+    if options.needs_config:
+        return load_config(options.config)
+    return parse_config("", base=Path.cwd())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
