@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Sequence
 
-from service.crypto.age import open_header, parse_header, seal_header
-from service.crypto.recipients import Identity, Recipient
+from service.crypto.age import seal_header
+from service.crypto.recipients import Recipient
 from service.crypto.secret import FileKey
-from service.crypto.stream import PayloadSealer, open_stream
+from service.crypto.stream import PayloadSealer
 
 
 def seal_file(
@@ -23,15 +23,3 @@ def seal_file(
     sealer = PayloadSealer(file_key, random=random)
     header = seal_header(file_key, recipients, random)
     return b"".join((header, sealer.update(plain), sealer.finish()))
-
-
-def open_file(data: bytes, identities: Sequence[Identity]) -> bytes:
-    """Return what an ``.age`` file holds, once all of it is verified.
-
-    Raises:
-        HeaderError, NoMatchError, HeaderMacError: As ``service.crypto.age.open_header``.
-        PayloadError: The payload is cut short, extended or changed.
-    """
-    header = parse_header(data)
-    file_key = open_header(header, identities)
-    return b"".join(open_stream(file_key, [memoryview(data)[header.length_bytes :]]))

@@ -1,16 +1,11 @@
 """The right edge of a tree: all that is needed to append and to know the root hash."""
 
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Final
 
 from service.log.errors import FormatError
 from service.log.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
-
-_VERSION: Final = 1
-_HEAD: Final = struct.Struct(">BQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +45,3 @@ class Frontier:
             peaks.append(value)
             size += 1
         return Frontier(size, tuple(peaks))
-
-
-def encode_frontier(frontier: Frontier) -> bytes:
-    """Return version byte 1, size (8 bytes, big-endian) and the hashes from left to right."""
-    return _HEAD.pack(_VERSION, frontier.size) + b"".join(frontier.peaks)
-
-
-def decode_frontier(data: bytes) -> Frontier:
-    """Read what ``encode_frontier`` wrote.
-
-    Raises:
-        FormatError: It is anything else.
-    """
-    if len(data) < _HEAD.size or (len(data) - _HEAD.size) % HASH_BYTES:
-        raise FormatError("A frontier has a wrong length.")
-    version, size = _HEAD.unpack_from(data)
-    if version != _VERSION:
-        raise FormatError("The version of the frontier is unknown.")
-    starts = range(_HEAD.size, len(data), HASH_BYTES)
-    return Frontier(size, tuple(data[start : start + HASH_BYTES] for start in starts))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from service.domain.errors import TamperedError, UnavailableError
 from service.log.checkpoint import Checkpoint
 
 
@@ -50,19 +49,6 @@ class Report:
         if Outcome.ALTERED in outcomes:
             return Outcome.ALTERED
         return Outcome.UNCHECKED if outcomes else Outcome.VERIFIED
-
-    def require_verified(self) -> None:
-        """Return only if everything was checked and nothing is altered.
-
-        Raises:
-            TamperedError: Something is altered.
-            UnavailableError: Something could not be checked.
-        """
-        if self.outcome is Outcome.VERIFIED:
-            return
-        first = self.findings[0]
-        error = TamperedError if self.outcome is Outcome.ALTERED else UnavailableError
-        raise error(f"{first.what}: {first.why}")
 
 
 class LimitReachedError(Exception):

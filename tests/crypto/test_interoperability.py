@@ -9,8 +9,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from service.crypto.file import open_file, seal_file
+from service.crypto.file import seal_file
 from service.crypto.recipients import HybridIdentity, X25519Identity
+from tests.crypto.age_file import open_file
 
 _SIZES = [0, 1, 65535, 65536, 65537, 131072, 300000]
 

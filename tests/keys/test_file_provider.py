@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from service.crypto.file import open_file, seal_file
+from service.crypto.file import seal_file
 from service.crypto.recipients import HybridIdentity, X25519Identity
 from service.domain.errors import InvalidInputError, NotFoundError, UnavailableError
 from service.keys import formats
 from service.keys.epoch import EpochKind, EpochState
 from service.keys.errors import KeysMissingError, KeysRefusedError
 from service.keys.file import FileKeyProvider
+from tests.crypto.age_file import open_file
 
 
 def _modes(directory: Path) -> dict[str, int]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from service.crypto.file import open_file
 from service.crypto.recipients import X25519Identity
 from service.crypto.secret import FileKey
 from service.crypto.wrap import new_key
@@ -18,6 +17,7 @@ from service.keys.epoch import EpochState
 from service.keys.errors import KeysMissingError
 from service.keys.file import FileKeyProvider
 from service.keys.ring import KeyRing
+from tests.crypto.age_file import open_file
 
 # The child runs nothing but the action, so that threads of the test runner do not matter.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
