@@ -44,6 +44,9 @@ class Code(StrEnum):
     CUSTOMER_ROW = "customer_row"
     GRANT_ROW = "grant_row"
     DELIVERY_ROW = "delivery_row"
+    LINKS = "links"
+    CONTACT_TOKENS = "contact_tokens"
+    ACCOUNT = "account"
 
 
 WORDS: Final[Mapping[Code, str]] = MappingProxyType(
@@ -64,6 +67,9 @@ WORDS: Final[Mapping[Code, str]] = MappingProxyType(
         Code.CUSTOMER_ROW: "The record of the customer is unchanged.",
         Code.GRANT_ROW: "The record of who may open what, and why, is unchanged.",
         Code.DELIVERY_ROW: "What a source sent is kept exactly as it came.",
+        Code.LINKS: "The contact is tied to the customers of whom the log tells.",
+        Code.CONTACT_TOKENS: "The contact is found by what it and its customer tell, and by nothing else.",
+        Code.ACCOUNT: "The account may do what the log says.",
     }
 )
 """What it means when a check passes."""
@@ -86,6 +92,9 @@ WRONG: Final[Mapping[Code, str]] = MappingProxyType(
         Code.CUSTOMER_ROW: "The record of the customer was changed.",
         Code.GRANT_ROW: "The record of who may open what, and why, was changed.",
         Code.DELIVERY_ROW: "What a source sent is not kept as it came.",
+        Code.LINKS: "The contact is not tied to the customers of whom the log tells.",
+        Code.CONTACT_TOKENS: "The contact is not found by what it tells, or is found by something else.",
+        Code.ACCOUNT: "The account may do other than the log says.",
     }
 )
 """What it means when a check fails."""

@@ -27,7 +27,7 @@ from storage.errors import ConflictError, StaleError
 from storage.ports import Add, Append, Remove, Replace, Store, Write
 from storage.rows import ContactRow, ContactTokenRow, CustomerTokenRow, LinkRow
 
-_IDENTIFYING: Final = ("customer_number", "metering_point")
+IDENTIFYING: Final = ("customer_number", "metering_point")
 _ATTEMPTS: Final = 32
 
 R = TypeVar("R")
@@ -186,7 +186,9 @@ class Linking:
         for contact in contacts:
             decided = links[contact.id]
             known_as = [row for link in decided for row in own_by[link.customer_id]]
-            tokens = _tokens(contact, index, decided, known_as, self._numbers_of(contact))
+            tokens = contact_tokens(
+                contact, index, decided, known_as, self._numbers_of(contact)
+            )
             writes[contact.id] = [
                 *_link_writes(contact.id, decided, old_links[contact.id], actor=actor, now=now),
                 *_token_writes(contact, tokens, old_tokens[contact.id]),
@@ -209,7 +211,7 @@ class Linking:
         if not ids:
             return ()
         return await self.store.find(
-            CustomerTokenRow, {"customer_id": sorted(ids), "field": list(_IDENTIFYING)}
+            CustomerTokenRow, {"customer_id": sorted(ids), "field": list(IDENTIFYING)}
         )
 
 
@@ -281,7 +283,7 @@ def _by_hand(links: Sequence[LinkRow], decided: Link | None) -> list[Link]:
     return [link for link in hand if link.customer_id != decided.customer_id] + [decided]
 
 
-def _tokens(
+def contact_tokens(
     contact: Contact,
     index: BlindIndex,
     links: Sequence[Link],

@@ -7,13 +7,16 @@ chunk of it authenticates; verifying a single contact does that too.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.archive.checks import Check, Outcome, State, decide_state
 from service.archive.contact_checks import ContactChecker
 from service.archive.evidence import ContactRows
 from service.archive.published import PublishedLog
+from service.archive.verify_accounts import AccountChecker
+from service.archive.verify_index import LogIndex, check_key
+from service.archive.verify_links import LinkChecker
 from service.archive.verify_log import StoredLog, inspect_published
 from service.archive.verify_rows import RowChecker, pages
 from storage.rows import ContactRow, ObjectRow
@@ -72,10 +75,15 @@ class ArchiveReport:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveVerifier:
-    """Verifies everything. ``workers`` contacts are read at a time."""
+    """Verifies everything. ``workers`` contacts are read at a time.
+
+    ``company_numbers`` are the company's own, by source; ``timezone`` that in which customers' occupancies are days.
+    """
 
     checker: ContactChecker
     published: PublishedLog
+    company_numbers: Mapping[str, Collection[str]] = field(default_factory=dict)
+    timezone: str = "UTC"
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     async def verify(
@@ -103,6 +111,10 @@ class ArchiveVerifier:
             inspect_published, self.published, on_entries=counted
         )
         report.add(None, checks)
+        if view is not None:
+            report.add(None, await asyncio.to_thread(check_key, self.published, view))
+        async for wrong in LogIndex(self.checker.log).check():
+            report.add(None, [wrong])
         stored = StoredLog(self.checker.store, self.checker.log, self.published)
         async for check in stored.check(view):
             contact_id = check.about if check.about.startswith("ct_") else None
@@ -142,8 +154,18 @@ class ArchiveVerifier:
         report.add(rows.id, (*broken, *checks))
 
     async def _others(self, report: ArchiveReport) -> None:
-        rows = RowChecker(self.checker)
-        for checks in (rows.customers(), rows.grants(), rows.deliveries()):
+        links = LinkChecker(self.checker, self.company_numbers)
+        async for contact_id, wrong in links.contacts():
+            report.add(contact_id, [wrong])
+        rows = RowChecker(self.checker, self.timezone)
+        accounts = AccountChecker(self.checker.store, self.checker.log)
+        for checks in (
+            rows.customers(),
+            rows.grants(),
+            rows.deliveries(),
+            accounts.users(),
+            accounts.tokens(),
+        ):
             async for check in checks:
                 report.add(None, [check])
         async for stored, found in rows.waiting():

@@ -1,23 +1,30 @@
 """Verifying what belongs to no contact: customers, grants, deliveries, and recordings that wait for their contact."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from service.archive.checks import Check, Code, failed, passed, unknown
+from service.archive.checks import Check, Code, Outcome, failed, passed, unknown
 from service.archive.contact_checks import NO_KEY, NO_KEYS, ContactChecker
+from service.archive.customers import customer_tokens
 from service.archive.evidence import read_evidence
 from service.archive.grants import find_grant
 from service.archive.records import customer_of
 from service.archive.vault import Vault
+from service.crypto.blind_index import BlindIndex
+from service.domain.customer import Customer
 from service.domain.errors import TamperedError, UnavailableError
 from service.log.entry import EntryType, decode_entry
 from service.log.errors import FormatError
 from storage.ports import Condition, LogStore, Span, Store
-from storage.rows import CustomerRow, DeliveryRow, GrantRow, ObjectRow, Row
+from storage.rows import CustomerRow, CustomerTokenRow, DeliveryRow, GrantRow, ObjectRow, Row
 
 PAGE: Final = 256
+_READINGS: Final = 3
+_QUARTER: Final = 15 * 60 * 1_000_000
+_LONGEST_DAY: Final = 27 * 3600 * 1_000_000
+"""Microseconds by which the beginnings of one day lie apart in any two time zones, summer time included."""
 
 R = TypeVar("R", bound=Row)
 
@@ -39,9 +46,10 @@ async def pages(
 
 @dataclass(frozen=True, slots=True)
 class RowChecker:
-    """Checks rows outside of contacts."""
+    """Checks rows outside of contacts. ``timezone`` is that in which customers' occupancies are days."""
 
     checker: ContactChecker
+    timezone: str
 
     @property
     def _store(self) -> Store:
@@ -52,11 +60,24 @@ class RowChecker:
         return self.checker.log
 
     async def customers(self) -> AsyncIterator[Check]:
-        """Check that every customer's row opens."""
+        """Check that every customer's row opens, and that they are found by what it says."""
         vault = self.checker.vault
         async for rows in pages(self._store, CustomerRow, {"state": "kept"}):
-            for check in await _customers(rows, vault):
-                yield check
+            for row in rows:
+                yield await self._customer(row, vault)
+
+    async def _customer(self, row: CustomerRow, vault: Vault | None) -> Check:
+        if vault is None:
+            return unknown(Code.CUSTOMER_ROW, row.id, NO_KEYS)
+        check = await _customer(row, vault, self._store, self.timezone)
+        for _ in range(_READINGS - 1):
+            if check.outcome is Outcome.PASSED:
+                break
+            # Customers may be imported meanwhile.
+            again = await self._store.find(CustomerRow, {"id": row.id})
+            if again:
+                check = await _customer(again[0], vault, self._store, self.timezone)
+        return check
 
     async def grants(self) -> AsyncIterator[Check]:
         """Check that every grant is what was recorded when it was made."""
@@ -95,24 +116,51 @@ class RowChecker:
         return passed(Code.DELIVERY_ROW, row.id)
 
 
-async def _customers(rows: Sequence[CustomerRow], vault: Vault | None) -> list[Check]:
-    if vault is None:
-        return [unknown(Code.CUSTOMER_ROW, row.id, NO_KEYS) for row in rows]
-    checks = []
-    for row in rows:
-        try:
-            sealers = await vault.find_sealers([row.id])
-            if row.id not in sealers:
-                checks.append(unknown(Code.CUSTOMER_ROW, row.id, NO_KEY))
-                continue
-            customer_of(row, sealers[row.id])
-            checks.append(passed(Code.CUSTOMER_ROW, row.id))
-        except (TamperedError, ValueError):
-            told = "It is not what was sealed there."
-            checks.append(failed(Code.CUSTOMER_ROW, row.id, told))
-        except UnavailableError as error:
-            checks.append(unknown(Code.CUSTOMER_ROW, row.id, str(error)))
-    return checks
+async def _customer(row: CustomerRow, vault: Vault, store: Store, timezone: str) -> Check:
+    try:
+        sealers = await vault.find_sealers([row.id])
+        if row.id not in sealers:
+            return unknown(Code.CUSTOMER_ROW, row.id, NO_KEY)
+        customer = customer_of(row, sealers[row.id])
+    except (TamperedError, ValueError):
+        return failed(Code.CUSTOMER_ROW, row.id, "It is not what was sealed there.")
+    except UnavailableError as error:
+        return unknown(Code.CUSTOMER_ROW, row.id, str(error))
+    return await _check_tokens(row, customer, vault.index, store=store, timezone=timezone)
+
+
+async def _check_tokens(
+    row: CustomerRow, customer: Customer, index: BlindIndex, *, store: Store, timezone: str
+) -> Check:
+    if row.number_token != index.token("customer_number", customer.number):
+        return failed(Code.CUSTOMER_ROW, row.id, "It is listed under another number.")
+    expected = set(customer_tokens(customer, index, timezone=timezone))
+    stored = set(await store.find(CustomerTokenRow, {"customer_id": row.id}))
+    if stored == expected:
+        return passed(Code.CUSTOMER_ROW, row.id)
+    if _differ_in_timezone(stored, expected):
+        told = "Its days begin at other hours than in the time zone that is configured now."
+        return unknown(Code.CUSTOMER_ROW, row.id, told)
+    return failed(Code.CUSTOMER_ROW, row.id, "It is not found by what it says.")
+
+
+def _differ_in_timezone(
+    stored: Collection[CustomerTokenRow], expected: Collection[CustomerTokenRow]
+) -> bool:
+    if len(stored) != len(expected):
+        return False
+
+    def place(row: CustomerTokenRow) -> tuple[bytes, str, int, int]:
+        return row.token, row.field, row.valid_from, row.valid_to
+
+    for one, other in zip(sorted(stored, key=place), sorted(expected, key=place), strict=True):
+        if (one.token, one.field) != (other.token, other.field):
+            return False
+        apart = (one.valid_from - other.valid_from, one.valid_to - other.valid_to)
+        # Midnights lie whole quarters of an hour apart.
+        if any(abs(span) > _LONGEST_DAY or span % _QUARTER for span in apart):
+            return False
+    return True
 
 
 async def _grant(store: Store, vault: Vault | None, row: GrantRow) -> Check:
