@@ -50,7 +50,7 @@ from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
 from service.web.pages import page_routes, set_up_pages
 from service.web.problem_pages import show_problem
-from service.wiring import LEDGER_DIRECTORY, LOG_DIRECTORY, Archive, authentic_log
+from service.wiring import Archive, authentic_log, ledger_files, published_files
 from service.worker.checkpoints import LogKeeper
 from service.worker.housekeeping import Household, Housekeeping
 from service.worker.interpretation import Interpretation
@@ -60,7 +60,6 @@ from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
 from service.worker.readiness import Readiness, resident_bytes
 from service.worker.supervisor import Loop, Watch, supervised
-from storage.published import PublishedFiles
 from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow
 
 _log = logging.getLogger("taltio")
@@ -88,8 +87,8 @@ def log_keeper(archive: Archive) -> LogKeeper:
     return LogKeeper(
         store=stores.store,
         log=authentic_log(stores, archive.vault.ring),
-        published=PublishedFiles(config.archive.directory / LOG_DIRECTORY),
-        ledger=PublishedFiles(config.archive.directory / LEDGER_DIRECTORY),
+        published=published_files(config),
+        ledger=ledger_files(config),
         anchors=config.log.anchor_directory,
         name=config.archive.name,
         signing_key=lambda: archive.vault.ring.log_signing_key,

@@ -1,7 +1,7 @@
 """Builds the archive from its configuration; the only place that names a backend."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -20,6 +20,7 @@ from service.archive.contacts import Contacts
 from service.archive.customers import Register
 from service.archive.deliveries import DeliveryOpener
 from service.archive.expect import Expectations
+from service.archive.export import Exporter
 from service.archive.grants import Grants
 from service.archive.interpret import Interpreter, SourceRule
 from service.archive.lookup import Finder
@@ -28,6 +29,7 @@ from service.archive.open import Opener
 from service.archive.openings import Openings
 from service.archive.published import PublishedLog
 from service.archive.receive import Intake, Sessions
+from service.archive.rotate import Rotation
 from service.archive.understand import Adapter, Understanding
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
@@ -43,6 +45,7 @@ from service.sources.events import Understood
 from service.sources.generic import parse_contact
 from storage.database.group import GroupCommit, GroupKeys
 from storage.database.keys import SqliteKeyStore
+from storage.database.lock import instance_lock
 from storage.database.sqlite import SqliteStore
 from storage.files import FileBlobs
 from storage.ports import BlobStore, KeyStore, LogStore, Store
@@ -114,6 +117,58 @@ def is_new(config: Config) -> bool:
             "database, or choose another [archive] directory for a new archive"
         )
     return True
+
+
+def held_alone(config: Config) -> AbstractContextManager[None]:
+    """Hold the archive's directory, which exists, for this service alone inside the block.
+
+    Raises:
+        storage.errors.UnavailableError: Another service holds it.
+    """
+    return instance_lock(config.archive.directory)
+
+
+def published_files(config: Config) -> PublishedFiles:
+    """Return where the log is published."""
+    return PublishedFiles(config.archive.directory / LOG_DIRECTORY)
+
+
+def ledger_files(config: Config) -> PublishedFiles:
+    """Return where what was signed is remembered."""
+    return PublishedFiles(config.archive.directory / LEDGER_DIRECTORY)
+
+
+def published_log(config: Config, ring: KeyRing | None) -> PublishedLog:
+    """Return the published log of the archive, held against its own key where there is a ring."""
+    return PublishedLog(
+        published=published_files(config),
+        ledger=ledger_files(config),
+        anchors=config.log.anchor_directory,
+        signing_key=None if ring is None else lambda: ring.log_signing_key,
+    )
+
+
+def rotation_of(archive: Archive) -> Rotation:
+    """Return the use cases of epochs over an open archive."""
+    stores = archive.stores
+    return Rotation(
+        store=stores.store,
+        keys=stores.keys,
+        provider=archive.provider,
+        ring=archive.vault.ring,
+        log=stores.log,
+    )
+
+
+def exporter_of(archive: Archive) -> Exporter:
+    """Return what hands contacts of an open archive out."""
+    return Exporter(
+        store=archive.stores.store,
+        blobs=archive.stores.blobs,
+        vault=archive.vault,
+        verifier=archive.verifier,
+        grants=archive.grants,
+    )
 
 
 def key_provider(config: Config) -> KeyProvider:
@@ -194,17 +249,7 @@ def archive_from(
         stores=stores,
         provider=provider,
         vault=vault,
-        intake=Intake(
-            store=stores.store,
-            keys=stores.keys,
-            blobs=stores.blobs,
-            intake_keys=ring.intake_keys,
-            index=ring.intake_keys().blind_index(),
-            sessions=Sessions(
-                ring.intake_keys, timedelta(minutes=config.intake.session_key_minutes)
-            ),
-            max_recording_bytes=config.intake.max_recording_bytes,
-        ),
+        intake=_intake(config, stores, ring),
         interpreter=interpreter,
         understanding=understanding,
         contacts=Contacts(
@@ -221,14 +266,23 @@ def archive_from(
         opener=Opener(stores.store, authentic_log(stores, ring), stores.blobs, vault, openings),
         verifier=Verifier(
             ContactChecker(stores.store, stores.log, stores.blobs, vault),
-            PublishedLog(
-                PublishedFiles(config.archive.directory / LOG_DIRECTORY),
-                PublishedFiles(config.archive.directory / LEDGER_DIRECTORY),
-                config.log.anchor_directory,
-                lambda: ring.log_signing_key,
-            ),
+            published_log(config, ring),
         ),
         access=_access(config, stores, vault),
+    )
+
+
+def _intake(config: Config, stores: Stores, ring: KeyRing) -> Intake:
+    return Intake(
+        store=stores.store,
+        keys=stores.keys,
+        blobs=stores.blobs,
+        intake_keys=ring.intake_keys,
+        index=ring.intake_keys().blind_index(),
+        sessions=Sessions(
+            ring.intake_keys, timedelta(minutes=config.intake.session_key_minutes)
+        ),
+        max_recording_bytes=config.intake.max_recording_bytes,
     )
 
 

@@ -4,13 +4,13 @@ import argparse
 from datetime import UTC, datetime
 
 from service.access.users import UserState
-from service.archive.export import Exporter, Form, Order
+from service.archive.export import Form, Order
 from service.config import Config
 from service.crypto.recipients import parse_recipient
 from service.domain.actor import Actor
 from service.domain.errors import InvalidInputError, NotFoundError
-from service.domain.purpose import REFERENCE, Purpose
-from service.wiring import Archive, opened_archive
+from service.domain.purpose import Purpose, decide_reference
+from service.wiring import Archive, exporter_of, opened_archive
 
 
 async def export(config: Config, options: argparse.Namespace) -> int:
@@ -23,17 +23,6 @@ async def export(config: Config, options: argparse.Namespace) -> int:
     return 0
 
 
-def exporter_of(archive: Archive) -> Exporter:
-    """Return the use case over an open archive."""
-    return Exporter(
-        store=archive.stores.store,
-        blobs=archive.stores.blobs,
-        vault=archive.vault,
-        verifier=archive.verifier,
-        grants=archive.grants,
-    )
-
-
 def _order(options: argparse.Namespace) -> Order:
     try:
         purpose = Purpose(options.purpose)
@@ -42,16 +31,14 @@ def _order(options: argparse.Namespace) -> Order:
         raise InvalidInputError(
             f"there is no purpose {options.purpose}; there are {known}"
         ) from None
-    given = {"complaint": options.complaint, "request": options.request}
-    needed = REFERENCE.get(purpose)
-    if any(value is not None and name != needed for name, value in given.items()):
-        raise InvalidInputError(f"the purpose {purpose} names {needed or 'nothing'}")
     recipient = parse_recipient(options.recipient) if options.recipient else None
     return Order(
         contact_id=options.contact,
         form=Form(options.format),
         purpose=purpose,
-        reference=given[needed] if needed else None,
+        reference=decide_reference(
+            purpose, complaint=options.complaint, request=options.request
+        ),
         recipient=recipient,
         out=options.out,
     )

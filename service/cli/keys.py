@@ -3,24 +3,17 @@
 import argparse
 from datetime import UTC, datetime
 
-from service.archive.rotate import Rotation
 from service.cli.progress import Progress
 from service.config import Config
 from service.domain.actor import OPERATOR
 from service.domain.times import format_time
-from service.wiring import Archive, opened_archive
-
-
-def _rotation(archive: Archive) -> Rotation:
-    stores = archive.stores
-    ring = archive.vault.ring
-    return Rotation(stores.store, stores.keys, archive.provider, ring, stores.log)
+from service.wiring import opened_archive, rotation_of
 
 
 async def list_epochs(config: Config, _: argparse.Namespace) -> int:
     """Print every epoch: number, kind, when it was made, its state, how many keys it opens."""
     async with opened_archive(config) as archive:
-        for use in await _rotation(archive).find_epochs():
+        for use in await rotation_of(archive).find_epochs():
             epoch = use.epoch
             made = format_time(epoch.created_at)
             print(f"{epoch.number}\t{epoch.kind}\t{made}\t{epoch.state}\t{use.keys} keys")
@@ -30,7 +23,7 @@ async def list_epochs(config: Config, _: argparse.Namespace) -> int:
 async def rotate(config: Config, _: argparse.Namespace) -> int:
     """Begin a new epoch and move every key to it, or finish what was interrupted."""
     async with opened_archive(config) as archive:
-        rotation = _rotation(archive)
+        rotation = rotation_of(archive)
         done = await rotation.rotate(
             actor=OPERATOR, now=datetime.now(UTC), progress=Progress("keys rewrapped")
         )
@@ -43,7 +36,7 @@ async def rotate(config: Config, _: argparse.Namespace) -> int:
 async def destroy(config: Config, options: argparse.Namespace) -> int:
     """Destroy an epoch that opens nothing any more."""
     async with opened_archive(config) as archive:
-        copies = await _rotation(archive).destroy(
+        copies = await rotation_of(archive).destroy(
             options.number, actor=OPERATOR, now=datetime.now(UTC)
         )
     print(f"epoch {options.number} is destroyed")

@@ -16,8 +16,7 @@ from service.domain.errors import InvalidInputError
 from service.http.links import invite_link
 from service.http.server import listening
 from service.serving import Service, build_service, working
-from service.wiring import is_new, key_provider, opened_archive
-from storage.database.lock import instance_lock
+from service.wiring import held_alone, is_new, key_provider, opened_archive
 
 _SHUTDOWN_SECONDS = 30.0
 
@@ -53,7 +52,7 @@ async def running_service(
         stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with instance_lock(config.archive.directory):
+    with held_alone(config):
         create = is_new(config)
         if create:
             advice = key_provider(config).create(now=datetime.now(UTC))
