@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from service.domain.errors import InvalidInputError
+from service.domain.errors import InvalidInputError, TooLargeError
 from service.domain.identifiers import require_plain
 from service.http.bodies import require_unencoded
 from service.http.errors import SlowRequestError
@@ -18,15 +18,20 @@ _MAX_TYPE = 127
 _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+\-]{1,63}/[A-Za-z0-9!#$&^_.+\-]{1,63}")
 
 
-async def read_chunks(request: web.Request) -> AsyncIterator[bytes]:
+async def read_chunks(
+    request: web.Request, *, max_bytes: int | None = None
+) -> AsyncIterator[bytes]:
     """Yield the body as its bytes come.
 
     Raises:
         UnsupportedMediaTypeError: It is compressed.
+        TooLargeError: It announces more than ``max_bytes``. One that announces nothing is measured by who takes it.
         SlowRequestError: It paused for too long.
         InvalidInputError: It ended before the length that it announced.
     """
     require_unencoded(request)
+    if max_bytes is not None and (request.content_length or 0) > max_bytes:
+        raise TooLargeError(f"a body of more than {max_bytes} bytes")
     received = 0
     while True:
         try:

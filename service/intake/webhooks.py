@@ -59,9 +59,10 @@ async def receive_delivery(request: web.Request) -> web.Response:
 async def receive_recording(request: web.Request) -> web.Response:
     """``PUT /intake/{source}/{source_id}/recordings/{name}``: a recording, before or after its contact."""
     await _require_token(request)
+    intake = request.app[INTAKE]
     kept = await keep_recording(
-        request.app[INTAKE],
-        read_chunks(request),
+        intake,
+        read_chunks(request, max_bytes=intake.max_recording_bytes),
         source=request.match_info["source"],
         source_id=name_of(request, "source_id"),
         name=name_of(request, "name"),
