@@ -2,8 +2,9 @@
 
 from aiohttp import web
 
+from service.api.answers import json_response
 from service.api.app_keys import ATTENTION
-from service.api.contacts import json_response, parse_limit
+from service.api.contacts import parse_limit
 from service.archive.attention import MAX_ITEMS, AttentionItem
 from service.domain.errors import InvalidInputError
 from service.domain.permission import Permission

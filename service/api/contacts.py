@@ -2,9 +2,9 @@
 
 import re
 
-import msgspec
 from aiohttp import web
 
+from service.api.answers import json_response
 from service.api.app_keys import CONTACTS, FINDER, SETTINGS
 from service.api.criteria import PARAMETERS, parse_criteria
 from service.api.views import contact_json, customer_json, page_json, view_json
@@ -23,13 +23,6 @@ from service.sources.generic import parse_contact
 _PAGING = ("cursor", "limit")
 _DEFAULT_LIMIT = 50
 _NUMBER = re.compile(r"[0-9]{1,6}", re.ASCII)
-
-
-def json_response(value: object, *, status: int = 200) -> web.Response:
-    """Return ``value`` as a JSON answer."""
-    return web.Response(
-        status=status, body=msgspec.json.encode(value), content_type="application/json"
-    )
 
 
 async def add_contact(request: web.Request) -> web.Response:

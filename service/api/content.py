@@ -20,6 +20,7 @@ import msgspec
 from aiohttp import web
 
 from service.access.errors import TooManyRequestsError
+from service.api.answers import json_response
 from service.api.downloads import attachment, safe_name, safe_type
 from service.api.ranges import (
     ByteRange,
@@ -133,7 +134,7 @@ async def post_heard(request: web.Request) -> web.StreamResponse:
     )
     seconds = [[start / 1000, stop / 1000] for start, stop in heard]
     total = sum(stop - start for start, stop in heard) / 1000
-    return web.json_response({"heard": seconds, "heard_seconds": total})
+    return json_response({"heard": seconds, "heard_seconds": total})
 
 
 def _asked(

@@ -6,10 +6,11 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from service.api.answers import json_response
 from service.archive.grants import Grants
 from service.domain.errors import InvalidInputError
 from service.domain.permission import Permission
-from service.domain.purpose import REFERENCE, Grant, Purpose
+from service.domain.purpose import REFERENCE, Grant, Purpose, decide_reference
 from service.domain.times import format_time
 from service.http.bodies import read_json
 from service.http.frame import ACTOR, NOW
@@ -49,11 +50,13 @@ async def post_grant(request: web.Request) -> web.Response:
         actor=request[ACTOR],
         purpose=order.purpose,
         contact_ids=order.contacts,
-        reference=_reference(order),
+        reference=decide_reference(
+            order.purpose, complaint=order.complaint, request=order.request
+        ),
         now=request[NOW],
     )
     location = {"Location": f"/api/v1/grants/{grant.id}"}
-    return _json(grant_json(grant), status=HTTPStatus.CREATED, headers=location)
+    return json_response(grant_json(grant), status=HTTPStatus.CREATED, headers=location)
 
 
 async def get_grants(request: web.Request) -> web.Response:
@@ -62,7 +65,9 @@ async def get_grants(request: web.Request) -> web.Response:
     page = await request.app[GRANTS].list(
         actor=request[ACTOR], cursor=query.get("cursor"), limit=_limit(query.get("limit"))
     )
-    return _json({"grants": [grant_json(grant) for grant in page.grants], "next": page.cursor})
+    return json_response(
+        {"grants": [grant_json(grant) for grant in page.grants], "next": page.cursor}
+    )
 
 
 async def delete_grant(request: web.Request) -> web.Response:
@@ -97,28 +102,9 @@ def _read_order(value: object) -> GrantOrder:
         raise InvalidInputError(f"not a grant: {error}") from None
 
 
-def _reference(order: GrantOrder) -> str | None:
-    needed = REFERENCE.get(order.purpose)
-    given = {"complaint": order.complaint, "request": order.request}
-    if any(value is not None and name != needed for name, value in given.items()):
-        raise InvalidInputError(f"the purpose {order.purpose} names {needed or 'nothing'}")
-    return given[needed] if needed else None
-
-
 def _limit(text: str | None) -> int:
     if text is None:
         return _LIMIT
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) <= MAX_LIMIT):  # noqa: PLR2004  # digits
         raise InvalidInputError(f"limit is a number from 1 to {MAX_LIMIT}")
     return int(text)
-
-
-def _json(
-    value: object, *, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
-) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(value),
-        status=status,
-        content_type="application/json",
-        headers=headers,
-    )

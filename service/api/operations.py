@@ -11,7 +11,7 @@ from service.api import shapes
 from service.api.content import HeardReport
 from service.api.grants import GrantOrder
 from service.domain.contact import Channel, Direction, RecordingState
-from service.sources.generic import _Contact
+from service.sources.generic import ContactJson
 
 JsonType = Any
 """A type that msgspec describes."""
@@ -100,7 +100,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         body=BYTES, answers={200: shapes.Kept}, proof=Proof.TOKEN
     ),
     "POST /api/v1/contacts": Operation(
-        body=_Contact,
+        body=ContactJson,
         answers={201: shapes.ShownContact, 200: shapes.ShownContact},
         problems=(404, 409),
     ),

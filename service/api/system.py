@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from service.api.contacts import json_response
+from service.api.answers import json_response
 from service.domain.permission import Permission
 from service.http.queries import read_query
 from service.http.routes import Need, Route

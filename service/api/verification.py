@@ -2,9 +2,9 @@
 
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
+from service.api.answers import json_response
 from service.archive.checks import Check, words_of
 from service.archive.verify import Verification, Verifier
 from service.domain.permission import Permission
@@ -34,8 +34,7 @@ async def get_verification(request: web.Request) -> web.Response:
     verification = await request.app[VERIFIER].verify(
         request.match_info["id"], actor=request[ACTOR], now=request[NOW]
     )
-    body = msgspec.json.encode(verification_json(verification))
-    return web.Response(body=body, content_type="application/json")
+    return json_response(verification_json(verification))
 
 
 def verification_json(verification: Verification) -> dict[str, object]:

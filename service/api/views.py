@@ -1,50 +1,20 @@
-"""What the interface shows of contacts: the only place where they become JSON."""
+"""What the interface shows of contacts and customers, as JSON."""
 
 from collections.abc import Sequence
 
+from service.archive.contact_json import Json, known
+from service.archive.contact_json import contact_json as contact_details
 from service.archive.contacts import ContactView, MessageView, RecordingView
 from service.archive.lookup import Found, Page, Reason
-from service.domain.contact import Contact, Party
+from service.domain.contact import Contact
 from service.domain.customer import Customer, Link
 from service.domain.times import format_time, from_microseconds
-
-Json = dict[str, object]
 
 
 def contact_json(contact: Contact, links: Sequence[Link] = ()) -> Json:
     """Return a contact without its contents; what is not known is left out."""
-    return _known(
-        {
-            "id": contact.id,
-            "source": contact.source,
-            "source_id": contact.source_id,
-            "channel": contact.channel,
-            "direction": contact.direction,
-            "started_at": format_time(contact.started_at),
-            "ended_at": contact.ended_at and format_time(contact.ended_at),
-            "queue": contact.queue,
-            "subject": contact.subject,
-            "customer_number": contact.customer_number,
-            "metering_point": contact.metering_point,
-            "parties": [party_json(party) for party in contact.parties],
-            "recording": contact.recording_state,
-            "not_recorded_reason": contact.why_not_recorded,
-            "links": [link_json(link) for link in links],
-        }
-    )
-
-
-def party_json(party: Party) -> Json:
-    """Return a party; a telephone that is none is shown as it was sent."""
-    return _known(
-        {
-            "role": party.role,
-            "phone": party.phone or party.phone_as_sent,
-            "email": party.email,
-            "name": party.name,
-            "agent_id": party.agent_id,
-        }
-    )
+    details = known(contact_details(contact))
+    return {**details, "links": [link_json(link) for link in links]}
 
 
 def link_json(link: Link) -> Json:
@@ -100,7 +70,7 @@ def view_json(view: ContactView) -> Json:
 def recording_json(recording: RecordingView) -> Json:
     """Return what is known of a recording without opening it."""
     row, stored = recording.row, recording.stored
-    return _known(
+    return known(
         {
             "id": row.id,
             "state": row.state,
@@ -130,7 +100,7 @@ def message_json(message: MessageView) -> Json:
 
 def customer_json(customer: Customer) -> Json:
     """Return a customer; an identity code is never part of it."""
-    return _known(
+    return known(
         {
             "id": customer.id,
             "customer_number": customer.number,
@@ -141,7 +111,7 @@ def customer_json(customer: Customer) -> Json:
             "language": customer.language,
             "protected": customer.is_protected,
             "metering_points": [
-                _known(
+                known(
                     {
                         "metering_point": occupancy.metering_point,
                         "occupied_from": occupancy.occupied_from
@@ -154,7 +124,3 @@ def customer_json(customer: Customer) -> Json:
             ],
         }
     )
-
-
-def _known(values: Json) -> Json:
-    return {name: value for name, value in values.items() if value is not None}

@@ -4,11 +4,10 @@ import logging
 from datetime import datetime
 from typing import Final
 
-from service.domain.ids import new_id
-from service.domain.times import to_microseconds
+from service.archive.remarks import raise_attention
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import StorageError
-from storage.ports import Add, Append, Store, Write
+from storage.ports import Append, Store, Write
 from storage.rows import AttentionRow
 
 REASON: Final = "integrity"
@@ -35,30 +34,7 @@ async def raise_alarm(
         if not await store.count(
             AttentionRow, {"reason": REASON, "about": about, "state": "open"}
         ):
-            writes += _attention(about, actor_id=actor_id, now=now)
+            writes += raise_attention(REASON, about=about, source=None, actor=actor_id, now=now)
         await store.commit(writes)
     except StorageError:
         _log.exception("integrity.alarm_not_stored", extra={"about": about})
-
-
-def _attention(about: str, *, actor_id: str, now: datetime) -> list[Write]:
-    row = AttentionRow(
-        id=new_id("at"),
-        version=1,
-        reason=REASON,
-        about=about,
-        source=None,
-        raised_at=to_microseconds(now),
-        state="open",
-        settled_by=None,
-        settled_at=None,
-        sealed=None,
-    )
-    entry = LogEntry(
-        type=EntryType.ATTENTION_RAISED,
-        at=now,
-        actor=actor_id,
-        about=(row.id, about),
-        data={"reason": REASON},
-    )
-    return [Add(row), Append(encode_entry(entry), entry.about)]

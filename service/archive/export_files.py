@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from service.archive.checks import words_of
+from service.archive.contact_json import Json
+from service.archive.contact_json import contact_json as details_of
 from service.archive.verify import Verification
-from service.domain.contact import Contact, Party
+from service.domain.contact import Contact
 from service.domain.times import format_time
-
-Json = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +38,7 @@ def contact_json(contact: Contact, parts: Sequence[ExportedPart]) -> bytes:
     """Return the details of the contact, personal ones too."""
     return _encode(
         {
-            "id": contact.id,
-            "source": contact.source,
-            "source_id": contact.source_id,
-            "channel": contact.channel,
-            "direction": contact.direction,
-            "started_at": format_time(contact.started_at),
-            "ended_at": contact.ended_at and format_time(contact.ended_at),
-            "queue": contact.queue,
-            "subject": contact.subject,
-            "customer_number": contact.customer_number,
-            "metering_point": contact.metering_point,
-            "parties": [_party(party) for party in contact.parties],
-            "recording": contact.recording_state,
-            "not_recorded_reason": contact.not_recorded_reason,
+            **details_of(contact),
             "parts": [
                 {"id": part.id, "file": part.file, "name": part.name, "type": part.content_type}
                 for part in parts
@@ -115,17 +102,6 @@ def _part(part: ExportedPart) -> Json:
         "object": part.object_id,
         "blob_sha256": part.blob_sha256,
     }
-
-
-def _party(party: Party) -> Json:
-    shown = {
-        "role": party.role,
-        "phone": party.phone or party.phone_as_sent,
-        "email": party.email,
-        "name": party.name,
-        "agent_id": party.agent_id,
-    }
-    return {name: value for name, value in shown.items() if value is not None}
 
 
 def _encode(value: Json) -> bytes:

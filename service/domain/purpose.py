@@ -66,6 +66,21 @@ def require_purpose(actor: Actor, purpose: Purpose, *, reference: str | None) ->
         raise InvalidInputError(f"the purpose {purpose} needs a {needed}: name its reference")
 
 
+def decide_reference(
+    purpose: Purpose, *, complaint: str | None, request: str | None
+) -> str | None:
+    """Return which of the references the purpose names; None where none was given, or it names nothing.
+
+    Raises:
+        InvalidInputError: A reference was given that the purpose does not name.
+    """
+    needed = REFERENCE.get(purpose)
+    given = {"complaint": complaint, "request": request}
+    if any(value is not None and name != needed for name, value in given.items()):
+        raise InvalidInputError(f"the purpose {purpose} names {needed or 'nothing'}")
+    return given[needed] if needed else None
+
+
 def require_grant(grant: Grant | None, actor: Actor, contact_id: str, *, now: datetime) -> None:
     """Return when ``grant`` lets ``actor`` open ``contact_id`` now.
 

@@ -47,7 +47,9 @@ _SENT_VALUE = re.compile(r"Invalid enum value '.*'", re.DOTALL)
 T = TypeVar("T")
 
 
-class _Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PartyJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A party as it is sent."""
+
     role: PartyRole
     phone: str | None = None
     email: str | None = None
@@ -55,27 +57,31 @@ class _Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent_id: str | None = None
 
 
-class _Message(
+class MessageJson(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"sender": "from"}
 ):
+    """A message as it is sent."""
+
     sender: str
     at: str
     text: str
 
 
-class _Contact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A contact as it is sent."""
+
     source_id: str
     channel: Channel
     direction: Direction
     started_at: str
-    parties: tuple[_Party, ...]
+    parties: tuple[PartyJson, ...]
     source: str | None = None
     ended_at: str | None = None
     queue: str | None = None
     subject: str | None = None
     customer_number: str | None = None
     metering_point: str | None = None
-    messages: tuple[_Message, ...] = ()
+    messages: tuple[MessageJson, ...] = ()
     recording: Literal["expected", "none"] | None = None
     not_recorded_reason: str | None = None
 
@@ -98,7 +104,7 @@ def parse_contact(
     """
     value = decode_json(body)
     try:
-        sent = msgspec.convert(value, _Contact)
+        sent = msgspec.convert(value, ContactJson)
     except msgspec.ValidationError as error:
         # The chain is cut, and what was sent in the place of a known value is not repeated.
         raise InvalidInputError(_SENT_VALUE.sub("Not a known value", str(error))) from None
@@ -110,7 +116,7 @@ def parse_contact(
     return sent.source, Understood((facts,), _remarks(facts, now=now))
 
 
-def _facts(sent: _Contact, *, region: str) -> ContactFacts:
+def _facts(sent: ContactJson, *, region: str) -> ContactFacts:
     started_at = _time(sent.started_at, "started_at")
     ended_at = _optional(sent.ended_at, lambda text: _time(text, "ended_at"))
     if ended_at is not None and ended_at < started_at:
@@ -139,7 +145,7 @@ def _optional(text: str | None, parse: Callable[[str], T]) -> T | None:
     return parse(text) if text and not text.isspace() else None
 
 
-def _message(sent: _Message) -> MessageText:
+def _message(sent: MessageJson) -> MessageText:
     return MessageText(
         sender=_text(sent.sender, "messages.from"),
         sent_at=_time(sent.at, "messages.at"),
@@ -147,7 +153,7 @@ def _message(sent: _Message) -> MessageText:
     )
 
 
-def _party(sent: _Party, *, region: str) -> Party:
+def _party(sent: PartyJson, *, region: str) -> Party:
     phone = phone_as_sent = None
     if sent.phone and not sent.phone.isspace():
         try:

@@ -1,0 +1,43 @@
+"""A contact as JSON, wherever it is shown or handed out. Pure."""
+
+from service.domain.contact import Contact, Party
+from service.domain.times import format_time
+
+Json = dict[str, object]
+
+
+def contact_json(contact: Contact) -> Json:
+    """Return the details of a contact, personal ones too; null is what is not known."""
+    return {
+        "id": contact.id,
+        "source": contact.source,
+        "source_id": contact.source_id,
+        "channel": contact.channel,
+        "direction": contact.direction,
+        "started_at": format_time(contact.started_at),
+        "ended_at": contact.ended_at and format_time(contact.ended_at),
+        "queue": contact.queue,
+        "subject": contact.subject,
+        "customer_number": contact.customer_number,
+        "metering_point": contact.metering_point,
+        "parties": [party_json(party) for party in contact.parties],
+        "recording": contact.recording_state,
+        "not_recorded_reason": contact.why_not_recorded,
+    }
+
+
+def party_json(party: Party) -> Json:
+    """Return a party; a telephone that is none is shown as it was sent, and what is not known is left out."""
+    shown: Json = {
+        "role": party.role,
+        "phone": party.phone or party.phone_as_sent,
+        "email": party.email,
+        "name": party.name,
+        "agent_id": party.agent_id,
+    }
+    return known(shown)
+
+
+def known(values: Json) -> Json:
+    """Return ``values`` without what is not known."""
+    return {name: value for name, value in values.items() if value is not None}
