@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from storage.database.connection import translated
 from storage.database.durable import Durable
+from storage.database.inserting import insert_all
 from storage.database.statements import Statements
 from storage.errors import StaleError, StorageError
 from storage.ports import Add, Append, Change, Remove, Replace, Write
@@ -101,9 +102,11 @@ class Commits:
             db.executemany(self._statements.remove(table).sql, keys)
         elif kind is Replace:
             self._replace(db, table, items)
+        elif kind is Add:
+            statement = self._statements.add(table)
+            insert_all(db, statement.sql, map(attrgetter(*statement.names), items))
         else:
-            wanted = self._statements.add if kind is Add else self._statements.put
-            statement = wanted(table)
+            statement = self._statements.put(table)
             db.executemany(statement.sql, map(attrgetter(*statement.names), items))
 
     def _replace(
@@ -121,7 +124,8 @@ class Commits:
     def _append(self, db: sqlite3.Connection, appended: Sequence[Append]) -> None:
         (size,) = db.execute("SELECT ifnull(max(position) + 1, 0) FROM log").fetchone()
         numbered = list(enumerate(appended, size))
-        db.executemany(
+        insert_all(
+            db,
             "INSERT INTO log (position, entry, leaf, mark) VALUES (?, ?, ?, ?)",
             [
                 # The leaf hash of RFC 6962, section 2.1.
@@ -134,7 +138,8 @@ class Commits:
                 for position, append in numbered
             ],
         )
-        db.executemany(
+        insert_all(
+            db,
             "INSERT INTO log_about (subject, position) VALUES (?, ?)",
             [
                 (subject, position)

@@ -20,6 +20,7 @@ from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 from storage.database.connection import Connection, connected, translated
 from storage.database.durable import Durable
 from storage.database.file import prepare
+from storage.database.inserting import insert_all
 from storage.errors import StaleError, UnavailableError
 from storage.migrations import KEYS
 from storage.rows import CLOSED, KeyRow
@@ -165,7 +166,7 @@ def _store_all(db: sqlite3.Connection, rows: Sequence[KeyRow]) -> None:
             taken.add(row.id)
         else:
             new[row.id] = values
-    db.executemany(_APPEND, new.values())
+    insert_all(db, _APPEND, new.values())
     for row in again:
         _store(db, row)
 
