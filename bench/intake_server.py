@@ -7,6 +7,7 @@ from pathlib import Path
 import uvloop
 
 from service.archive.receive import Kept
+from service.cli.tuning import tune
 from service.config import Config, load_config
 from service.http.server import listening
 from service.intake.app_keys import OFFER
@@ -20,6 +21,7 @@ async def serve(config: Config) -> None:
         service = build_service(archive)
         service.app[OFFER] = _leave
         async with listening(service.app, "127.0.0.1", 0) as (host, port):
+            tune()
             print(f"Intake is at http://{host}:{port}", flush=True)
             await asyncio.Event().wait()
 

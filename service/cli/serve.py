@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 from service.cli.hardening import harden
+from service.cli.tuning import tune
 from service.config import Config
 from service.domain.errors import InvalidInputError
 from service.http.links import invite_link
@@ -29,6 +30,7 @@ async def serve(config: Config, _: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with running_service(config) as (service, address):
+        tune()
         print(f"Taltio is at {address}", flush=True)
         await print_first_link(service, address)
         await stop.wait()
