@@ -283,6 +283,7 @@ async def test_the_grace_begins_at_the_end_of_a_call_that_is_told_later(archive)
     later = NOW + timedelta(minutes=50)
     await deliver(archive, call(started_at=start, ended_at=end), ident="w-2", now=later)
     await give_up(archive)
+    assert await archive.expectations.give_up(now=NOW + timedelta(minutes=119)) == 0
     assert (await only_contact(archive)).contact.recording_state is RecordingState.EXPECTED
     assert await archive.expectations.give_up(now=NOW + timedelta(hours=2, seconds=1)) == 1
 
