@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -229,15 +229,16 @@ async def _stream(
     """Send batch by batch. A bad chunk ends the connection before its first byte: the frame breaks it off."""
     position = start
     opener, begun_at = request.app[CONTENTS].opener, time.monotonic()
-    async for batch in content.payload.read_range(start, stop):
-        passed = timedelta(seconds=time.monotonic() - begun_at)
-        await opener.require_standing(content, now=request[NOW] + passed)
-        if position == start:
-            await response.prepare(request)
-        async with _taken(request):
-            await response.write(batch)
-        content.track.note_sent(position, position + len(batch))
-        position += len(batch)
+    async with aclosing(content.payload.read_range(start, stop)) as batches:
+        async for batch in batches:
+            passed = timedelta(seconds=time.monotonic() - begun_at)
+            await opener.require_standing(content, now=request[NOW] + passed)
+            if position == start:
+                await response.prepare(request)
+            async with _taken(request):
+                await response.write(batch)
+            content.track.note_sent(position, position + len(batch))
+            position += len(batch)
     await response.write_eof()
     return response
 

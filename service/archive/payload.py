@@ -7,14 +7,21 @@ ordinary size the whole blob against the log.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from service.archive.vault import Vault
 from service.crypto.secret import FileKey
-from service.crypto.stream import CHUNK_BYTES, NONCE_BYTES, PayloadOpener
+from service.crypto.stream import (
+    CHUNK_BYTES,
+    NONCE_BYTES,
+    SEALED_CHUNK_BYTES,
+    PayloadOpener,
+)
 from service.domain.errors import ErasedError, TamperedError, UnavailableError
 from service.log.entry import EntryType, decode_entry
 from storage.errors import MissingError, StorageError
@@ -23,6 +30,9 @@ from storage.rows import ObjectRow
 
 BATCH_BYTES: Final = 16 * CHUNK_BYTES
 """How much of a long range is read and opened at a time."""
+
+_INLINE_BYTES: Final = 4 * SEALED_CHUNK_BYTES
+"""Up to here opening costs less than a hop to a thread and back."""
 
 HASHED_BYTES: Final = 32 * 1024 * 1024
 """Blobs up to this size are compared with the log, whole, before they are opened; larger ones when they are
@@ -60,20 +70,47 @@ class Payload:
             sealed = await self.reader.read(covering.sealed_start, length)
         except StorageError as error:
             raise UnavailableError("the blob could not be read") from error
-        plain = self.opener.open_chunks(covering.first_chunk, sealed)
+        if length > _INLINE_BYTES:
+            # Other requests are answered meanwhile: the cipher does not hold the interpreter.
+            plain = await asyncio.to_thread(
+                self.opener.open_chunks, covering.first_chunk, sealed
+            )
+        else:
+            plain = self.opener.open_chunks(covering.first_chunk, sealed)
         return memoryview(plain)[covering.skip_bytes : covering.skip_bytes + stop - start]
 
-    async def read_range(self, start: int, stop: int) -> AsyncIterator[memoryview]:
+    async def read_range(self, start: int, stop: int) -> AsyncGenerator[memoryview]:
         """Yield the same bytes in batches that end where chunks do, so that each chunk is opened once.
+
+        While one batch is on its way, the next one is opened. Close the iterator when it is not read to its end.
 
         Raises:
             TamperedError: A chunk does not authenticate. What was yielded before stands.
             UnavailableError: The blob could not be read.
         """
-        while start < stop:
-            end = min(stop, (start // CHUNK_BYTES) * CHUNK_BYTES + BATCH_BYTES)
-            yield await self.read(start, end)
-            start = end
+        opening: deque[asyncio.Task[memoryview]] = deque()
+        left = _batches(start, stop)
+        try:
+            while True:
+                for first, end in islice(left, 2 - len(opening)):
+                    opening.append(asyncio.create_task(self.read(first, end)))
+                if not opening:
+                    return
+                batch = await opening[0]
+                del opening[0]
+                yield batch
+        finally:
+            # The blob may be closed next, so that nobody may be reading it any more.
+            for task in opening:
+                task.cancel()
+            await asyncio.gather(*opening, return_exceptions=True)
+
+
+def _batches(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    while start < stop:
+        end = min(stop, (start // CHUNK_BYTES) * CHUNK_BYTES + BATCH_BYTES)
+        yield start, end
+        start = end
 
 
 async def get_file_key(vault: Vault, object_id: str) -> FileKey:
