@@ -100,11 +100,8 @@ class JobRunner:
             # Whoever had it before never came back to say so: it may be the job that takes workers down.
             await self._settle(job, _ABANDONED, is_final=True)
             return
-        kind = self.kinds[job.kind]
-        renewing = asyncio.create_task(self._renew(job))
         try:
-            async with asyncio.timeout(kind.limit.total_seconds()):
-                await kind.handler(job.subject, self.clock())
+            await self._handle(job, self.kinds[job.kind])
         except asyncio.CancelledError:
             await self._release(job)
             raise
@@ -117,6 +114,13 @@ class JobRunner:
             await self._settle(job, code, is_final=isinstance(error, TamperedError))
         else:
             await self.store.commit([Remove(JobRow, (job.id,))])
+
+    async def _handle(self, job: JobRow, kind: Kind) -> None:
+        """Do the work while the lease is renewed. On return nothing renews it, or the job would come back."""
+        renewing = asyncio.create_task(self._renew(job))
+        try:
+            async with asyncio.timeout(kind.limit.total_seconds()):
+                await kind.handler(job.subject, self.clock())
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)

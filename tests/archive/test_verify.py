@@ -36,7 +36,14 @@ from tests.archive.world import ADMIN, AGENT, AUDITOR, HANDLER, opened_world
 CHUNK = 65536
 SEALED = CHUNK + 16
 AUDIO = bytes(range(256)) * 1024
-CODES = set(Code) - {Code.CUSTOMER_ROW, Code.GRANT_ROW, Code.DELIVERY_ROW}
+CODES = set(Code) - {
+    Code.CUSTOMER_ROW,
+    Code.GRANT_ROW,
+    Code.DELIVERY_ROW,
+    Code.LINKS,
+    Code.CONTACT_TOKENS,
+    Code.ACCOUNT,
+}
 """Those of a contact."""
 
 
