@@ -22,7 +22,7 @@ from service.domain.purpose import Grant, Purpose, require_grant
 from service.web.detail import (
     OBJECT_KINDS,
     opening_view,
-    recording_view,
+    recording_views,
     role_of,
     summary_of,
 )
@@ -83,10 +83,7 @@ class ArchiveDesk:
         return ContactDetail(
             contact=view.contact,
             links=await self._links(view),
-            recordings=tuple(
-                recording_view(recording, view, actor_id=actor.id)
-                for recording in view.recordings
-            ),
+            recordings=recording_views(view, actor_id=actor.id),
             message_count=len(view.messages),
             grant=await self._grant(view.contact.id, actor=actor, now=now),
             openings=await self._openings(view, actor=actor),

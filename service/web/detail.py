@@ -39,6 +39,14 @@ def role_of(sender: str, contact: Contact) -> PartyRole | None:
     return None
 
 
+def recording_views(view: ContactView, *, actor_id: str) -> tuple[RecordingView, ...]:
+    """Return the recordings of a contact, and where there is none because none was made, that, with the reason."""
+    if not view.recordings and view.contact.recording_state is RecordingState.NOT_RECORDED:
+        reason = view.contact.why_not_recorded
+        return (RecordingView(id="", state=RecordingState.NOT_RECORDED, cause=reason),)
+    return tuple(recording_view(one, view, actor_id=actor_id) for one in view.recordings)
+
+
 def recording_view(stored: Stored, view: ContactView, *, actor_id: str) -> RecordingView:
     """Return a recording as ``actor_id`` sees it, with the seconds that they have heard."""
     row, facts = stored.row, stored.sealed.facts or {}
