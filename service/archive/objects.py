@@ -4,23 +4,18 @@ An object is an age file in two places: its header in the key store, its payload
 object's id. Nothing of it is in the clear on any disk, and nothing is visible until it is whole.
 """
 
-import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from service.archive.sealing import Sealing, seal_all
 from service.crypto.secret import FileKey
 from service.crypto.stream import PayloadSealer
-from service.domain.errors import TooLargeError
 from service.domain.times import to_microseconds
 from storage.errors import ConflictError, StorageError
 from storage.ports import BlobStore, BlobWriter
 from storage.rows import KeyRow, ObjectRow
-
-BATCH_BYTES = 1 << 20
-"""From here on a thread seals while the next batch arrives; below, the hop would cost more than it gives."""
 
 SealHeader = Callable[[FileKey], tuple[int, bytes]]
 """Makes an age header for a file key: the number of the epoch it is for, and the header."""
@@ -57,9 +52,8 @@ async def seal_object(
     file_key = FileKey.generate()
     epoch, header = seal_header(file_key)
     async with blobs.create(object_id) as writer:
-        sealing = _Sealing(PayloadSealer(file_key), writer)
-        await _pump(chunks, sealing, limit_bytes=limit_bytes)
-        await sealing.finish()
+        sealing = Sealing(PayloadSealer(file_key), writer)
+        await seal_all(chunks, sealing, limit_bytes=limit_bytes)
         await _finish(writer, object_id, blobs)
     made_at = to_microseconds(now)
     return SealedObject(
@@ -95,65 +89,3 @@ async def _finish(writer: BlobWriter, object_id: str, blobs: BlobStore) -> None:
         with suppress(StorageError):
             await blobs.remove(object_id)
         raise
-
-
-class _Sealing:
-    """Seals and hashes batches in order, and hands them to the writer."""
-
-    def __init__(self, sealer: PayloadSealer, writer: BlobWriter) -> None:
-        self._sealer = sealer
-        self._writer = writer
-        self.plain_digest = hashlib.sha256()
-        self.blob_digest = hashlib.sha256()
-        self.plain_bytes = 0
-        self.sealed_bytes = 0
-
-    def _seal(self, batch: bytes | bytearray) -> bytearray:
-        self.plain_digest.update(batch)
-        sealed = self._sealer.update(batch)
-        self.blob_digest.update(sealed)
-        return sealed
-
-    async def take(self, batch: bytes | bytearray) -> None:
-        """Seal ``batch`` and write what has become ready."""
-        self.plain_bytes += len(batch)
-        if len(batch) < BATCH_BYTES:
-            sealed = self._seal(batch)
-        else:
-            sealed = await asyncio.to_thread(self._seal, batch)
-        self.sealed_bytes += len(sealed)
-        if sealed:
-            await self._writer.write(sealed)
-
-    async def finish(self) -> None:
-        """Write the final chunk."""
-        last = self._sealer.finish()
-        self.blob_digest.update(last)
-        self.sealed_bytes += len(last)
-        await self._writer.write(last)
-
-
-async def _pump(chunks: AsyncIterator[bytes], sealing: _Sealing, *, limit_bytes: int) -> None:
-    """Gather chunks to batches; while one is sealed and written, the next one arrives."""
-    gathered = bytearray()
-    received = 0
-    sealed: asyncio.Task[None] | None = None
-    try:
-        async for chunk in chunks:
-            received += len(chunk)
-            if received > limit_bytes:
-                raise TooLargeError(f"more than {limit_bytes} bytes")
-            gathered += chunk
-            if len(gathered) >= BATCH_BYTES:
-                if sealed is not None:
-                    await sealed
-                sealed = asyncio.create_task(sealing.take(gathered))
-                gathered = bytearray()
-        if sealed is not None:
-            await sealed
-        await sealing.take(gathered)
-    finally:
-        if sealed is not None:
-            sealed.cancel()
-            # Also when it is done: what went wrong with it must be asked for by somebody.
-            await asyncio.gather(sealed, return_exceptions=True)
