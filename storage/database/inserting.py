@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Final
 
 # So many rows a statement may have, largest first: few statements to compile, and few to run.
-_TOGETHER: Final = (64, 16, 4, 1)
+_TOGETHER: Final = (64, 32, 16, 8, 4, 2, 1)
 _VALUES: Final = " VALUES "
 
 

@@ -69,7 +69,7 @@ async def test_a_change_is_whole_or_absent(stopped):
 
 async def test_keys_are_put_all_or_none(stopped):
     seen = []
-    for folder in stopped("put_keys", 8):
+    for folder in stopped("put_keys", 6):
         async with SqliteKeyStore.opened(folder / "keys.db", create=False) as keys:
             there = await keys.get_keys([key.id for key in KEYS])
             assert len(there) in {0, len(KEYS)}
