@@ -1,6 +1,7 @@
 """``python -m bench [--long] [--write] [NAME…]``."""
 
 import argparse
+import compileall
 import os
 import shutil
 import sys
@@ -29,7 +30,8 @@ ROWS: Final[Mapping[str, Row]] = {
     "verify": verification.verified,
     "import": intake.imported,
 }
-_PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_PAGE: Final = _ROOT / "docs" / "performance.md"
 _ROOM_BYTES: Final = 12 * GIB
 _LONG_ROOM_BYTES: Final = 40 * GIB
 
@@ -40,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.rows) - ROWS.keys():
         parser.error(f"there is no row {', '.join(sorted(unknown))}")
+    # As an installation does; some environments keep Python from it, and every start would compile everything again.
+    for package in ("service", "storage", "bench"):
+        compileall.compile_dir(_ROOT / package, quiet=1)
     sizes = LONG if options.long else TINY if options.tiny else NORMAL
     with tempfile.TemporaryDirectory(prefix="taltio-bench-", dir=options.directory) as folder:
         directory = Path(folder)

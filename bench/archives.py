@@ -65,6 +65,11 @@ class Archive:
             while db.execute(waiting).fetchone():
                 time.sleep(0.005)
 
+    def wait_until_published(self) -> None:
+        """Return when there is a checkpoint of the log."""
+        while not (self.directory / "data" / "log" / "checkpoint").exists():
+            time.sleep(0.005)
+
     def count(self, table: str) -> int:
         """Return how many rows a table has."""
         database = sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True)
