@@ -24,7 +24,7 @@ from service.archive.export import Exporter
 from service.archive.grants import Grants
 from service.archive.interpret import Interpreter, SourceRule
 from service.archive.lookup import Finder
-from service.archive.marked import AuthenticLog, MarkingStore
+from service.archive.marked import AuthenticLog, Marker, MarkingStore
 from service.archive.open import Opener
 from service.archive.openings import Openings
 from service.archive.published import PublishedLog
@@ -35,7 +35,6 @@ from service.archive.vault import Vault
 from service.archive.verify import Verifier
 from service.config import Config
 from service.crypto.recipients import parse_recipient
-from service.crypto.secret import IndexKey
 from service.domain.errors import UnavailableError
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
@@ -220,18 +219,18 @@ async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterat
     provider = key_provider(config)
     ring = KeyRing(provider.load())
     async with opened_stores(config, create=create) as stores:
-        marking = replace(stores, store=MarkingStore(stores.store, _mark_key(ring)))
+        marking = replace(stores, store=MarkingStore(stores.store, _marker(ring)))
         yield archive_from(config, marking, provider, ring)
 
 
 def authentic_log(stores: Stores, ring: KeyRing) -> AuthenticLog:
     """Return the log as it may be believed and signed: only what the archive itself wrote."""
-    return AuthenticLog(stores.log, _mark_key(ring))
+    return AuthenticLog(stores.log, _marker(ring))
 
 
-def _mark_key(ring: KeyRing) -> IndexKey:
+def _marker(ring: KeyRing) -> Marker:
     # One of intake's keys: a process that only takes deliveries in writes entries too.
-    return ring.intake_keys().index_key("log_mark")
+    return Marker(ring.intake_keys().index_key("log_mark"))
 
 
 def archive_from(

@@ -7,7 +7,7 @@ without the keys is never signed, never anchored, and stops the signing until a 
 
 import hmac
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from service.crypto.secret import IndexKey
@@ -19,9 +19,20 @@ from storage.rows import JobRow, Row
 R = TypeVar("R", bound=Row)
 
 
-def mark_of(key: IndexKey, entry: bytes) -> bytes:
-    """Return the mark of an entry: HMAC-SHA-256 of its bytes."""
-    return hmac.digest(key, entry, "sha256")
+class Marker:
+    """Makes the mark of an entry: HMAC-SHA-256 of its bytes."""
+
+    __slots__ = ("_keyed",)
+
+    def __init__(self, key: IndexKey) -> None:
+        self._keyed = hmac.new(key, digestmod="sha256")
+
+    def mark_of(self, entry: bytes) -> bytes:
+        """Return the mark of ``entry``."""
+        # Copying the keyed state costs half of setting the key up again.
+        keyed = self._keyed.copy()
+        keyed.update(entry)
+        return keyed.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,7 @@ class MarkingStore:
     """A `storage.ports.Store` that marks every entry that is appended through it."""
 
     store: Store
-    key: IndexKey = field(repr=False)
+    marker: Marker = field(repr=False)
 
     async def commit(self, change: Change) -> None:
         """As the port says."""
@@ -66,7 +77,7 @@ class MarkingStore:
 
     def _marked(self, change: Change) -> Change:
         return [
-            replace(write, mark=mark_of(self.key, write.entry))
+            Append(write.entry, write.about, self.marker.mark_of(write.entry))
             if isinstance(write, Append)
             else write
             for write in change
@@ -78,7 +89,7 @@ class AuthenticLog:
     """A `storage.ports.LogStore` that gives only entries with their mark."""
 
     log: LogStore
-    key: IndexKey = field(repr=False)
+    marker: Marker = field(repr=False)
 
     async def log_size(self) -> int:
         """As the port says."""
@@ -102,6 +113,6 @@ class AuthenticLog:
 
     def _authentic(self, entries: Sequence[StoredEntry]) -> Sequence[StoredEntry]:
         for stored in entries:
-            if not hmac.compare_digest(stored.mark, mark_of(self.key, stored.entry)):
+            if not hmac.compare_digest(stored.mark, self.marker.mark_of(stored.entry)):
                 raise TamperedError(f"log entry {stored.index} was not written by the archive")
         return entries

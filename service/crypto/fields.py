@@ -3,7 +3,6 @@
 A value opens only as the table, row, column and version it was sealed as.
 """
 
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NewType
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from service.crypto.secret import DataKey
 from service.domain.errors import TamperedError
+from service.domain.randomness import public_random
 
 Sealed = NewType("Sealed", bytes)
 """A sealed value, as a column holds it. Bytes in the clear are ``bytes``."""
@@ -35,7 +35,7 @@ class FieldSealer:
 
     __slots__ = ("_cipher", "_random")
 
-    def __init__(self, key: DataKey, *, random: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(self, key: DataKey, *, random: Callable[[int], bytes] = public_random) -> None:
         self._cipher = AESGCM(key)
         self._random = random
 

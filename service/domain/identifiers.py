@@ -80,17 +80,21 @@ class PhoneNumber:
             raise InvalidInputError(
                 "the telephone number has characters that numbers do not have"
             )
-        try:
-            number = phonenumbers.parse(plain, region)
-        except phonenumbers.NumberParseException as error:
-            raise InvalidInputError("this is not a telephone number") from error
-        if not phonenumbers.is_possible_number(number):
-            raise InvalidInputError("the telephone number is too short or too long")
-        if not _IS_INTERNATIONAL.match(plain) and not phonenumbers.is_valid_number(number):
-            raise InvalidInputError(
-                "there is no such telephone number; begin with + if there is"
-            )
-        return cls(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+        return cls(_e164(plain, region))
+
+
+@lru_cache(maxsize=4096)
+def _e164(plain: str, region: str) -> str:
+    """Return the number in E.164 form. Those of agents and queues come again and again."""
+    try:
+        number = phonenumbers.parse(plain, region)
+    except phonenumbers.NumberParseException as error:
+        raise InvalidInputError("this is not a telephone number") from error
+    if not phonenumbers.is_possible_number(number):
+        raise InvalidInputError("the telephone number is too short or too long")
+    if not _IS_INTERNATIONAL.match(plain) and not phonenumbers.is_valid_number(number):
+        raise InvalidInputError("there is no such telephone number; begin with + if there is")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 @dataclass(frozen=True, slots=True)
