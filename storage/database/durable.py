@@ -11,7 +11,14 @@ from storage.database.connection import translated
 from storage.errors import BrokenError, StorageError
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
-"""A write-ahead log longer than this is carried over into the database before the next commit."""
+CHECKPOINT_ROWS: Final = 2000
+LONGEST_BYTES: Final = 64 * 1024 * 1024
+"""A write-ahead log longer than the first, with so many rows since the last time, or longer than the longest, is
+carried over into the database before the next commit. Its length alone does not tell how much that would be: the file
+keeps it, up to the longest, when the log begins again at its start.
+"""
+CHECKPOINTING: Final = ("wal_autocheckpoint=0", f"journal_size_limit={LONGEST_BYTES}")
+"""The settings of a connection whose checkpoints are made here."""
 
 
 class Durable:
@@ -20,6 +27,7 @@ class Durable:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._broken: BrokenError | None = None
+        self._rows_carried = 0
 
     @contextmanager
     def transaction(self, db: sqlite3.Connection) -> Iterator[None]:
@@ -53,8 +61,11 @@ class Durable:
         SQLite would do so by itself after a commit, and would keep a failed sync to itself.
         """
         with suppress(FileNotFoundError):
-            if os.stat(f"{self._path}-wal").st_size > CHECKPOINT_BYTES:  # noqa: PTH116  # on each commit
+            length = os.stat(f"{self._path}-wal").st_size  # noqa: PTH116  # on each commit
+            has_many = db.total_changes - self._rows_carried >= CHECKPOINT_ROWS
+            if length > LONGEST_BYTES or (length > CHECKPOINT_BYTES and has_many):
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                self._rows_carried = db.total_changes
 
     def _failed(self, db: sqlite3.Connection, failure: StorageError) -> StorageError:
         if isinstance(failure, BrokenError):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 from storage.database.connection import Connection, connected, translated
-from storage.database.durable import Durable
+from storage.database.durable import CHECKPOINTING, Durable
 from storage.database.file import prepare
 from storage.database.inserting import insert_all
 from storage.errors import StaleError, UnavailableError
@@ -81,9 +81,7 @@ class SqliteKeyStore:
         await settled(asyncio.to_thread(prepare, path, KEYS, create=create))
         async with AsyncExitStack() as stack:
             # What SQLite sets aside while it works would be a file of its own.
-            opening = connected(
-                path, "secure_delete=ON", "temp_store=MEMORY", "wal_autocheckpoint=0"
-            )
+            opening = connected(path, "secure_delete=ON", "temp_store=MEMORY", *CHECKPOINTING)
             writer = await stack.enter_async_context(opening)
             reader = await stack.enter_async_context(connected(path, "query_only=ON"))
             yield cls(path, writer, reader)

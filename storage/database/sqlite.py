@@ -14,7 +14,7 @@ from sqlalchemy.dialects import sqlite
 
 from storage.database.commit import Commits
 from storage.database.connection import Connection, connected, translated
-from storage.database.durable import Durable
+from storage.database.durable import CHECKPOINTING, Durable
 from storage.database.file import prepare
 from storage.database.jobs import claim
 from storage.database.lookup import look_up
@@ -61,8 +61,7 @@ class SqliteStore:
         """
         await settled(asyncio.to_thread(prepare, path, ARCHIVE, create=create))
         async with AsyncExitStack() as stack:
-            # Checkpoints are ours: see `storage.database.commit`.
-            writing = connected(path, "wal_autocheckpoint=0", "journal_size_limit=67108864")
+            writing = connected(path, *CHECKPOINTING)
             writer = await stack.enter_async_context(writing)
             readers = [
                 await stack.enter_async_context(connected(path, "query_only=ON"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.database.durable import CHECKPOINT_BYTES
+from storage.database.durable import CHECKPOINT_BYTES, CHECKPOINT_ROWS, LONGEST_BYTES
 from storage.database.sqlite import SqliteStore
 from storage.errors import FullError, MissingError, UnavailableError
 from storage.ports import Add, Append
@@ -115,10 +115,26 @@ async def test_a_full_database_is_full_and_recovers(store):
 async def test_the_write_ahead_log_does_not_grow_for_ever(fresh):
     path = fresh("taltio.db")
     async with SqliteStore.opened(path, create=False) as store:
-        for _ in range(60):
-            await store.commit([Append(bytes(500_000))])
-        assert Path(f"{path}-wal").stat().st_size < CHECKPOINT_BYTES * 2
-        assert path.stat().st_size > 20_000_000
+        for _ in range(4 * LONGEST_BYTES // 1_000_000):
+            await store.commit([Append(bytes(1_000_000))])
+        assert Path(f"{path}-wal").stat().st_size < LONGEST_BYTES * 1.1
+        assert path.stat().st_size > LONGEST_BYTES
+
+
+async def test_many_rows_are_carried_over_once_and_not_on_each_commit_after(fresh):
+    path = fresh("taltio.db")
+
+    async with SqliteStore.opened(path, create=False) as store:
+        await store.commit(
+            [Append(bytes(2 * CHECKPOINT_BYTES // CHECKPOINT_ROWS))] * CHECKPOINT_ROWS
+        )
+        assert path.stat().st_size < CHECKPOINT_BYTES
+        await store.commit([Append(b"one more")])
+        carried = path.stat()
+        assert carried.st_size > CHECKPOINT_BYTES
+        for _ in range(20):
+            await store.commit([Append(b"and another")])
+        assert path.stat().st_mtime_ns == carried.st_mtime_ns
 
 
 WRITER = """
