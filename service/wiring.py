@@ -243,6 +243,10 @@ def archive_from(
         stores.store, interpreter, DeliveryOpener(ring, stores.keys), adapters(config)
     )
     openings = Openings(stores.store)
+    verifier = Verifier(
+        ContactChecker(stores.store, stores.log, stores.blobs, vault),
+        published_log(config, ring),
+    )
     return Archive(
         config=config,
         stores=stores,
@@ -256,17 +260,14 @@ def archive_from(
         ),
         finder=Finder(stores.store, vault),
         register=Register(stores.store, interpreter, config.archive.timezone.key),
-        attention=Attention(stores.store, understanding),
+        attention=Attention(stores.store, understanding, verifier),
         expectations=Expectations(stores.store, vault),
         grants=Grants(
             stores.store, vault, openings.forget, timedelta(hours=config.grants.hours)
         ),
         openings=openings,
         opener=Opener(stores.store, authentic_log(stores, ring), stores.blobs, vault, openings),
-        verifier=Verifier(
-            ContactChecker(stores.store, stores.log, stores.blobs, vault),
-            published_log(config, ring),
-        ),
+        verifier=verifier,
         access=_access(config, stores, vault),
     )
 

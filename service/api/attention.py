@@ -27,7 +27,11 @@ async def find_items(request: web.Request) -> web.Response:
         limit=parse_limit(query.get("limit"), most=MAX_ITEMS),
     )
     return json_response(
-        {"items": [_item_json(item) for item in page.items], "next": page.next}
+        {
+            "items": [_item_json(item) for item in page.items],
+            "next": page.next,
+            "previous": page.previous,
+        }
     )
 
 
@@ -41,7 +45,7 @@ async def explain_item(request: web.Request) -> web.Response:
 
 
 async def retry_item(request: web.Request) -> web.Response:
-    """``POST /api/v1/attention/{id}/retry``: try a delivery again."""
+    """``POST /api/v1/attention/{id}/retry``: try again what it is about; it settles when that is over."""
     read_query(request, ())
     item = await request.app[ATTENTION].retry(
         request.match_info["item_id"], actor=request[ACTOR], now=request[NOW]
@@ -62,6 +66,7 @@ def _item_json(item: AttentionItem) -> dict[str, object]:
     return {
         "id": item.id,
         "reason": item.reason,
+        "reasons": list(item.reasons),
         "fields": list(item.fields),
         "about": item.about,
         "source": item.source,

@@ -62,7 +62,9 @@ class ShownContact(Shape, frozen=True, kw_only=True):
     channel: Channel
     direction: Direction
     started_at: datetime
+    started_at_as_sent: str | UnsetType = UNSET
     ended_at: datetime | UnsetType = UNSET
+    ended_at_as_sent: str | UnsetType = UNSET
     queue: str | UnsetType = UNSET
     subject: str | UnsetType = UNSET
     customer_number: str | UnsetType = UNSET
@@ -173,10 +175,14 @@ class LinkDecision(Shape, frozen=True, kw_only=True):
 
 
 class ShownItem(Shape, frozen=True, kw_only=True):
-    """Something that needs a person, and why."""
+    """Something that needs a person, and why: `reason` is the first of `reasons`.
+
+    `can_be_retried`: trying it again can end it. Trying is answered in any case, with the item as it is then.
+    """
 
     id: ItemId
     reason: str
+    reasons: list[str]
     fields: list[str]
     about: str
     source: str | None
@@ -190,6 +196,9 @@ class ItemList(Shape, frozen=True, kw_only=True):
 
     items: list[ShownItem]
     next: Cursor | None
+    previous: (
+        Annotated[str, Meta(description="For the page before; null on the first one.")] | None
+    )
 
 
 class Explanation(Shape, frozen=True, kw_only=True):

@@ -186,8 +186,7 @@ def _finish(
         attached = draft.add_recording(*arrival.recording, is_strict=arrival.is_strict)
         if attached.contradicts:
             contradictions = (*contradictions, "recording")
-    for reason in arrival.remarks:
-        draft.remark(reason)
+    draft.end_arrival(arrival.remarks)
     if arrival.delivery is not None:
         draft.settle(arrival.delivery)
     return Outcome(

@@ -1,17 +1,19 @@
 """What needs attention: a list with reasons, each item of which can be explained, tried again and settled."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from service.archive.again import Again, can_change, reasons_of
+from service.archive.jobs import JOB_DEAD, Jobs
 from service.archive.records import contact_of
 from service.archive.remarks import told_of
 from service.archive.understand import Understanding
+from service.archive.verify import Verifier
 from service.domain.actor import Actor
 from service.domain.contact import SCALARS
 from service.domain.errors import (
-    ContradictionError,
     InvalidInputError,
     NotFoundError,
     TamperedError,
@@ -26,15 +28,20 @@ from storage.ports import Append, Condition, Replace, Span, Store
 from storage.rows import AttentionRow, ContactRow
 
 MAX_ITEMS = 200
+_BEFORE = "before-"
 _MICROSECONDS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionItem:
-    """One item. ``reason`` is a stable code; ``fields`` are those that a contradiction is about."""
+    """One item. ``reasons`` are stable codes, of which ``reason`` is the first; ``fields`` are those that contradict.
+
+    ``can_be_retried`` tells whether trying it again can end it; trying is allowed in any case.
+    """
 
     id: str
     reason: str
+    reasons: tuple[str, ...]
     fields: tuple[str, ...]
     about: str
     source: str | None
@@ -45,10 +52,20 @@ class AttentionItem:
 
 @dataclass(frozen=True, slots=True)
 class AttentionPage:
-    """Items, newest first, and the cursor of the next page when there is one."""
+    """Items, newest first, and the cursors of the pages after and before, None where there is none."""
 
     items: tuple[AttentionItem, ...]
     next: str | None
+    previous: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Between two items: after the one that it names, or before it."""
+
+    raised_at: int
+    id: str
+    is_before: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,7 @@ class Attention:
 
     store: Store
     understanding: Understanding
+    verifier: Verifier
 
     async def find(
         self, *, actor: Actor, include_settled: bool = False, limit: int = MAX_ITEMS
@@ -77,7 +95,9 @@ class Attention:
         cursor: str | None = None,
         limit: int = MAX_ITEMS,
     ) -> AttentionPage:
-        """Return one page of the items, newest first.
+        """Return one page of the items, newest first, after or before where ``cursor`` stands.
+
+        Before the second page there is the newest, whole, also when more were raised meanwhile.
 
         Raises:
             NotPermittedError: The actor may not read the list.
@@ -86,22 +106,45 @@ class Attention:
         require_permission(actor, Permission.READ_ATTENTION)
         limit = max(1, min(limit, MAX_ITEMS))
         where: dict[str, Condition] = {} if include_settled else {"state": "open"}
+        place = None if cursor is None else _parse_cursor(cursor)
+        if place is not None and place.is_before:
+            rows = await self._before(where, place, limit + 1)
+            if len(rows) > limit:
+                return _page(rows[1:], has_older=True, has_newer=True)
+            # Less than a page is newer: what follows on the newest page may be seen twice, and nothing is missed.
+            place = None
+        rows = await self._after(where, place, limit + 1)
+        page = _page(rows[:limit], has_older=len(rows) > limit, has_newer=place is not None)
+        if place is not None and not page.items:
+            return replace(page, previous=_BEFORE + _format_place(place.raised_at, place.id))
+        return page
+
+    async def _after(
+        self, where: Mapping[str, Condition], place: _Place | None, limit: int
+    ) -> list[AttentionRow]:
+        """Return items from the newest on, or those that come after ``place``."""
         rows: list[AttentionRow] = []
-        before: int | None = None
-        if cursor is not None:
-            before, after_id = _parse_cursor(cursor)
+        if place is not None:
             # Of the moment of the last item, those after it; ids are of one length, without a space in them.
-            together = {**where, "raised_at": before, "id": Span(f"{after_id} ")}
-            rows += await self.store.find(
-                AttentionRow, together, order=("id",), limit=limit + 1
-            )
-        older = {**where, "raised_at": Span(None, before)}
+            together = {**where, "raised_at": place.raised_at, "id": Span(f"{place.id} ")}
+            rows += await self.store.find(AttentionRow, together, order=("id",), limit=limit)
+        older = {**where, "raised_at": Span(None, None if place is None else place.raised_at)}
         rows += await self.store.find(
-            AttentionRow, older, order=("-raised_at", "id"), limit=limit + 1
+            AttentionRow, older, order=("-raised_at", "id"), limit=limit
         )
-        items = tuple(_item(row) for row in rows[:limit])
-        following = _format_cursor(rows[limit - 1]) if len(rows) > limit else None
-        return AttentionPage(items, following)
+        return rows[:limit]
+
+    async def _before(
+        self, where: Mapping[str, Condition], place: _Place, limit: int
+    ) -> list[AttentionRow]:
+        """Return the items that come last before ``place``, in the order of the list."""
+        together = {**where, "raised_at": place.raised_at, "id": Span(None, place.id)}
+        rows = list(await self.store.find(AttentionRow, together, order=("-id",), limit=limit))
+        newer = {**where, "raised_at": Span(place.raised_at + 1)}
+        rows += await self.store.find(
+            AttentionRow, newer, order=("raised_at", "-id"), limit=limit
+        )
+        return rows[:limit][::-1]
 
     async def explain(self, item_id: str, *, actor: Actor, now: datetime) -> str | None:
         """Return in words what an item is about; None when there is no more to say than its reason.
@@ -137,18 +180,26 @@ class Attention:
         )
 
     async def retry(self, item_id: str, *, actor: Actor, now: datetime) -> AttentionItem:
-        """Try the delivery of an item again; settle the item when it is understood now.
+        """Try again what an item is about; settle it when that is over: a delivery understood, a contact intact.
+
+        A job that failed for good begins anew, and is raised again if it fails again. What happened once, such as a
+        contradiction, stays open until it is settled.
 
         Raises:
             NotPermittedError: The actor may not settle items.
             NotFoundError: There is no such item.
-            ContradictionError: The item is not about a delivery, so there is nothing to try.
+            UnavailableError: It cannot be tried now, or somebody else changed the item.
         """
         require_permission(actor, Permission.SETTLE_ATTENTION)
         row = await self._get(item_id)
-        if not row.about.startswith("dl_"):
-            raise ContradictionError("this item is not about a delivery; settle it instead")
-        if await self.understanding.retry(row.about, now=now):
+        if row.state == "settled":
+            return _item(row)
+        if JOB_DEAD in reasons_of(row):
+            begun = await Jobs(self.store).retry_about(row.about, actor=actor, now=now)
+            is_over = not begun
+        else:
+            is_over = await Again(self.understanding, self.verifier).is_over(row, now=now)
+        if is_over:
             return await self.settle(item_id, actor=actor, now=now)
         return _item(await self._get(item_id))
 
@@ -188,17 +239,30 @@ class Attention:
         return rows[0]
 
 
+def _page(rows: Sequence[AttentionRow], *, has_older: bool, has_newer: bool) -> AttentionPage:
+    def cursor(row: AttentionRow) -> str:
+        return _format_place(row.raised_at, row.id)
+
+    return AttentionPage(
+        tuple(_item(row) for row in rows),
+        next=cursor(rows[-1]) if rows and has_older else None,
+        previous=_BEFORE + cursor(rows[0]) if rows and has_newer else None,
+    )
+
+
 def _item(row: AttentionRow) -> AttentionItem:
-    reason, _, names = row.reason.partition(":")
+    told = [reason.partition(":")[2] for reason in row.reason.split(";")]
+    reasons = reasons_of(row)
     return AttentionItem(
         id=row.id,
-        reason=reason,
-        fields=tuple(names.split(",")) if names else (),
+        reason=reasons[0],
+        reasons=reasons,
+        fields=tuple(name for names in told if names for name in names.split(",")),
         about=row.about,
         source=row.source,
         raised_at=from_microseconds(row.raised_at),
         is_open=row.state == "open",
-        can_be_retried=row.about.startswith("dl_") and row.state == "open",
+        can_be_retried=row.state == "open" and can_change(row),
     )
 
 
@@ -206,15 +270,15 @@ def _shown(value: object) -> str:
     return format_time(value) if isinstance(value, datetime) else str(value)
 
 
-def _format_cursor(row: AttentionRow) -> str:
-    return f"{row.raised_at}.{row.id}"
+def _format_place(raised_at: int, item_id: str) -> str:
+    return f"{raised_at}.{item_id}"
 
 
-def _parse_cursor(text: str) -> tuple[int, str]:
-    raised_at, _, item_id = text.partition(".")
+def _parse_cursor(text: str) -> _Place:
+    raised_at, _, item_id = text.removeprefix(_BEFORE).partition(".")
     try:
         if _MICROSECONDS.fullmatch(raised_at):
-            return int(raised_at), parse_id("at", item_id)
+            return _Place(int(raised_at), parse_id("at", item_id), text.startswith(_BEFORE))
     except NotFoundError:
         pass
     raise InvalidInputError("the cursor is not one that was given here")

@@ -17,7 +17,7 @@ from service.archive.records import (
     contact_row,
     decide_recording_state,
 )
-from service.archive.remarks import Remark, contradiction, raise_remarks
+from service.archive.remarks import Remark, contradiction, joined, raise_remarks
 from service.archive.vault import seal_value
 from service.crypto.blind_index import BlindIndex
 from service.crypto.fields import FieldSealer
@@ -87,6 +87,7 @@ class Draft:
     recordings: RecordingsDraft = field(init=False)
     _amended: list[str] = field(default_factory=list)
     _remarks: list[Remark] = field(default_factory=list)
+    _contradictions: list[Remark] = field(default_factory=list)
     _notes: list[_Note] = field(default_factory=list)
     _messages: dict[bytes, MessageRow] = field(default_factory=dict)
     _writes: list[Write] = field(default_factory=list)
@@ -129,7 +130,7 @@ class Draft:
             if is_strict:
                 self.is_refused = True
                 return amendment.contradictions
-            self._remarks.append(
+            self._contradictions.append(
                 contradiction({n: _told(facts, n) for n in amendment.contradictions})
             )
         self.contact = amendment.contact
@@ -160,6 +161,8 @@ class Draft:
             recording_state=None,
             not_recorded_reason=facts.not_recorded_reason,
             announced=facts.recording,
+            started_at_as_sent=facts.started_at_as_sent,
+            ended_at_as_sent=facts.ended_at_as_sent,
         )
         self.has_new_identifiers = True
         self.note(
@@ -185,7 +188,7 @@ class Draft:
         if attached.contradicts and is_strict:
             self.is_refused = True
         elif attached.contradicts:
-            self._remarks.append(contradiction({"recording": attached.id}))
+            self._contradictions.append(contradiction({"recording": attached.id}))
         return attached
 
     def has_message(self, token: bytes) -> bool:
@@ -221,9 +224,12 @@ class Draft:
         """Let ``writes`` belong to the change."""
         self._writes += writes
 
-    def remark(self, reason: str) -> None:
-        """Raise attention to ``reason``."""
-        self._remarks.append(Remark(reason))
+    def end_arrival(self, reasons: Sequence[str]) -> None:
+        """Raise attention to what the arrival that was worked in contradicts, and to ``reasons``, as one thing."""
+        together = [*self._contradictions, *map(Remark, reasons)]
+        self._contradictions.clear()
+        if together:
+            self._remarks.append(joined(together))
 
     def settle(self, delivery: DeliveryRow) -> None:
         """Mark ``delivery`` as understood."""

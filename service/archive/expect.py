@@ -28,6 +28,8 @@ from storage.ports import Change, Replace, Span, Store
 from storage.rows import AttentionRow, ContactRow, RecordingRow
 
 CAUSE = "not_delivered_in_time"
+RECORDING_LOST = "recording_lost"
+"""The reason under which a recording that did not come needs attention."""
 _BATCH = 500
 
 
@@ -163,7 +165,7 @@ def _lost(one: _Overdue, sealer: FieldSealer, *, now: datetime) -> Change:
         Replace(lost),
         append_proving(entry, [row, lost]),
         *raise_attention(
-            "recording_lost",
+            RECORDING_LOST,
             about=contact.id,
             source=one.contact.source,
             actor=SYSTEM.id,

@@ -14,7 +14,7 @@ from service.archive.arrivals import ERASED, Arrival, Outcome, SourceRule
 from service.archive.assemble import Assembled, Assembler, Group, Stored
 from service.archive.draft import Draft
 from service.archive.link import Linking, Relinked
-from service.archive.remarks import raise_attention
+from service.archive.remarks import Remark, joined, raise_attention
 from service.archive.vault import Vault
 from service.domain.errors import UnavailableError
 from storage.errors import ConflictError, StaleError
@@ -231,9 +231,14 @@ def _wait(group: Group, *, now: datetime) -> _Decided:
             await_token=group.token,
         )
         writes.append(Replace(waiting))
-        for reason in arrival.remarks:
+        if arrival.remarks:
+            together = joined([Remark(reason) for reason in arrival.remarks])
             writes += raise_attention(
-                reason, about=delivery.id, source=arrival.source, actor="system", now=now
+                together.reason,
+                about=delivery.id,
+                source=arrival.source,
+                actor="system",
+                now=now,
             )
     return _Decided(group, writes)
 

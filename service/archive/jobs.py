@@ -16,6 +16,8 @@ from storage.ports import Append, Put, Replace, Store, Write
 from storage.rows import AttentionRow, JobRow
 
 MAX_JOBS = 200
+JOB_DEAD = "job_dead"
+"""The reason under which a job that failed for good needs attention."""
 
 
 class JobState(StrEnum):
@@ -96,9 +98,23 @@ class Jobs:
             raise UnavailableError(f"{job_id} was changed by somebody else") from error
         return _job(again)
 
+    async def retry_about(self, subject: str, *, actor: Actor, now: datetime) -> bool:
+        """Let every dead job about ``subject`` begin anew, as ``retry`` does; tell whether there was one.
+
+        Raises:
+            NotPermittedError: The actor may not settle items.
+            UnavailableError: The item about it was changed at the same moment.
+        """
+        require_permission(actor, Permission.SETTLE_ATTENTION)
+        where = {"subject": subject, "state": JobState.DEAD.value}
+        rows = await self.store.find(JobRow, where)
+        for row in rows:
+            await self.retry(row.id, actor=actor, now=now)
+        return bool(rows)
+
     async def _settled(self, subject: str, *, actor: Actor, now: datetime) -> list[Write]:
         items = await self.store.find(
-            AttentionRow, {"about": subject, "reason": "job_dead", "state": "open"}
+            AttentionRow, {"about": subject, "reason": JOB_DEAD, "state": "open"}
         )
         writes: list[Write] = []
         for item in items:

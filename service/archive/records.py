@@ -28,6 +28,8 @@ class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
     parties: tuple[Party, ...] = ()
     not_recorded_reason: str | None = None
     announced: str | None = None
+    started_at_as_sent: str | None = None
+    ended_at_as_sent: str | None = None
 
 
 class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,6 +68,8 @@ def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -
         parties=contact.parties,
         not_recorded_reason=contact.not_recorded_reason,
         announced=contact.announced,
+        started_at_as_sent=contact.started_at_as_sent,
+        ended_at_as_sent=contact.ended_at_as_sent,
     )
     return ContactRow(
         id=contact.id,
@@ -115,6 +119,8 @@ def contact_of(row: ContactRow, sealer: FieldSealer) -> Contact:
         recording_state=None if state is None else RecordingState(state),
         not_recorded_reason=sealed.not_recorded_reason,
         announced=sealed.announced,
+        started_at_as_sent=sealed.started_at_as_sent,
+        ended_at_as_sent=sealed.ended_at_as_sent,
     )
 
 

@@ -18,6 +18,7 @@ from storage.rows import AttentionRow
 _TABLE = "attention"
 # A settled item is another version of its row, and what was told is still the same.
 _VERSION = 1
+_AND = ";"
 
 
 class SealedTold(msgspec.Struct, frozen=True):
@@ -33,10 +34,22 @@ class Remark:
     reason: str
     told: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The reasons, of which there are several when one delivery gives them all; fields follow a colon."""
+        return tuple(self.reason.split(_AND))
+
 
 def contradiction(told: Mapping[str, str]) -> Remark:
     """Return the remark that what a source told contradicts what is archived."""
     return Remark("contradiction:" + ",".join(told), told)
+
+
+def joined(remarks: Sequence[Remark]) -> Remark:
+    """Return as one what a single delivery gives reason to: a person looks at it once."""
+    told = {name: value for remark in remarks for name, value in remark.told.items()}
+    reasons = dict.fromkeys(reason for remark in remarks for reason in remark.reasons)
+    return Remark(_AND.join(reasons), told)
 
 
 def raise_remarks(

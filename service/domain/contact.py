@@ -70,7 +70,8 @@ class MessageText:
 class ContactFacts:
     """What one delivery tells of one contact. None means that it does not tell.
 
-    ``recording`` is what the source announces: ``EXPECTED``, ``NONE``, or None. Times are aware, UTC.
+    ``recording`` is what the source announces: ``EXPECTED``, ``NONE``, or None. Times are aware, UTC;
+    ``started_at_as_sent`` and ``ended_at_as_sent`` are their texts as they came, where those say more: an offset.
     """
 
     source_id: str
@@ -86,6 +87,8 @@ class ContactFacts:
     messages: tuple[MessageText, ...] = ()
     recording: str | None = None
     not_recorded_reason: str | None = None
+    started_at_as_sent: str | None = None
+    ended_at_as_sent: str | None = None
 
 
 EXPECTED: Final = "expected"
@@ -98,7 +101,8 @@ NOT_ANNOUNCED: Final = "not_announced"
 class Contact:
     """One call, e-mail or chat, without its content. ``version`` grows with each amendment.
 
-    ``announced`` is what the source said of its recording: ``EXPECTED``, ``NONE``, or nothing yet.
+    ``announced`` is what the source said of its recording: ``EXPECTED``, ``NONE``, or nothing yet. The times as sent
+    are the texts that the archived times were read from; None where they said no more.
     """
 
     id: str
@@ -118,6 +122,8 @@ class Contact:
     recording_state: RecordingState | None
     not_recorded_reason: str | None
     announced: str | None = None
+    started_at_as_sent: str | None = None
+    ended_at_as_sent: str | None = None
 
     @property
     def why_not_recorded(self) -> str | None:
@@ -158,12 +164,15 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     """
     filled: dict[str, object] = {}
     contradictions = []
+    ended_at_as_sent = contact.ended_at_as_sent
     for name in SCALARS:
         told, archived = getattr(facts, name), getattr(contact, name)
         if told is None or told == archived:
             continue
         if archived is None:
             filled[name] = told
+            if name == "ended_at":
+                ended_at_as_sent = facts.ended_at_as_sent
         else:
             contradictions.append(name)
     if facts.recording == NONE != contact.announced or (
@@ -177,7 +186,8 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     if parties != contact.parties:
         filled["parties"] = parties
     changed = tuple(filled)
-    return Amendment(replace(contact, **filled), changed, tuple(contradictions))  # type: ignore[arg-type]  # by name
+    amended = replace(contact, **filled, ended_at_as_sent=ended_at_as_sent)  # type: ignore[arg-type]  # by name
+    return Amendment(amended, changed, tuple(contradictions))
 
 
 def merge_parties(archived: Sequence[Party], told: Sequence[Party]) -> tuple[Party, ...]:

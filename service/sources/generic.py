@@ -34,11 +34,13 @@ from service.domain.identifiers import (
     PhoneNumber,
     require_plain,
 )
-from service.domain.times import parse_rfc3339
+from service.domain.times import format_time, parse_rfc3339
 from service.sources.events import Understood
 from service.sources.strict_json import decode_json
 
 MAX_MESSAGES = 2_000
+TIME_OUT_OF_WINDOW = "time_out_of_window"
+"""The remark on a contact that cannot have been when it is said to."""
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _CLOCK_SKEW = timedelta(days=1)
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -122,6 +124,8 @@ def _facts(sent: ContactJson, *, region: str) -> ContactFacts:
     if ended_at is not None and ended_at < started_at:
         raise InvalidInputError("ended_at is before started_at")
     return ContactFacts(
+        started_at_as_sent=_as_sent(sent.started_at, started_at),
+        ended_at_as_sent=_as_sent(sent.ended_at, ended_at),
         source_id=require_plain(sent.source_id, what="source_id"),
         channel=sent.channel,
         direction=sent.direction,
@@ -179,6 +183,11 @@ def _time(text: str, what: str) -> datetime:
         ) from error
 
 
+def _as_sent(text: str | None, at: datetime | None) -> str | None:
+    """Return ``text``, unless all that it says is ``at`` in UTC: an offset tells what the clocks there showed."""
+    return None if at is None or text == format_time(at) else text
+
+
 def _text(text: str, what: str) -> str:
     """Return ``text`` in NFC; NUL and lone surrogates cannot be stored and are refused."""
     # What is printable is neither, and most texts are but for their line ends.
@@ -187,8 +196,13 @@ def _text(text: str, what: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def is_plausible(at: datetime, *, now: datetime) -> bool:
+    """Tell whether a contact can have been then: from 1990 until tomorrow."""
+    return _EARLIEST <= at <= now + _CLOCK_SKEW
+
+
 def _remarks(facts: ContactFacts, *, now: datetime) -> tuple[str, ...]:
     told = (facts.started_at, facts.ended_at, *(message.sent_at for message in facts.messages))
-    if any(at is not None and not _EARLIEST <= at <= now + _CLOCK_SKEW for at in told):
-        return ("time_out_of_window",)
+    if any(at is not None and not is_plausible(at, now=now) for at in told):
+        return (TIME_OUT_OF_WINDOW,)
     return ()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from service.archive.jobs import JOB_DEAD
 from service.archive.remarks import raise_attention
 from service.domain.errors import ArchiveError, TamperedError
 from service.domain.times import to_microseconds
@@ -28,9 +29,6 @@ PAUSES: Final = (
     timedelta(hours=6),
 )
 """How long a job waits after its first failure, its second, and so on. The failure after the last pause is the end."""
-
-ATTENTION: Final = "job_dead"
-"""The reason under which a job that failed for good needs attention."""
 
 _ABANDONED: Final = "abandoned"
 _LEASE: Final = timedelta(minutes=2)
@@ -138,7 +136,7 @@ class JobRunner:
         await self.store.commit(
             dead
             + raise_attention(
-                ATTENTION, about=job.subject, source=None, actor="system", now=now
+                JOB_DEAD, about=job.subject, source=None, actor="system", now=now
             )
         )
 

@@ -5,23 +5,35 @@ from datetime import timedelta
 
 import pytest
 
+from service.archive.alarm import raise_alarm
 from service.archive.attention import MAX_ITEMS
+from service.archive.draft_recordings import media_job
+from service.archive.jobs import JOB_DEAD
+from service.archive.lookup import Criteria
 from service.archive.remarks import raise_attention
 from service.domain.actor import Role
 from service.domain.errors import (
-    ContradictionError,
     InvalidInputError,
     NotFoundError,
     NotPermittedError,
     UnavailableError,
 )
+from service.domain.times import to_microseconds
 from service.log.entry import EntryType, decode_entry
+from service.serving import log_keeper
 from storage.errors import StaleError
-from storage.rows import AttentionRow, ContactRow, DeliveryRow
-from tests.archive.test_spine import call, deliver
+from storage.ports import Put, Replace
+from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow, RecordingRow
+from tests.archive.test_spine import call, chunks, deliver, deliver_recording, keep_recording
 from tests.conftest import NOW, actor
 
 HANDLER = actor(Role.COMPLAINT_HANDLER)
+
+
+async def publish(archive):
+    await log_keeper(archive).publish(now=NOW)
+
+
 READERS = {Role.COMPLAINT_HANDLER, Role.DPO, Role.ADMIN}
 
 
@@ -157,13 +169,164 @@ async def test_trying_again_with_a_mended_adapter_settles_the_item(archive):
     assert await archive.stores.store.count(DeliveryRow, {"state": "understood"}) == 1
 
 
-async def test_what_is_about_a_contact_cannot_be_tried_again(archive):
-    await add(archive, 1)
+async def test_what_happened_once_stays_until_a_person_settles_it(archive):
+    """That two deliveries contradict each other is not over because one looks again."""
+    await deliver(archive, call(), ident="w-1", now=NOW)
+    await deliver(archive, call(queue="Laskutus"), ident="w-2", now=NOW)
     (item,) = await archive.attention.find(actor=HANDLER)
     assert not item.can_be_retried
-    with pytest.raises(ContradictionError):
-        await archive.attention.retry(item.id, actor=HANDLER, now=NOW)
-    assert await archive.attention.explain(item.id, actor=HANDLER, now=NOW) is None
+    assert await archive.attention.retry(item.id, actor=HANDLER, now=NOW) == item
+
+
+async def test_one_delivery_is_one_item_with_all_of_its_reasons(archive):
+    await deliver(archive, call(), ident="w-1", now=NOW)
+    await deliver(archive, call(queue="Laskutus", subject="Lasku"), ident="w-1", now=NOW)
+    (item,) = await archive.attention.find(actor=HANDLER)
+    assert (item.reason, item.reasons) == ("contradiction", ("contradiction", "id_reused"))
+    assert item.fields == ("queue",)
+    words = await archive.attention.explain(item.id, actor=HANDLER, now=NOW)
+    assert "told Laskutus" in words
+    await deliver(archive, call(queue="Laskutus", subject="Lasku"), ident="w-1", now=NOW)
+    assert await archive.attention.find(actor=HANDLER) == [item]
+
+
+async def retried(archive, *, now=NOW):
+    """Try the only open item again; tell whether it is still open."""
+    (item,) = await archive.attention.find(actor=HANDLER)
+    assert item.can_be_retried
+    again = await archive.attention.retry(item.id, actor=HANDLER, now=now)
+    return again.is_open
+
+
+async def test_a_lost_recording_that_waits_somewhere_is_fetched_by_trying_again(archive):
+    await deliver(archive, call(recording="expected"), ident="w-1", now=NOW)
+    late = NOW + timedelta(days=2)
+    await archive.expectations.give_up(now=late)
+    assert await retried(archive, now=late)
+    # It came, and the service stopped before the two met.
+    kept = await keep_recording(
+        archive.intake,
+        chunks(b"sound"),
+        source="pbx",
+        source_id="c-1",
+        name="a.wav",
+        content_type="audio/wav",
+        now=late,
+    )
+    token = archive.interpreter.token_of("pbx", "c-1")
+    waiting = replace(kept.row, version=2, state="waiting", await_token=token)
+    await archive.stores.store.commit([Replace(waiting)])
+    assert not await retried(archive, now=late)
+
+
+async def test_a_time_that_was_in_the_future_is_plausible_later(archive):
+    await deliver(
+        archive, call(started_at="2027-01-20T14:02:00Z", ended_at=None), ident="w-1", now=NOW
+    )
+    assert await retried(archive)
+    assert not await retried(archive, now=NOW + timedelta(days=100))
+
+
+async def test_a_recording_that_should_not_be_stays_an_item_while_it_is_there(archive):
+    await deliver(archive, call(recording="none"), ident="w-1", now=NOW)
+    await deliver_recording(archive, b"sound", now=NOW)
+    assert await retried(archive)
+    (row,) = await archive.stores.store.find(RecordingRow, {"state": "present"})
+    gone = replace(row, version=row.version + 1, state="erased")
+    await archive.stores.store.commit([Replace(gone)])
+    assert not await retried(archive)
+
+
+async def test_an_alarm_ends_when_what_was_altered_is_whole_again(archive):
+    await deliver(archive, call(), ident="w-1", now=NOW)
+    (row,) = await archive.stores.store.find(ContactRow, {})
+    damaged = bytes([row.sealed[0] ^ 1]) + row.sealed[1:]
+    await archive.stores.store.commit([Put(replace(row, sealed=damaged))])
+    page = await archive.finder.find(Criteria(), actor=HANDLER, cursor=None, limit=5, now=NOW)
+    assert page.unreadable == (row.id,)
+    assert await retried(archive)
+    await archive.stores.store.commit([Put(row)])
+    await publish(archive)
+    assert not await retried(archive)
+
+
+async def test_an_alarm_about_what_is_unknown_stays(archive):
+    await raise_alarm(
+        archive.stores.store,
+        "opening",
+        about="op_" + "a" * 26,
+        contact_id=None,
+        actor_id="system",
+        now=NOW,
+    )
+    assert await retried(archive)
+
+
+async def test_a_job_that_failed_for_good_begins_anew_and_its_item_is_settled(archive):
+    dead = replace(media_job("rc_" + "a" * 26, now=NOW), state="dead", attempts=6)
+    raised = raise_attention(JOB_DEAD, about=dead.subject, source=None, actor="system", now=NOW)
+    await archive.stores.store.commit([Put(dead), *raised])
+    later = NOW + timedelta(hours=1)
+    assert not await retried(archive, now=later)
+    (again,) = await archive.stores.store.find(JobRow, {})
+    assert (again.state, again.attempts, again.run_at) == ("queued", 0, to_microseconds(later))
+
+
+async def test_a_job_that_is_done_or_gone_leaves_no_item(archive):
+    await archive.stores.store.commit(
+        raise_attention(JOB_DEAD, about="rc_" + "a" * 26, source=None, actor="system", now=NOW)
+    )
+    assert not await retried(archive)
+
+
+async def test_every_item_can_be_tried_again_and_none_refuses_it(archive):
+    reasons = ["contradiction:queue", "id_reused", "outside_tolerance", "integrity", JOB_DEAD]
+    reasons += ["recording_lost", "recorded_though_none", "time_out_of_window", "brand_new"]
+    for reason in reasons:
+        about = "ct_" + "a" * 26
+        await archive.stores.store.commit(
+            raise_attention(reason, about=about, source="pbx", actor="system", now=NOW)
+        )
+    for item in await archive.attention.find(actor=HANDLER):
+        again = await archive.attention.retry(item.id, actor=HANDLER, now=NOW)
+        assert item.can_be_retried or again == item
+
+
+async def test_a_settled_item_is_not_tried_again(archive):
+    item = await failed(archive)
+    settled = await archive.attention.settle(item.id, actor=HANDLER, now=NOW)
+    assert await archive.attention.retry(item.id, actor=HANDLER, now=NOW) == settled
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+async def test_going_back_shows_the_pages_that_were_shown_before(archive, limit):
+    await add(archive, 5, at=NOW)
+    await add(archive, 4, at=NOW + timedelta(seconds=1))
+    pages, cursor = [], None
+    while True:
+        page = await archive.attention.find_page(actor=HANDLER, cursor=cursor, limit=limit)
+        pages.append(page)
+        cursor = page.next
+        if cursor is None:
+            break
+    assert pages[0].previous is None
+    for before, page in zip(reversed(pages[:-1]), reversed(pages[1:]), strict=True):
+        back = await archive.attention.find_page(
+            actor=HANDLER, cursor=page.previous, limit=limit
+        )
+        assert (back.items, back.next) == (before.items, before.next)
+        assert (back.previous is None) == (before is pages[0])
+
+
+async def test_behind_the_last_item_there_is_a_way_back(archive):
+    await add(archive, 4)
+    first = await archive.attention.find_page(actor=HANDLER, limit=3)
+    last = await archive.attention.find_page(actor=HANDLER, cursor=first.next, limit=3)
+    await archive.attention.settle(last.items[0].id, actor=HANDLER, now=NOW)
+    empty = await archive.attention.find_page(actor=HANDLER, cursor=first.next, limit=3)
+    assert (empty.items, empty.next) == ((), None)
+    back = await archive.attention.find_page(actor=HANDLER, cursor=empty.previous, limit=3)
+    assert back.items == first.items
 
 
 @pytest.mark.parametrize("item_id", ["", "at_x", "at_" + "a" * 26, "ct_" + "a" * 26, "../x"])

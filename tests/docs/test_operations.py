@@ -126,7 +126,7 @@ def test_every_reason_of_attention_is_explained():
         draft.RECORDED_THOUGH_NONE,
         expire.EXPIRING,
         expire.WITHOUT_CONTACT,
-        jobs.ATTENTION,
+        jobs.JOB_DEAD,
         webhooks.UNTIMELY,
     }
     listed = section(PAGE, "## Needs attention")
