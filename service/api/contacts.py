@@ -136,7 +136,7 @@ async def _page(
         limit=parse_limit(limit, most=MAX_LIMIT),
         now=request[NOW],
     )
-    return json_response(page_json(page))
+    return json_response(page_json(page, criteria))
 
 
 def parse_limit(text: str | None, *, most: int) -> int:

@@ -54,7 +54,7 @@ class ShownLink(Shape, frozen=True, kw_only=True):
 
 
 class ShownContact(Shape, frozen=True, kw_only=True):
-    """A contact without its contents."""
+    """A contact without its contents. Times as sent are there where they say more than the time, such as an offset."""
 
     id: ContactId
     source: str
@@ -88,11 +88,43 @@ class FoundContact(ShownContact, frozen=True, kw_only=True):
     matched_by: list[MatchedBy]
 
 
+class NamedCustomer(Shape, frozen=True, kw_only=True):
+    """Enough of a customer to name them."""
+
+    id: CustomerId
+    customer_number: str
+    name: str | UnsetType = UNSET
+    protected: bool
+
+
+class Searched(Shape, frozen=True, kw_only=True, rename={"start": "from", "stop": "to"}):
+    """What was looked for, as it was understood: a telephone number in E.164, times in UTC."""
+
+    customer_number: str | UnsetType = UNSET
+    phone: str | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+    metering_point: str | UnsetType = UNSET
+    agent: str | UnsetType = UNSET
+    queue: str | UnsetType = UNSET
+    channel: Channel | UnsetType = UNSET
+    direction: Direction | UnsetType = UNSET
+    recording: RecordingState | UnsetType = UNSET
+    start: datetime | UnsetType = UNSET
+    stop: datetime | UnsetType = UNSET
+
+
 class ContactPage(Shape, frozen=True, kw_only=True):
-    """Contacts, newest first, and the ids of those that matched and cannot be opened."""
+    """Contacts, newest first, and the ids of those that matched and cannot be opened.
+
+    `customers` are registered with every identifier that was looked for; their histories have contacts that carry
+    another one. `more_customers` when not all of them are named. `searched` is there when nothing was found.
+    """
 
     contacts: list[FoundContact]
     unreadable: list[ContactId]
+    customers: list[NamedCustomer]
+    more_customers: bool
+    searched: Searched | UnsetType = UNSET
     next: Cursor | None
 
 

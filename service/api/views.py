@@ -1,14 +1,18 @@
 """What the interface shows of contacts and customers, as JSON."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
 
 from service.archive.contact_json import Json, known
 from service.archive.contact_json import contact_json as contact_details
 from service.archive.contacts import ContactView, MessageView, RecordingView
-from service.archive.lookup import Found, Page, Reason
+from service.archive.lookup import Criteria, Found, Page, Reason
 from service.domain.contact import Contact
 from service.domain.customer import Customer, Link
 from service.domain.times import format_time, from_microseconds
+
+_PARAMETERS: Final = {"started_from": "from", "started_to": "to"}
 
 
 def contact_json(contact: Contact, links: Sequence[Link] = ()) -> Json:
@@ -29,13 +33,43 @@ def link_json(link: Link) -> Json:
     }
 
 
-def page_json(page: Page) -> Json:
-    """Return a page of a lookup, each contact with why it matched, and the ids of those that cannot be opened."""
+def page_json(page: Page, criteria: Criteria) -> Json:
+    """Return a page of a lookup, each contact with why it matched, and the ids of those that cannot be opened.
+
+    With it the customers who are registered with what was looked for, and, when nothing was found, what that was.
+    """
+    is_empty = not page.contacts and not page.unreadable
     return {
         "contacts": [_found_json(found) for found in page.contacts],
         "unreadable": list(page.unreadable),
+        "customers": [_named_json(customer) for customer in page.customers],
+        "more_customers": page.has_more_customers,
+        **({"searched": searched_json(criteria)} if is_empty else {}),
         "next": page.next,
     }
+
+
+def searched_json(criteria: Criteria) -> Json:
+    """Return what was looked for, as it was understood, by the names of the parameters."""
+    return {
+        _PARAMETERS.get(name, name): format_time(value)
+        if isinstance(value, datetime)
+        else value
+        for name in criteria.names()
+        for value in [getattr(criteria, name)]
+    }
+
+
+def _named_json(customer: Customer) -> Json:
+    """Return enough of a customer to name them."""
+    return known(
+        {
+            "id": customer.id,
+            "customer_number": customer.number,
+            "name": customer.name,
+            "protected": customer.is_protected,
+        }
+    )
 
 
 def _found_json(found: Found) -> Json:

@@ -10,22 +10,26 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from service.archive.alarm import raise_alarm
-from service.archive.records import contact_of, link_of
+from service.archive.records import contact_of, customer_of, link_of
 from service.archive.vault import Vault
 from service.domain.actor import Actor
 from service.domain.contact import Channel, Contact, Direction, RecordingState
-from service.domain.customer import Link, LinkState
+from service.domain.customer import Customer, Link, LinkState
 from service.domain.errors import InvalidInputError, NotFoundError, TamperedError
 from service.domain.ids import parse_id
-from service.domain.permission import Permission, require_permission
+from service.domain.permission import Permission, is_permitted, require_permission
 from service.domain.times import to_microseconds
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.ports import Append, Condition, Lookup, Span, Store
-from storage.rows import ContactRow, LinkRow
+from storage.rows import ContactRow, CustomerRow, CustomerTokenRow, LinkRow
 
 MAX_LIMIT = 200
+MAX_CUSTOMERS = 20
+"""More than this are not named: a number that so many share tells of none of them."""
+_MAX_TOKENS = 500
 # From the year 1 to 9999.
 _MICROSECONDS = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 # What a database counts to; a cursor that somebody made up may say more.
@@ -79,14 +83,20 @@ class Page:
     """Contacts, newest first, and the cursor of the next page when there may be one.
 
     ``unreadable`` are the ids of contacts that matched and cannot be opened: altered, or without their key.
+    ``customers`` are registered with every identifier that was looked for, within the period, by their numbers; their
+    histories may have what the identifiers alone do not find. They are ``MAX_CUSTOMERS`` at the most, and
+    ``has_more_customers`` when there may be more.
     """
 
     contacts: tuple[Found, ...]
     next: str | None
     unreadable: tuple[str, ...] = ()
+    customers: tuple[Customer, ...] = ()
+    has_more_customers: bool = False
 
 
 _TOKEN_FIELDS = ("customer_number", "phone", "email", "metering_point", "agent", "queue")
+_CUSTOMER_FIELDS = ("customer_number", "phone", "email", "metering_point")
 _FOLDED = {"agent", "queue"}
 
 
@@ -118,8 +128,9 @@ class Finder:
             data={"criteria": criteria.names(), "found": len(page)},
         )
         await self.store.commit([Append(encode_entry(entry))])
+        registered = await self._registered(criteria, actor=actor, now=now)
         if not page:
-            return Page((), None)
+            return Page((), None, (), *registered)
         rows = {row.id: row for row in await self.store.find(ContactRow, {"id": list(page)})}
         found, unreadable = await self._found(
             [rows[one] for one in page if one in rows], criteria, actor=actor, now=now
@@ -127,7 +138,57 @@ class Finder:
         # From the last that was looked at, so that one which cannot be shown ends no page early.
         last = next((rows[one] for one in reversed(page) if one in rows), None)
         following = _format_cursor(last) if rest and last else None
-        return Page(found, following, unreadable)
+        return Page(found, following, unreadable, *registered)
+
+    async def _registered(
+        self, criteria: Criteria, *, actor: Actor, now: datetime
+    ) -> tuple[tuple[Customer, ...], bool]:
+        """Return the customers with all identifiers of ``criteria``, and whether there may be more of them.
+
+        An altered customer is left out, and an alarm is raised. Who may not read contacts is told of none.
+        """
+        wanted = {
+            self.vault.index.token(name, value)
+            for name in _CUSTOMER_FIELDS
+            if (value := getattr(criteria, name)) is not None
+        }
+        if not wanted or not is_permitted(actor, Permission.READ_CONTACT):
+            return (), False
+        tokens = await self.store.find(
+            CustomerTokenRow, {"token": sorted(wanted)}, limit=_MAX_TOKENS
+        )
+        start, stop = _period(criteria)
+        known_by: dict[str, set[bytes]] = {}
+        for row in tokens:
+            if row.valid_from < stop and start < row.valid_to:
+                known_by.setdefault(row.customer_id, set()).add(row.token)
+        ids = sorted(one for one, known in known_by.items() if known == wanted)
+        has_more = len(ids) > MAX_CUSTOMERS or len(tokens) == _MAX_TOKENS
+        customers = await self._customers(ids[:MAX_CUSTOMERS], actor=actor, now=now)
+        return tuple(sorted(customers, key=attrgetter("number"))), has_more
+
+    async def _customers(
+        self, ids: Sequence[str], *, actor: Actor, now: datetime
+    ) -> list[Customer]:
+        if not ids:
+            return []
+        rows = await self.store.find(CustomerRow, {"id": ids, "state": "kept"})
+        sealers = await self.vault.find_sealers([row.id for row in rows])
+        customers = []
+        for row in rows:
+            try:
+                if row.id in sealers:
+                    customers.append(customer_of(row, sealers[row.id]))
+            except TamperedError:
+                await raise_alarm(
+                    self.store,
+                    "customer_row",
+                    about=row.id,
+                    contact_id=None,
+                    actor_id=actor.id,
+                    now=now,
+                )
+        return customers
 
     def _query(self, criteria: Criteria, cursor: str | None, limit: int) -> Lookup:
         tokens = []
@@ -187,6 +248,15 @@ class Finder:
             of_contact = tuple(links.get(row.id, ()))
             found.append(Found(contact, of_contact, _reasons(contact, of_contact, criteria)))
         return tuple(found), tuple(unreadable)
+
+
+def _period(criteria: Criteria) -> tuple[int, int]:
+    """Return the period that is looked through, half-open, in microseconds."""
+    start, stop = criteria.started_from, criteria.started_to
+    return (
+        -_MAX_MICROSECONDS if start is None else to_microseconds(start),
+        _MAX_MICROSECONDS if stop is None else to_microseconds(stop),
+    )
 
 
 def _reasons(contact: Contact, links: Sequence[Link], criteria: Criteria) -> tuple[Reason, ...]:

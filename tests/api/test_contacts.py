@@ -92,10 +92,12 @@ async def test_a_new_contact_is_201_the_same_again_200_and_amended_where_it_was_
     assert (made["source_id"], made["recording"]) == ("c-1", "expected")
     assert made["parties"][0]["phone"] == "+358401234567"
     assert made["started_at"] == "2026-01-20T12:02:00Z"
+    assert made["started_at_as_sent"] == "2026-01-20T14:02:00+02:00"
     status, again = await api.add()
     assert (status, again) == (200, made)
     status, more = await api.add(subject="Lasku", ended_at="2026-01-20T14:11:00+02:00")
     assert (status, more["id"], more["subject"]) == (200, made["id"], "Lasku")
+    assert more["ended_at_as_sent"] == "2026-01-20T14:11:00+02:00"
     status, stands = await api.add()
     assert (status, stands["subject"]) == (200, "Lasku")
 
@@ -443,3 +445,47 @@ async def test_a_token_links_nothing(api, archive):
             403,
         }
     assert (await api.get(made["id"]))[1]["links"] == [link]
+
+
+# -- what was searched, and whom it is registered with
+
+
+async def test_nothing_found_says_what_was_searched_as_it_was_understood(api):
+    query = "phone=040%20999%209999&email=Maija@Example.COM&queue=Laskutus&channel=call"
+    status, page = await api.find(query + "&from=2026-01-20&to=2026-01-21T00:00:00Z")
+    assert (status, page["contacts"]) == (200, [])
+    assert page["searched"] == {
+        "phone": "+358409999999",
+        "email": "maija@example.com",
+        "queue": "Laskutus",
+        "channel": "call",
+        "from": "2026-01-19T22:00:00Z",
+        "to": "2026-01-21T00:00:00Z",
+    }
+
+
+async def test_what_was_searched_is_not_repeated_beside_what_was_found(api):
+    await api.add()
+    assert "searched" not in (await api.find("phone=0401234567"))[1]
+
+
+async def test_a_lookup_names_the_customers_whose_number_it_is(api):
+    await import_customers(
+        api.archive,
+        NOW,
+        "customer_number,name,phone,email,protected,identity_code\n"
+        "1001,Maija Esimerkki,0501112223,maija@example.com,yes,131052-9085\n",
+    )
+    await api.add(parties=[{"role": "customer", "email": "maija@example.com"}])
+    status, page = await api.find("phone=050%20111%202223")
+    assert (status, page["contacts"], page["more_customers"]) == (200, [], False)
+    (maija,) = page["customers"]
+    assert maija == {
+        "id": maija["id"],
+        "customer_number": "1001",
+        "name": "Maija Esimerkki",
+        "protected": True,
+    }
+    path = f"/api/v1/customers/{maija['id']}/contacts"
+    _, history = await api.ask("GET", path, role=Role.AGENT)
+    assert [one["source_id"] for one in history["contacts"]] == ["c-1"]

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.archive.interpret import Arrival
-from service.archive.lookup import MAX_LIMIT, Criteria
+from service.archive.lookup import MAX_CUSTOMERS, MAX_LIMIT, Criteria
 from service.domain.actor import Role
 from service.domain.contact import (
     Channel,
@@ -23,7 +23,7 @@ from service.domain.customer import LinkState
 from service.domain.errors import InvalidInputError, NotPermittedError
 from service.log.entry import EntryType, decode_entry
 from storage.ports import Put
-from storage.rows import ContactRow
+from storage.rows import ContactRow, CustomerRow
 from tests.archive.test_spine import call, deliver, find, import_customers
 from tests.conftest import NOW, actor
 
@@ -365,3 +365,93 @@ async def test_what_was_erased_is_not_found_at_all(archive):
         Criteria(phone=PHONES[0]), actor=HANDLER, cursor=None, limit=5, now=NOW
     )
     assert (page.contacts, page.unreadable) == ((), ())
+
+
+# -- the customers behind what is looked for
+
+REGISTER = f"""customer_number,name,phone,email,metering_point,occupied_from,occupied_to
+2001,Maija Esimerkki,{PHONES[0]},maija@example.com,{POINTS[0]},2026-01-01,2026-06-01
+2001,,{PHONES[1]},,,,
+2002,Olli Esimerkki,{PHONES[0]},,{POINTS[0]},2026-06-01,
+2003,Aino Esimerkki,,maija@example.com,,,
+"""
+
+
+async def registered(archive, role=Role.AGENT, **criteria):
+    page = await archive.finder.find(
+        Criteria(**criteria), actor=actor(role), cursor=None, limit=5, now=NOW
+    )
+    return [customer.number for customer in page.customers]
+
+
+async def test_a_customer_who_called_from_another_number_is_named(archive):
+    """The contact carries one of the customer's numbers, and the other is looked for."""
+    await import_customers(archive, NOW, REGISTER)
+    await deliver(archive, call(), ident="w-1", now=NOW)
+    page = await archive.finder.find(
+        Criteria(phone=PHONES[1]), actor=HANDLER, cursor=None, limit=5, now=NOW
+    )
+    assert page.contacts == ()
+    (maija,) = page.customers
+    assert (maija.number, maija.name) == ("2001", "Maija Esimerkki")
+
+
+@pytest.mark.parametrize(
+    ("criteria", "numbers"),
+    [
+        ({"phone": PHONES[0]}, ["2001", "2002"]),
+        ({"email": EMAILS[0]}, ["2001", "2003"]),
+        ({"customer_number": "2003"}, ["2003"]),
+        ({"metering_point": POINTS[0]}, ["2001", "2002"]),
+        ({"metering_point": POINTS[0], "started_from": NOW - timedelta(days=9)}, ["2002"]),
+        ({"metering_point": POINTS[0], "started_to": NOW - timedelta(days=250)}, ["2001"]),
+        ({"phone": PHONES[0], "email": EMAILS[0]}, ["2001"]),
+        ({"phone": PHONES[1], "email": EMAILS[1]}, []),
+        ({"phone": PHONES[0], "queue": "Laskutus"}, ["2001", "2002"]),
+        ({"phone": PHONES[2]}, []),
+        ({"queue": "Laskutus"}, []),
+        ({}, []),
+    ],
+    ids=str,
+)
+async def test_customers_have_every_identifier_that_is_looked_for(archive, criteria, numbers):
+    await import_customers(archive, NOW, REGISTER)
+    assert await registered(archive, **criteria) == numbers
+
+
+async def test_naming_customers_finds_no_other_contact(world):
+    archive, told = world
+    for criteria in [{"phone": PHONES[0]}, {"metering_point": POINTS[1]}]:
+        page = await archive.finder.find(
+            Criteria(**criteria), actor=HANDLER, cursor=None, limit=MAX_LIMIT, now=NOW
+        )
+        assert page.customers
+        wanted = {one for one, known in told.items() if meets(*known, Criteria(**criteria))}
+        assert {found.contact.id for found in page.contacts} == wanted
+
+
+async def test_a_number_that_too_many_share_names_some_and_says_that_there_are_more(archive):
+    rows = "\n".join(f"{3000 + n},{PHONES[0]}" for n in range(MAX_CUSTOMERS + 1))
+    await import_customers(archive, NOW, f"customer_number,phone\n{rows}\n")
+    page = await archive.finder.find(
+        Criteria(phone=PHONES[0]), actor=HANDLER, cursor=None, limit=5, now=NOW
+    )
+    assert (len(page.customers), page.has_more_customers) == (MAX_CUSTOMERS, True)
+
+
+async def test_a_customer_that_cannot_be_opened_is_an_alarm_and_hides_no_other(archive):
+    await import_customers(archive, NOW, REGISTER)
+    row, *_ = await archive.stores.store.find(CustomerRow, {})
+    await archive.stores.store.commit([Put(replace(row, sealed=b"x" * 40))])
+    named = {n for p in PHONES for n in await registered(archive, phone=p)}
+    named |= set(await registered(archive, email=EMAILS[0]))
+    assert len(named) == 2
+    (item,) = await archive.attention.find(actor=HANDLER)
+    assert (item.reason, item.about) == ("integrity", row.id)
+
+
+async def test_an_erased_customer_is_not_named(archive):
+    await import_customers(archive, NOW, REGISTER)
+    for row in await archive.stores.store.find(CustomerRow, {}):
+        await archive.stores.store.commit([Put(replace(row, state="erased", sealed=b""))])
+    assert await registered(archive, phone=PHONES[0]) == []

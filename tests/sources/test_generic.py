@@ -57,6 +57,23 @@ def test_a_contact_is_told_in_canonical_form():
     assert (facts.recording, facts.not_recorded_reason) == ("none", "line_policy")
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("2026-11-20T14:02:00+02:00", "2026-11-20T14:02:00+02:00"),
+        ("2026-11-20T12:02:00-00:00", "2026-11-20T12:02:00-00:00"),
+        ("2026-11-20T12:02:00.1234567Z", "2026-11-20T12:02:00.1234567Z"),
+        ("2026-11-20T12:02:00Z", None),
+        ("2026-11-20T12:02:00.125000Z", None),
+    ],
+)
+def test_the_text_of_a_time_is_kept_where_it_says_more_than_the_time(sent, kept):
+    _, facts, _ = parsed(started_at=sent, ended_at=sent)
+    assert (facts.started_at_as_sent, facts.ended_at_as_sent) == (kept, kept)
+    _, facts, _ = parsed(started_at=sent, ended_at=None)
+    assert facts.ended_at_as_sent is None
+
+
 @pytest.mark.parametrize("nothing", [None, "", "  ", "\u00a0"])
 @pytest.mark.parametrize(
     "name",
