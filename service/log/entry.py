@@ -180,6 +180,14 @@ def _is_name(name: str) -> bool:
 def _freeze(name: str, value: object) -> Value:
     if not _is_name(name):
         raise FormatError("A name in the data of an entry is not like_this.")
+    # What nearly all values are, first and without a further call.
+    if (
+        type(value) is str
+        and len(value) <= _MAX_TEXT
+        and value.isascii()
+        and value.isprintable()
+    ):
+        return value
     if isinstance(value, list | tuple):
         return tuple(_scalar(name, item) for item in value)
     return _scalar(name, value)
