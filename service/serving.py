@@ -31,6 +31,7 @@ from service.api.app_keys import (
 from service.api.system import HEALTH, Health
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
+from service.archive.relink import KIND as RELINK
 from service.config import Config, SourceConfig
 from service.domain.errors import InvalidInputError
 from service.http.addresses import Site
@@ -144,7 +145,10 @@ async def working(service: Service) -> AsyncIterator[None]:
     )
     jobs = JobRunner(
         stores.store,
-        {"media": Kind(examination.run, limit=timedelta(seconds=media.wall_seconds * 2))},
+        {
+            "media": Kind(examination.run, limit=timedelta(seconds=media.wall_seconds * 2)),
+            RELINK: Kind(archive.register.relinking.run),
+        },
         clock,
     )
     loops: dict[str, Loop] = {

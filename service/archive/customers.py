@@ -1,21 +1,21 @@
 """Importing customers, and linking again whatever their identifiers concern.
 
-Each batch is one commit; a crash leaves the batches before it, and importing the same file again changes only the rest.
+Each batch is one commit, with the job that links again what it concerns; a crash leaves the batches before it, and
+importing the same file again finishes what was cut short and changes only the rest.
 The file is the truth about the customers that it names, as far as it has columns: an empty value empties, and a column
 that is missing leaves what is known. Customers that it does not name are left alone. One that was erased stays erased.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
-from itertools import islice
+from datetime import date, datetime, time, timedelta
 from operator import attrgetter
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from service.archive.interpret import Interpreter
 from service.archive.records import customer_of, customer_row
 from service.archive.register import RegisterRow, WrongRow, add_up, complete
+from service.archive.relink import Relinking, in_batches, relink_job
 from service.crypto.blind_index import BlindIndex
 from service.crypto.fields import FieldSealer
 from service.domain.actor import OPERATOR, Actor
@@ -26,18 +26,12 @@ from service.domain.times import to_microseconds
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import ConflictError, StaleError
 from storage.ports import Add, Append, Remove, Replace, Store, Write
-from storage.rows import (
-    ContactTokenRow,
-    CustomerRow,
-    CustomerTokenRow,
-    KeyRow,
-)
+from storage.rows import CustomerRow, CustomerTokenRow, JobRow, KeyRow
 
 BATCH = 1000
+_MOMENT = timedelta(microseconds=1)
 _ATTEMPTS = 8
 _EVER_FROM, _EVER_TO = -(2**62), 2**62
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -62,6 +56,7 @@ class _Batch:
     keys: list[KeyRow] = field(default_factory=list, repr=False)
     writes: list[Write] = field(default_factory=list)
     touched: set[bytes] = field(default_factory=set)
+    job: JobRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +89,7 @@ class Register:
         Raises:
             UnavailableError: Somebody else kept changing the same customers. The batches before are stored.
         """
-        imported = Imported()
+        imported = Imported(relinked=await self.relinking.finish_pending(now=now))
         customers: dict[str, RegisterRow] = {}
         for row in rows:
             if isinstance(row, WrongRow):
@@ -103,9 +98,16 @@ class Register:
                 number = row.customer.number
                 customers[number] = _added_up(customers.get(number), row)
         done = 0
-        for batch in _batches(customers.values(), BATCH):
-            touched = await self._bring_in_batch(batch, imported, now=now)
-            imported.relinked += await self._relink(touched, actor=actor, now=now)
+        by = "system" if actor == OPERATOR else actor.id
+        for n, batch in enumerate(in_batches(customers.values(), BATCH)):
+            # Each batch has its own moment, by which the job finds its customers.
+            at = now + n * _MOMENT
+            stored = await self._bring_in_batch(batch, imported, now=at)
+            if stored.job is not None:
+                imported.relinked += await self.relinking.relink_tokens(
+                    stored.touched, actor=by, now=now
+                )
+                await self.relinking.finish(stored.job)
             done += len(batch)
             progress(done, len(customers))
         imported.wrong.sort(key=attrgetter("line"))
@@ -123,12 +125,20 @@ class Register:
         await self.store.commit([Append(encode_entry(entry))])
         return imported
 
+    @property
+    def relinking(self) -> Relinking:
+        """What links contacts again, also after a crash."""
+        return Relinking(self.store, self.interpreter.linking)
+
     async def _bring_in_batch(
         self, batch: Sequence[RegisterRow], imported: Imported, *, now: datetime
-    ) -> set[bytes]:
-        """Store a batch; return the tokens that were added or removed."""
+    ) -> _Batch:
+        """Store a batch, and with it the job of linking again what it concerns; return what was stored."""
         for _ in range(_ATTEMPTS):
             decided = await self._decide(batch, now=now)
+            if decided.touched:
+                decided.job = relink_job(now)
+                decided.writes.append(Add(decided.job))
             if decided.keys:
                 await self.interpreter.vault.keys.put_keys(decided.keys)
             try:
@@ -140,7 +150,7 @@ class Register:
             imported.changed += decided.changed
             imported.unchanged += decided.unchanged
             imported.wrong += decided.wrong
-            return decided.touched
+            return decided
         raise UnavailableError("customers kept changing while they were imported")
 
     async def _decide(self, batch: Sequence[RegisterRow], *, now: datetime) -> _Batch:
@@ -212,17 +222,6 @@ class Register:
             tokens=tokens,
         )
 
-    async def _relink(self, touched: set[bytes], *, actor: Actor, now: datetime) -> int:
-        """Decide again about the contacts that have a token which changed hands; return how many changed."""
-        relinked = 0
-        for tokens in _batches(sorted(touched), BATCH):
-            found = await self.store.find(ContactTokenRow, {"token": tokens})
-            for ids in _batches(sorted({row.contact_id for row in found}), BATCH):
-                relinked += await self.interpreter.linking.relink(
-                    ids, actor="system" if actor == OPERATOR else actor.id, now=now
-                )
-        return relinked
-
 
 def _added_up(known: RegisterRow | None, row: RegisterRow) -> RegisterRow:
     if known is None:
@@ -269,9 +268,3 @@ def _midnight(day: date | None, timezone: str, otherwise: int) -> int:
     if day is None:
         return otherwise
     return to_microseconds(datetime.combine(day, time(), ZoneInfo(timezone)))
-
-
-def _batches(values: Iterable[T], size: int) -> Iterable[list[T]]:
-    iterator = iter(values)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -9,12 +10,14 @@ from hypothesis import strategies as st
 
 from service.archive.customers import Register
 from service.archive.register import COLUMNS, RegisterRow, WrongRow, read_register
+from service.archive.relink import KIND
 from service.domain.actor import OPERATOR, Role
 from service.domain.errors import InvalidInputError
 from service.log.entry import EntryType, decode_entry
+from service.worker.jobs import JobRunner, Kind
 from storage.errors import StaleError
 from storage.ports import Put, Replace
-from storage.rows import CustomerRow, CustomerTokenRow
+from storage.rows import CustomerRow, CustomerTokenRow, JobRow
 from tests.archive.test_spine import call, deliver, find, import_customers
 from tests.conftest import NOW, actor
 
@@ -273,6 +276,111 @@ async def test_two_imports_at_the_same_moment_both_succeed(archive):
         read(WHOLE), actor=OPERATOR, now=NOW, progress=lambda _done, _all: None
     )
     assert (imported.added, imported.unchanged) == (1, 0)
+
+
+class StoppedError(Exception):
+    """The process ends here."""
+
+
+class Stopping:
+    """A store that works until ``steps`` commits are done, each of which is stored."""
+
+    def __init__(self, store, steps):
+        self.store, self.left = store, steps
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def _step(self):
+        if self.left == 0:
+            raise StoppedError
+        self.left -= 1
+
+    async def commit(self, change):
+        self._step()
+        await self.store.commit(change)
+
+    async def commit_each(self, changes):
+        self._step()
+        return await self.store.commit_each(changes)
+
+
+def stopping(archive, steps):
+    store = Stopping(archive.stores.store, steps)
+    interpreter = replace(archive.interpreter, store=store)
+    return replace(archive.register, store=store, interpreter=interpreter)
+
+
+BEFORE = "customer_number,phone\n1001,0401234567\n1002,0407654321\n1003,0401112223\n"
+AFTER = "customer_number,phone\n1001,\n1002,0401234567\n1003,0401112224\n"
+
+
+async def histories(archive):
+    return {
+        number: {f.contact.source_id for f in await find(archive, NOW, customer_number=number)}
+        for number in ("1001", "1002", "1003")
+    }
+
+
+async def moved(archive):
+    """Let the register be imported, calls come, and the numbers change hands but for the import."""
+    await import_customers(archive, NOW, BEFORE)
+    phones = {"c-1": "0401234567", "c-2": "0407654321", "c-3": "0401112224"}
+    for source_id, phone in phones.items():
+        parties = [{"role": "customer", "phone": phone}]
+        await deliver(archive, call(source_id, parties=parties), ident=source_id, now=NOW)
+    assert await histories(archive) == {"1001": {"c-1"}, "1002": {"c-2"}, "1003": set()}
+
+
+MOVED = {"1001": set(), "1002": {"c-1"}, "1003": {"c-3"}}
+LATER = NOW + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("resumed_by", ["the next import", "the worker"])
+async def test_an_import_that_stops_anywhere_is_finished_later(archive, steps, resumed_by):
+    await moved(archive)
+    bring_in = stopping(archive, steps).bring_in
+    try:
+        await bring_in(read(AFTER), actor=OPERATOR, now=NOW, progress=lambda *_: None)
+        is_stored = True
+    except StoppedError:
+        is_stored = steps > 0
+    if resumed_by == "the next import":
+        await archive.register.bring_in(
+            read(AFTER), actor=OPERATOR, now=LATER, progress=lambda *_: None
+        )
+        assert await histories(archive) == MOVED
+    elif is_stored:
+        kinds = {KIND: Kind(archive.register.relinking.run)}
+        runner = JobRunner(archive.stores.store, kinds, lambda: LATER)
+        while await runner.run_one(KIND):
+            pass
+        assert await histories(archive) == MOVED
+    if is_stored or resumed_by == "the next import":
+        assert await archive.stores.store.find(JobRow, {}) == []
+
+
+async def test_an_import_without_news_leaves_no_job(archive):
+    for _ in range(2):
+        await import_customers(archive, NOW, BEFORE)
+        assert await archive.stores.store.count(JobRow, {}) == 0
+
+
+async def test_each_batch_has_a_job_of_its_own(archive):
+    """Two batches are stored; the second stops before it links again."""
+    rows = "".join(f"{n},\n" for n in range(1000))
+    store = archive.stores.store
+    await deliver(archive, call(), ident="w-1", now=NOW)
+    text = f"customer_number,phone\n{rows}2001,0401234567\n"
+    with pytest.raises(StoppedError):
+        await stopping(archive, 3).bring_in(
+            read(text), actor=OPERATOR, now=NOW, progress=lambda *_: None
+        )
+    (job,) = await store.find(JobRow, {})
+    assert await find(archive, NOW, customer_number="2001") == ()
+    await archive.register.relinking.run(job.subject, NOW)
+    assert len(await find(archive, NOW, customer_number="2001")) == 1
 
 
 async def test_progress_is_told_batch_by_batch(archive):
