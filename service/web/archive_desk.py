@@ -164,12 +164,15 @@ class ArchiveDesk:
         await self.contacts.link(contact_id, customer_id, state=state, actor=actor, now=now)
 
     async def attention(
-        self, *, actor: Actor, cursor: str | None, now: datetime
+        self, *, actor: Actor, cursor: str | None, include_settled: bool, now: datetime
     ) -> AttentionPage:
-        del cursor  # The list is short enough for one page; what is beyond it follows when some are settled.
-        raised = await self.items.find(actor=actor)
-        items = [await self._attention_item(item, actor=actor, now=now) for item in raised]
-        return AttentionPage(items=tuple(items))
+        page = await self.items.find_page(
+            actor=actor, include_settled=include_settled, cursor=cursor, limit=_PAGE
+        )
+        items = [await self._attention_item(item, actor=actor, now=now) for item in page.items]
+        return AttentionPage(
+            items=tuple(items), next_cursor=page.next, previous_cursor=page.previous
+        )
 
     async def retry_attention(self, item_id: str, *, actor: Actor, now: datetime) -> None:
         await self.items.retry(item_id, actor=actor, now=now)
@@ -185,6 +188,9 @@ class ArchiveDesk:
         return FoundPage(
             found=tuple(_found(found, customers) for found in page.contacts),
             next_cursor=page.next,
+            unreadable=page.unreadable,
+            customers=tuple(summary_of(customer) for customer in page.customers),
+            has_more_customers=page.has_more_customers,
         )
 
     async def _summaries(self, ids: Collection[str]) -> Mapping[str, CustomerSummary]:
@@ -261,11 +267,11 @@ class ArchiveDesk:
         self, item: Raised, *, actor: Actor, now: datetime
     ) -> AttentionItem:
         detail = None
-        if item.reason == "not_understood":
+        if item.is_open and "not_understood" in item.reasons:
             detail = await self.items.explain(item.id, actor=actor, now=now)
         return AttentionItem(
             id=item.id,
-            reason=item.reason,
+            reasons=item.reasons,
             about=item.about,
             source=item.source,
             raised_at=item.raised_at,
@@ -273,6 +279,7 @@ class ArchiveDesk:
             fields=item.fields,
             detail=detail,
             can_retry=item.can_be_retried,
+            is_open=item.is_open,
         )
 
 

@@ -107,13 +107,17 @@ class Desk(Protocol):
         ...
 
     async def attention(
-        self, *, actor: Actor, cursor: str | None, now: datetime
+        self, *, actor: Actor, cursor: str | None, include_settled: bool, now: datetime
     ) -> AttentionPage:
-        """Return what waits for a person."""
+        """Return what waits for a person, and with ``include_settled`` what did.
+
+        Raises:
+            InvalidInputError: ``cursor`` is not one that this list gave.
+        """
         ...
 
     async def retry_attention(self, item_id: str, *, actor: Actor, now: datetime) -> None:
-        """Try again what an item is about; it settles by itself when that succeeds."""
+        """Try again what an item is about; it is settled when that is over, and stays open otherwise."""
         ...
 
     async def settle_attention(self, item_id: str, *, actor: Actor, now: datetime) -> None:

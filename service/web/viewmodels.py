@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final
 from urllib.parse import urlencode
 
-from service.archive.lookup import Reason
+from service.archive.lookup import Criteria, Reason
 from service.domain.actor import Actor
 from service.domain.contact import Party, PartyRole
 from service.domain.customer import Occupancy
@@ -92,9 +92,18 @@ def _value(name: str, value: str, form: SearchForm, words: Words, formats: Forma
         return formats.day(
             datetime.combine(date.fromisoformat(value), datetime.min.time(), formats.timezone)
         )
-    if name == "text" and form.criteria and form.criteria.phone:
-        return formats.phone(form.criteria.phone)
+    if name == "text" and form.criteria:
+        return _identifier(form.criteria, formats) or value
     return value
+
+
+def _identifier(criteria: Criteria, formats: Formats) -> str | None:
+    """Return the identifier that was searched as it was understood."""
+    if criteria.phone:
+        return formats.phone(criteria.phone)
+    if criteria.metering_point:
+        return grouped(criteria.metering_point)
+    return criteria.email or criteria.customer_number
 
 
 def reason_words(reasons: Sequence[Reason], *, words: Words) -> str:

@@ -34,10 +34,17 @@ class FoundContact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundPage:
-    """Contacts, newest first; ``next_cursor`` is None on the last page."""
+    """Contacts, newest first; ``next_cursor`` is None on the last page.
+
+    ``unreadable`` are the ids of those that belong here and cannot be opened. ``customers`` are registered with every
+    identifier that was searched; ``has_more_customers`` when not all of them are named.
+    """
 
     found: tuple[FoundContact, ...]
     next_cursor: str | None = None
+    unreadable: tuple[str, ...] = ()
+    customers: tuple[CustomerSummary, ...] = ()
+    has_more_customers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +112,13 @@ class OpeningView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionItem:
-    """Something that a person should look at. ``reason`` is a stable code; ``fields`` are those that contradict.
+    """Something that a person should look at. ``reasons`` are stable codes; ``fields`` are those that contradict.
 
-    ``detail`` explains in English and is safe to show.
+    ``detail`` explains in English and is safe to show. ``can_retry`` when trying it again can end it.
     """
 
     id: str
-    reason: str
+    reasons: tuple[str, ...]
     about: str
     source: str | None
     raised_at: datetime
@@ -119,14 +126,16 @@ class AttentionItem:
     fields: tuple[str, ...] = ()
     detail: str | None = None
     can_retry: bool = True
+    is_open: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPage:
-    """What waits for a person, newest first."""
+    """What waits for a person, newest first, and the cursors of the pages after and before."""
 
     items: tuple[AttentionItem, ...]
     next_cursor: str | None = None
+    previous_cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,19 @@
 """The desk on real use cases: what the pages show of a call that nobody recorded."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from service.archive.lookup import Criteria
+from service.archive.remarks import raise_attention
 from service.domain.actor import Role
 from service.domain.contact import Channel, ContactFacts, Direction, RecordingState
 from service.serving import build_service
 from service.web.app_keys import DESK
+from storage.ports import Put
+from storage.rows import ContactRow
+from tests.archive.test_spine import call, deliver, import_customers
 from tests.conftest import actor
 
 
@@ -31,3 +37,42 @@ async def test_a_call_without_a_recording_says_why(archive, now, reason):
     (shown,) = detail.recordings
     assert shown.state is RecordingState.NOT_RECORDED
     assert shown.cause == (reason or "not_announced")
+
+
+HANDLER = actor(Role.COMPLAINT_HANDLER)
+
+
+async def test_a_page_of_a_search_tells_of_everything_that_was_found(archive, now):
+    await import_customers(archive, now, "customer_number,name,phone\n1001,Maija,0401234567\n")
+    await deliver(archive, call(), ident="w-1", now=now)
+    (row,) = await archive.stores.store.find(ContactRow, {})
+    await archive.stores.store.commit([Put(replace(row, sealed=b"x" * 40))])
+    desk = build_service(archive).app[DESK]
+    page = await desk.search(
+        Criteria(phone="+358401234567"), actor=HANDLER, cursor=None, now=now
+    )
+    assert (page.found, page.unreadable) == ((), (row.id,))
+    assert [(one.number, one.name) for one in page.customers] == [("1001", "Maija")]
+
+
+async def test_the_list_of_attention_pages_and_can_show_what_was_settled(archive, now):
+    for n in range(60):
+        await archive.stores.store.commit(
+            raise_attention(f"r_{n}", about="ct_x", source=None, actor="system", now=now)
+        )
+    desk = build_service(archive).app[DESK]
+    first = await desk.attention(actor=HANDLER, cursor=None, include_settled=False, now=now)
+    assert (len(first.items), first.previous_cursor) == (50, None)
+    last = await desk.attention(
+        actor=HANDLER, cursor=first.next_cursor, include_settled=False, now=now
+    )
+    assert (len(last.items), last.next_cursor) == (10, None)
+    await desk.settle_attention(last.items[0].id, actor=HANDLER, now=now)
+    shown = [
+        await desk.attention(
+            actor=HANDLER, cursor=first.next_cursor, include_settled=settled, now=now
+        )
+        for settled in (False, True)
+    ]
+    assert [len(page.items) for page in shown] == [9, 10]
+    assert [one.is_open for one in shown[1].items].count(False) == 1

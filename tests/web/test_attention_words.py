@@ -115,8 +115,14 @@ def test_every_reason_that_is_raised_has_words(reason, language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_no_words_are_kept_for_a_reason_that_nothing_raises(language):
-    prefix = "attention.reason."
+@pytest.mark.parametrize("reason", sorted(RAISED))
+def test_every_reason_says_what_to_do(reason, language):
+    assert load_words(language).text(f"attention.advice.{reason}")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("prefix", ["attention.reason.", "attention.advice."])
+def test_no_words_are_kept_for_a_reason_that_nothing_raises(language, prefix):
     told = {
         key.removeprefix(prefix)
         for key in load_words(language).messages

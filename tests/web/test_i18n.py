@@ -51,7 +51,14 @@ COMPOSED = {
     "lost.{}": {expect.CAUSE},
 }
 # Words for codes of others, shown as they are where there are none.
-KNOWN = ("matched.", "not_recorded.", "attention.reason.", "messages.fault.", "met.")
+KNOWN = (
+    "matched.",
+    "not_recorded.",
+    "attention.reason.",
+    "attention.advice.",
+    "messages.fault.",
+    "met.",
+)
 
 
 def keys_of(template: str) -> set[str]:

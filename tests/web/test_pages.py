@@ -433,13 +433,68 @@ async def test_links_say_why_and_how_sure_and_can_be_decided(handler, desk):
 async def test_attention_can_be_tried_again_and_settled(handler, desk):
     html = await handler.see("/attention")
     assert "What arrived contradicts what is archived" in html
-    assert "Where: Ended, Queue" in html
-    assert html.count("/retry") == 2
-    assert (await handler.post("/attention/at_1/retry")).headers[
+    assert "What differs: Ended, Queue" in html
+    assert (html.count("/retry"), html.count("/settle")) == (1, 2)
+    assert (await handler.post("/attention/at_2/retry")).headers[
         "Location"
     ] == "/attention?done=retry"
     await handler.post("/attention/at_3/settle")
-    assert desk.settled == [("at_1", "retry"), ("at_3", "settle")]
+    assert desk.settled == [("at_2", "retry"), ("at_3", "settle")]
+
+
+async def test_an_item_has_all_of_its_reasons_and_says_what_to_do(handler):
+    html = await handler.see("/attention")
+    assert "used one id for two different contents" in html
+    assert "Find out from the source which is right" in html
+    assert "When it is mended, try again." in html
+
+
+async def test_attention_pages_both_ways_and_keeps_what_is_shown(handler):
+    page = Page(await handler.see("/attention?settled=yes"))
+    (older,) = (a["href"] for a in page.all("a") if a.get("rel") == "next")
+    assert older == "/attention?settled=yes&cursor=older"
+    html = await handler.see(older)
+    (newer,) = (a["href"] for a in Page(html).all("a") if a.get("rel") == "prev")
+    assert newer == "/attention?settled=yes&cursor=before-newer"
+    assert "An expected recording did not come" in html
+    fields = {i["name"]: i["value"] for i in Page(html).all("input") if i["name"] != "csrf"}
+    assert fields == {"settled": "yes", "cursor": "older"}
+    answer = await handler.post("/attention/at_3/settle", **fields)
+    place = "/attention?settled=yes&cursor=older&done=settle"
+    assert answer.headers["Location"] == place
+    html = await handler.see(place)
+    assert "Marked as seen" in html
+    assert "/attention/at_3/" not in html
+    assert "There is nothing more here" in await handler.see("/attention?cursor=older")
+    assert (await handler.get("/attention?settled=maybe")).status == 400
+
+
+async def test_an_empty_result_names_the_customers_whose_number_it_is(handler):
+    html = await handler.see("/search?text=040+999+9999")
+    assert "Customers registered with this" in html
+    assert [a["href"] for a in Page(html).all("a") if "cu_" in a["href"]] == [
+        "/customers/cu_matti"
+    ]
+
+
+async def test_contacts_that_cannot_be_opened_are_told_and_are_not_nothing(handler):
+    html = await handler.see("/search?queue=Rikki")
+    assert "1 contact belongs here but cannot be opened" in html
+    assert "Nothing found" not in html
+    assert 'href="/contacts/ct_9/verification"' in html
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("Maija@Example.FI", "maija@example.fi"),
+        ("a-1001", "A-1001"),
+        ("643007570000012345", "643 007 570 000 012 345"),
+    ],
+)
+async def test_what_was_searched_is_shown_as_it_was_understood(handler, typed, shown):
+    html = await handler.see(f"/search?text={quote(typed)}")
+    assert f"<bdi>{shown}</bdi>" in html
 
 
 async def test_a_customer_without_contacts_has_a_page_that_says_so(handler):

@@ -216,7 +216,8 @@ OPENINGS = (
 ATTENTION = (
     AttentionItem(
         id="at_1",
-        reason="contradiction",
+        reasons=("contradiction", "id_reused"),
+        can_retry=False,
         about="dl_1",
         source="pbx",
         raised_at=at(3, 11, 14),
@@ -225,7 +226,7 @@ ATTENTION = (
     ),
     AttentionItem(
         id="at_2",
-        reason="not_understood",
+        reasons=("not_understood",),
         about="dl_7q2m6zk4v5hnx3tq4w5yeaabcd",
         source="posti",
         raised_at=at(2, 5, 2),
@@ -233,12 +234,11 @@ ATTENTION = (
     ),
     AttentionItem(
         id="at_3",
-        reason="recording_lost",
+        reasons=("recording_lost",),
         about="ct_6",
         source="pbx",
         raised_at=at(19, 11, 15, month=8),
         contact_id="ct_6",
-        can_retry=False,
     ),
 )
 
@@ -326,7 +326,12 @@ class FakeDesk:
         self._fail()
         self.searched.append(criteria)
         if criteria.phone == "+358409999999":
-            return FoundPage(found=())
+            matti = CustomerSummary(
+                id=MATTI.id, number=MATTI.number, name=MATTI.name, is_protected=True
+            )
+            return FoundPage(found=(), customers=(matti,))
+        if criteria.queue == "Rikki":
+            return FoundPage(found=(), unreadable=("ct_9",))
         reasons = tuple(
             Reason(name, "party:customer" if name in {"phone", "email"} else "contact")
             for name in criteria.names()
@@ -464,10 +469,14 @@ class FakeDesk:
     async def decide_link(self, contact_id, customer_id, *, is_theirs, actor, now):  # noqa: ARG002  # the protocol\'s parameters
         self.links.append((contact_id, customer_id, is_theirs))
 
-    async def attention(self, *, actor, cursor, now):  # noqa: ARG002  # the protocol\'s parameters
+    async def attention(self, *, actor, cursor, include_settled, now):  # noqa: ARG002  # the protocol\'s parameters
         self._fail()
-        items = tuple(i for i in ATTENTION if i.id not in {name for name, _ in self.settled})
-        return AttentionPage(items=items)
+        done = {name for name, _ in self.settled}
+        items = tuple(replace(i, is_open=i.id not in done) for i in ATTENTION)
+        items = tuple(i for i in items if i.is_open or include_settled)
+        if cursor == "older":
+            return AttentionPage(items=items[2:], previous_cursor="before-newer")
+        return AttentionPage(items=items[:2], next_cursor="older")
 
     async def retry_attention(self, item_id, *, actor, now):  # noqa: ARG002  # the protocol\'s parameters
         self.settled.append((item_id, "retry"))
