@@ -3,9 +3,11 @@
 Nothing here raises for what is wrong: each check says whether it passed, failed, or could not be done.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final, TypeVar
 
 from service.archive.checks import Check, Code, failed, passed, unknown
 from service.archive.digest import ProvenRow
@@ -26,11 +28,19 @@ from service.crypto.stream import sealed_length
 from service.domain.errors import ErasedError, TamperedError, UnavailableError
 from service.log.entry import commitment
 from storage.errors import StorageError
-from storage.ports import BlobStore, LogStore, Store
+from storage.ports import BlobStore, LogStore, Store, StoredEntry
 from storage.rows import ContactRow, KeyRow, MessageRow, ObjectRow, RecordingRow
 
 NO_KEYS = "The keys are not at hand here."
 NO_KEY = "Its key is not in the key store."
+
+_AT_ONCE: Final = 16
+"""So many rows or objects are worked through without a thread, which would cost more than it gives."""
+
+_READERS: Final = 4
+"""So many objects of one contact are read at a time."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +80,20 @@ class ContactChecker:
             for one in ids
         }
 
-    async def get_evidence(self, rows: ContactRows) -> tuple[Evidence, tuple[Check, ...]]:
-        """Return what the log says of the contact, and a failed check for each entry that cannot be read."""
-        stored = list(await self.log.log_about(rows.id))
-        for object_id in rows.objects:
+    async def get_evidence(
+        self, rows: ContactRows, also: Sequence[StoredEntry] = ()
+    ) -> tuple[Evidence, tuple[Check, ...]]:
+        """Return what the log says of the contact, and a failed check for each entry that is not what it should be.
+
+        ``also`` are entries that are about it without being listed so.
+        """
+        stored = [*await self.log.log_about(rows.id), *also]
+        # A message's entry is about its contact and its object; of a recording's object there is one from before.
+        messages = {message.object_id for message in rows.messages}
+        for object_id in rows.objects.keys() - messages:
             stored += await self.log.log_about(object_id)
-        return read_evidence(stored)
+        subjects = (rows.id, *rows.objects)
+        return await _beside(len(stored), lambda: read_evidence(stored, subjects))
 
     async def check(
         self,
@@ -91,7 +109,8 @@ class ContactChecker:
             sealer = await self._sealer(rows.id)
         except (TamperedError, UnavailableError, ErasedError) as error:
             sealer = error
-        checks, sealed = _check_rows(rows, evidence, sealer)
+        count = len(rows.recordings) + len(rows.messages)
+        checks, sealed = await _beside(count, lambda: _check_rows(rows, evidence, sealer))
         objects = list(rows.objects.values())
         wanted = sealed if wants_plain_hash else {}
         bytes_of = self.check_bytes(
@@ -109,23 +128,31 @@ class ContactChecker:
         on_bytes: Callable[[int], None] = lambda _: None,
     ) -> tuple[Check, ...]:
         """Return every check of the bytes of ``objects``, of which the rows say what is ``sealed``."""
-        keys = await self._headers([stored.id for stored in objects])
-        checks: list[Check] = []
-        for stored in objects:
-            file_key = self._file_key(stored, keys)
-            is_key = isinstance(file_key, FileKey)
-            found = await examine(
-                stored,
-                blobs=self.blobs,
-                file_key=file_key if isinstance(file_key, FileKey) else None,
-                wants_plain_hash=is_key and stored.id in wants_plain,
-                on_bytes=on_bytes,
-            )
-            checks.append(passed(Code.HEADER, stored.id) if is_key else file_key)  # type: ignore[arg-type]  # a Check
-            checks += check_object(stored, found, evidence, has_key=is_key)
-            if stored.id in sealed:
-                checks.append(check_received(stored, found, sealed[stored.id], evidence))
-        return tuple(checks)
+        headers = await self._headers([stored.id for stored in objects])
+        keys = await _beside(
+            len(objects), lambda: [self._file_key(stored, headers) for stored in objects]
+        )
+        checks: list[list[Check]] = [[] for _ in objects]
+        left = iter(range(len(objects)))
+
+        async def work() -> None:
+            for number in left:
+                stored, key = objects[number], keys[number]
+                found = await examine(
+                    stored,
+                    blobs=self.blobs,
+                    file_key=key if isinstance(key, FileKey) else None,
+                    wants_plain_hash=isinstance(key, FileKey) and stored.id in wants_plain,
+                    on_bytes=on_bytes,
+                )
+                checks[number] = _check_bytes(stored, found, key, evidence, sealed)
+                # What is read from memory gives nobody else a turn.
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(min(_READERS, len(objects))):
+                tasks.create_task(work())
+        return tuple(check for group in checks for check in group)
 
     async def _sealer(self, contact_id: str) -> FieldSealer:
         if self.vault is None:
@@ -162,6 +189,26 @@ class ContactChecker:
             return failed(Code.HEADER, stored.id, str(error))
         except (ErasedError, UnavailableError) as error:
             return unknown(Code.HEADER, stored.id, str(error))
+
+
+async def _beside(count: int, work: Callable[[], T]) -> T:
+    """Return what ``work`` returns; in a thread when it goes through many."""
+    return work() if count <= _AT_ONCE else await asyncio.to_thread(work)
+
+
+def _check_bytes(
+    stored: ObjectRow,
+    found: Examined,
+    key: FileKey | Check,
+    evidence: Evidence,
+    sealed: Mapping[str, Sealed],
+) -> list[Check]:
+    is_key = isinstance(key, FileKey)
+    checks = [key] if isinstance(key, Check) else [passed(Code.HEADER, stored.id)]
+    checks += check_object(stored, found, evidence, has_key=is_key)
+    if stored.id in sealed:
+        checks.append(check_received(stored, found, sealed[stored.id], evidence))
+    return checks
 
 
 def check_object(

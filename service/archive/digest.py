@@ -8,18 +8,25 @@ nothing of what is in them, and nothing at all once the row is gone.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from operator import attrgetter
+from typing import Final
 
 import msgspec
 
 from service.log.entry import LogEntry, encode_entry
+from service.log.errors import FormatError
 from storage.ports import Append
 from storage.rows import ContactRow, MessageRow, RecordingRow
 
 FIELD = "rows"
 """The name in the data of an entry under which it commits to rows."""
+
+_STATED: Final = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9_-]{0,63}):([1-9][0-9]{0,17}):([0-9a-f]{64})"
+)
 
 ProvenRow = ContactRow | RecordingRow | MessageRow
 
@@ -54,11 +61,21 @@ def row_digest(row: ProvenRow) -> str:
 
 
 def find_committed_rows(entries: Iterable[LogEntry]) -> Mapping[str, tuple[int, str]]:
-    """Return the newest version of each row that ``entries`` commit to, and its digest, by id."""
+    """Return the newest version of each row that ``entries`` commit to, and its digest, by id.
+
+    Raises:
+        FormatError: An entry does not say it as ``commit_to_rows`` does.
+    """
     newest: dict[str, tuple[int, str]] = {}
     for entry in entries:
         stated = entry.data.get(FIELD, ())
-        for text in stated if isinstance(stated, tuple) else ():
-            row_id, version, digest = str(text).split(":")
-            newest[row_id] = max(newest.get(row_id, (0, "")), (int(version), digest))
+        if not isinstance(stated, tuple):
+            raise FormatError("What an entry says of rows is not a list.")
+        for text in stated:
+            match = _STATED.fullmatch(str(text))
+            if match is None:
+                raise FormatError(
+                    "What an entry says of a row is not its id, version and digest."
+                )
+            newest[match[1]] = max(newest.get(match[1], (0, "")), (int(match[2]), match[3]))
     return newest

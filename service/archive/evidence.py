@@ -1,7 +1,8 @@
 """What the log says about one contact, held against its rows: pure, so that the rule can be read aloud."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from service.archive.checks import Check, Code, failed, passed
@@ -35,13 +36,31 @@ _WITHOUT: Final = frozenset(
 """What a contact without recordings is marked as."""
 
 _ARRIVALS: Final = frozenset({EntryType.RECORDING_ATTACHED, EntryType.MESSAGE_ARCHIVED})
+_ARRIVED_ABOUT: Final = 3
+"""They are about the contact, the recording or message, and the object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The entries that make a contact what it is, in the order of the log, each as stored and as read."""
+    """The entries that make a contact what it is, in the order of the log, each as stored and as read.
+
+    ``committed`` is the newest version of each row that they commit to, and its digest, by the row's id.
+
+    Raises:
+        FormatError: An entry does not say of rows what such an entry says.
+    """
 
     entries: tuple[tuple[StoredEntry, LogEntry], ...]
+    committed: Mapping[str, tuple[int, str]] = field(init=False, repr=False, compare=False)
+    _about: Mapping[str, Sequence[LogEntry]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        about: dict[str, list[LogEntry]] = defaultdict(list)
+        for entry in self.read:
+            for subject in entry.about:
+                about[subject].append(entry)
+        object.__setattr__(self, "_about", dict(about))
+        object.__setattr__(self, "committed", find_committed_rows(self.read))
 
     @property
     def read(self) -> tuple[LogEntry, ...]:
@@ -55,8 +74,12 @@ class Evidence:
 
     def stated(self, object_id: str, name: str) -> frozenset[str]:
         """Return every value that the entries about the object state under ``name``."""
-        values = (entry.data.get(name) for entry in self.read if object_id in entry.about)
+        values = (entry.data.get(name) for entry in self._about.get(object_id, ()))
         return frozenset(value for value in values if isinstance(value, str))
+
+    def ties(self, object_id: str, owner_id: str | None) -> bool:
+        """Tell whether an entry says that the object belongs to ``owner_id``."""
+        return any(owner_id in entry.about for entry in self._about.get(object_id, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +93,41 @@ class ContactRows:
     objects: Mapping[str, ObjectRow]
 
 
-def read_evidence(stored: Iterable[StoredEntry]) -> tuple[Evidence, tuple[Check, ...]]:
-    """Return the evidence among ``stored``, and a failed check for each entry that cannot be read."""
-    entries, checks = {}, []
+def read_evidence(
+    stored: Iterable[StoredEntry], subjects: Collection[str]
+) -> tuple[Evidence, tuple[Check, ...]]:
+    """Return the evidence among ``stored``, and a failed check for each entry that is not as one about ``subjects`` is.
+
+    What lies in the log and is no entry, or none of these subjects, is named as altered and is no evidence.
+    """
+    entries: dict[int, tuple[StoredEntry, LogEntry]] = {}
+    checks: dict[int, Check] = {}
     for one in stored:
         try:
-            entry = decode_entry(one.entry)
+            entry = read_entry(one)
         except FormatError as error:
-            checks.append(failed(Code.LOG_ENTRY, f"entry-{one.index}", error.detail))
+            checks[one.index] = failed(Code.LOG_ENTRY, f"entry-{one.index}", error.detail)
             continue
-        if entry.type in EVIDENCE:
+        if not any(subject in entry.about for subject in subjects):
+            told = "It is listed as one about this, and is about something else."
+            checks[one.index] = failed(Code.LOG_ENTRY, f"entry-{one.index}", told)
+        elif entry.type in EVIDENCE:
             entries[one.index] = (one, entry)
-    return Evidence(tuple(entries[index] for index in sorted(entries))), tuple(checks)
+    evidence = Evidence(tuple(entries[index] for index in sorted(entries)))
+    return evidence, tuple(checks[index] for index in sorted(checks))
+
+
+def read_entry(stored: StoredEntry) -> LogEntry:
+    """Return the entry that is stored.
+
+    Raises:
+        FormatError: It is none, or does not say what an entry of its type says.
+    """
+    entry = decode_entry(stored.entry)
+    if entry.type in _ARRIVALS and len(entry.about) < _ARRIVED_ABOUT:
+        raise FormatError("An entry about something that arrived does not name it.")
+    find_committed_rows([entry])
+    return entry
 
 
 def check_complete(rows: ContactRows, evidence: Evidence) -> Check:
@@ -94,7 +140,7 @@ def check_complete(rows: ContactRows, evidence: Evidence) -> Check:
 
 def check_digest(row: ProvenRow, evidence: Evidence) -> str | None:
     """Return what is wrong with ``row``, which must be the newest that the log commits to; None when nothing is."""
-    committed = find_committed_rows(evidence.read).get(row.id)
+    committed = evidence.committed.get(row.id)
     if committed is None:
         return "The log does not know it."
     version, digest = committed
@@ -118,9 +164,8 @@ def _misfits(rows: ContactRows, evidence: Evidence) -> Iterator[str]:
     for message in rows.messages:
         if message.id not in arrived:
             yield f"The log does not know {message.id}."
-    known = [set(entry.about) for entry in evidence.read]
     for stored in rows.objects.values():
-        if not any({stored.id, stored.owner_id} <= about for about in known):
+        if not evidence.ties(stored.id, stored.owner_id):
             yield f"The log does not know {stored.id} as belonging to {stored.owner_id}."
 
 

@@ -1,7 +1,8 @@
 """Is this contact intact? Every check, one by one, and one of four honest answers.
 
 A fault in checking is never shown as tampering, nor the reverse: each check that could not be done says why. Verifying
-reveals no content; that it was done is in the log.
+reveals no content; that it was done is in the log. Which entries are about the contact is taken from the published log
+as well, so that nobody hides one by changing the database.
 """
 
 import asyncio
@@ -13,18 +14,22 @@ from typing import Final
 from service.archive.alarm import raise_alarm
 from service.archive.checks import Check, Code, Outcome, State, decide_state, unknown
 from service.archive.contact_checks import ContactChecker
-from service.archive.evidence import Evidence
+from service.archive.evidence import ContactRows, Evidence
 from service.archive.log_checks import LOG, EntryProof, LogFindings, check_log
-from service.archive.published import PublishedLog
+from service.archive.published import LogView, PublishedLog
+from service.archive.unlisted import find_unlisted
 from service.domain.actor import Actor
 from service.domain.errors import ErasedError, NotFoundError, UnavailableError
 from service.domain.ids import parse_id
 from service.domain.permission import Permission, require_permission
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import StorageError
-from storage.ports import Append, StoredEntry
+from storage.ports import Append
 
 _log: Final = logging.getLogger("taltio.integrity")
+
+_READINGS: Final = 3
+"""Somebody may write meanwhile: rows and entries that do not belong together are read so often at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +87,56 @@ class Verifier:
             )
         return verification
 
-    async def prove(self, evidence: Evidence) -> LogFindings:
+    async def _prove(self, evidence: Evidence, view: LogView | Check | None) -> LogFindings:
         """Check that the entries are in the signed log, and prove each that is."""
+        if isinstance(view, Check):
+            return LogFindings((view,), (), None)
         size = await self.checker.log.log_size()
         stored = [one for one, _ in evidence.entries]
-        return await asyncio.to_thread(self._prove, stored, size)
+        return await asyncio.to_thread(
+            check_log, stored, view, self.published.read, log_size=size
+        )
 
-    def _prove(self, stored: list[StoredEntry], size: int) -> LogFindings:
+    def _view(self) -> LogView | Check | None:
         try:
-            view = self.published.view()
+            return self.published.view()
         except UnavailableError as error:
             told = f"The published log could not be read: {error}."
-            return LogFindings((unknown(Code.CHECKPOINT, LOG, told),), (), None)
-        return check_log(stored, view, self.published.read, log_size=size)
+            return unknown(Code.CHECKPOINT, LOG, told)
+
+    async def _read(
+        self, contact_id: str, view: LogView | Check | None
+    ) -> tuple[ContactRows, Evidence, tuple[Check, ...]]:
+        """Return rows and evidence of one moment, and what is wrong with the entries."""
+        rows, readings = await self._rows(contact_id), 0
+        while True:
+            evidence, broken = await self.checker.get_evidence(rows)
+            # What is read between two equal readings of the rows is what the log says of these.
+            again, readings = await self._rows(contact_id), readings + 1
+            if again == rows or readings == _READINGS:
+                break
+            rows = again
+        if isinstance(view, Check) or evidence.is_erased:
+            return rows, evidence, broken
+        unlisted, wrong = await find_unlisted(
+            contact_id, evidence, view, self.published.read, log=self.checker.log
+        )
+        if unlisted:
+            evidence, broken = await self.checker.get_evidence(rows, unlisted)
+        return rows, evidence, (*broken, *wrong)
+
+    async def _rows(self, contact_id: str) -> ContactRows:
+        return (await self.checker.read([contact_id]))[contact_id]
 
     async def _verify(self, contact_id: str, *, now: datetime) -> Verification:
-        rows = (await self.checker.read([contact_id]))[contact_id]
-        evidence, broken = await self.checker.get_evidence(rows)
+        view = await asyncio.to_thread(self._view)
+        rows, evidence, broken = await self._read(contact_id, view)
         if rows.contact is None and not evidence.entries and not broken:
             raise NotFoundError(f"no contact {contact_id}")
         if evidence.is_erased:
             raise ErasedError(f"{contact_id} was erased")
         found = await self.checker.check(rows, evidence, wants_plain_hash=True)
-        log = await self.prove(evidence)
+        log = await self._prove(evidence, view)
         checks = (*found, *broken, *log.checks)
         return Verification(
             contact_id=contact_id,

@@ -97,7 +97,7 @@ class RowChecker:
         """Check every object that has no contact yet; yield each with its checks."""
         async for rows in pages(self._store, ObjectRow, {"contact_id": None}):
             for row in rows:
-                evidence, broken = read_evidence(await self._log.log_about(row.id))
+                evidence, broken = read_evidence(await self._log.log_about(row.id), [row.id])
                 checks = await self.checker.check_bytes([row], evidence)
                 yield row, (*broken, *checks)
 

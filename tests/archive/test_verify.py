@@ -1,8 +1,11 @@
 """Is this contact intact? Four honest answers, and every change is named."""
 
+import asyncio
 import dataclasses
 import sqlite3
+import time
 
+import msgspec
 import pytest
 
 from service.archive.checks import (
@@ -18,6 +21,7 @@ from service.archive.checks import (
 from service.archive.contact_checks import ContactChecker
 from service.archive.digest import commit_to_rows
 from service.archive.verify import Verifier
+from service.archive.verify_all import ArchiveVerifier
 from service.domain.errors import (
     ErasedError,
     NotFoundError,
@@ -578,3 +582,193 @@ async def test_what_was_erased_is_said_to_be_erased(world, contact_id):
     await world.store.commit([Append(encode_entry(entry), entry.about)])
     with pytest.raises(ErasedError):
         await verified(world, contact_id)
+
+
+# -- the index of the log: which entry is about what
+
+
+def unlist(world, position):
+    db = database(world)
+    with db:
+        assert db.execute("DELETE FROM log_about WHERE position = ?", (position,)).rowcount
+    db.close()
+
+
+async def put_back(world, contact_id, rows, *, since):
+    """Put a contact's rows back as they were, and hide every entry about it that came since."""
+    for table in (ContactRow, RecordingRow, MessageRow, ObjectRow):
+        for row in await rows_of(world, table, contact_id):
+            await world.store.commit([Remove(table, (row.id,))])
+    await world.store.commit([Put(row) for row in rows])
+    db = database(world)
+    with db:
+        hidden = db.execute("DELETE FROM log_about WHERE position >= ?", (since,)).rowcount
+    db.close()
+    assert hidden
+
+
+async def kept_rows(world, contact_id):
+    tables = (ContactRow, RecordingRow, MessageRow, ObjectRow)
+    return [row for table in tables for row in await rows_of(world, table, contact_id)]
+
+
+@pytest.mark.parametrize("is_published", [True, False], ids=["published", "not yet published"])
+async def test_a_contact_set_back_with_its_newest_entries_hidden_is_altered(
+    world, is_published
+):
+    contact_id = await world.call(None)
+    rows, size = await kept_rows(world, contact_id), await world.store.log_size()
+    await world.publish()
+    await world.interpreter.interpret(
+        [await world.recording(AUDIO, source_id="call-1")], now=world.now
+    )
+    if is_published:
+        await world.publish()
+    assert (await verified(world, contact_id)).state is not State.ALTERED
+    await put_back(world, contact_id, rows, since=size)
+    verification = await verified(world, contact_id)
+    assert verification.state is State.ALTERED
+    assert {Code.LOG_ENTRY, Code.COMPLETE, Code.CONTACT_ROW} <= codes(
+        verification, Outcome.FAILED
+    )
+
+
+async def test_an_entry_taken_out_of_the_index_is_named(world, contact_id):
+    stored = (await world.store.log_about(contact_id))[-1]
+    unlist(world, stored.index)
+    verification = await assert_altered(world, contact_id, Code.LOG_ENTRY)
+    (check,) = (c for c in verification.checks if c.outcome is Outcome.FAILED)
+    assert (check.about, contact_id in check.detail) == (f"entry-{stored.index}", True)
+
+
+async def test_the_whole_published_log_is_searched(world):
+    """Bundles of 256 entries, the newest of them partial, and one that a partial one grew into."""
+    contact_id = await world.call(None)
+    await world.publish()
+    for number in range(150):
+        await world.call(None, source_id=f"other-{number}")
+    stored = (await world.store.log_about(contact_id))[-1]
+    await world.interpreter.interpret(
+        [await world.recording(AUDIO, source_id="call-1")], now=world.now
+    )
+    for number in range(150, 300):
+        await world.call(None, source_id=f"other-{number}")
+    await world.publish()
+    later = (await world.store.log_about(contact_id))[-1]
+    assert later.index - stored.index > 100
+    unlist(world, later.index)
+    verification = await verified(world, contact_id)
+    assert f"entry-{later.index}" in {c.about for c in verification.checks}
+    assert verification.state is State.ALTERED
+
+
+async def test_an_entry_that_came_while_it_was_verified_is_no_alteration(world, contact_id):
+    class Amended(ContactChecker):
+        """Somebody amends the contact after its rows were read."""
+
+        async def get_evidence(self, rows, also=()):
+            if not amended:
+                amended.append(rows.id)
+                recording = await world.recording(AUDIO[:9000], source_id="call-1")
+                name = msgspec.structs.replace(recording.recording[0], name="second.wav")
+                recording = dataclasses.replace(
+                    recording, recording=(name, recording.recording[1])
+                )
+                await world.interpreter.interpret([recording], now=world.now)
+            return await super().get_evidence(rows, also)
+
+    amended = []
+    checker = Amended(world.store, world.store, world.blobs, world.vault)
+    verification = await Verifier(checker, world.published).verify(
+        contact_id, actor=HANDLER, now=world.now
+    )
+    assert amended
+    assert len(await rows_of(world, RecordingRow, contact_id)) == 2
+    assert verification.state is State.PENDING
+
+
+async def test_the_erasure_of_another_contact_does_not_make_this_one_erased(world, contact_id):
+    entry = LogEntry(
+        type=EntryType.CONTACT_ERASED, at=world.now, actor="x", about=(new_id("ct"),)
+    )
+    await world.store.commit([Append(encode_entry(entry), entry.about)])
+    await world.publish()
+    last = await world.store.log_size() - 1
+    execute(world, "INSERT INTO log_about (subject, position) VALUES (?, ?)", contact_id, last)
+    await assert_altered(world, contact_id, Code.LOG_ENTRY)
+
+
+async def test_a_published_bundle_that_is_missing_is_named(world, contact_id):
+    (bundle,) = (world.directory / "data" / "log" / "tile" / "entries" / "000.p").iterdir()
+    bundle.unlink()
+    await assert_altered(world, contact_id, Code.LOG_ENTRY)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xff\x00", id="not text"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b"[" * 60_000, id="deep"),
+        pytest.param(b'{"v":1}', id="too few fields"),
+        pytest.param(
+            b'{"about":1,"actor":"x","at":1,"data":[],"type":[],"v":true}', id="types"
+        ),
+        pytest.param(
+            b'{"about":[],"actor":"system","at":"2026-11-22T12:00:00.000000Z","data":{},'
+            b'"type":"recording.attached","v":1}',
+            id="an arrival of nothing",
+        ),
+        pytest.param(
+            b'{"about":["%s","rc_1"],"actor":"system","at":"2026-11-22T12:00:00.000000Z",'
+            b'"data":{},"type":"message.archived","v":1}',
+            id="an arrival without its object",
+        ),
+        *(
+            pytest.param(
+                b'{"about":["%s"],"actor":"system","at":"2026-11-22T12:00:00.000000Z",'
+                b'"data":{"rows":' + rows + b'},"type":"contact.amended","v":1}',
+                id=f"rows {rows.decode()}",
+            )
+            for rows in (b'"x"', b"1", b"[1]", b'["x"]', b'["ct_1:x:y"]', b'["a:b:c:d"]')
+        ),
+    ],
+)
+async def test_what_lies_in_the_log_and_is_no_entry_is_altered(world, contact_id, stored):
+    """It is named, and neither a verification nor that of the whole archive ends by it."""
+    stored = stored.replace(b"%s", contact_id.encode())
+    last = (await world.store.log_about(contact_id))[-1]
+    execute(world, "UPDATE log SET entry = ? WHERE position = ?", stored, last.index)
+    verification = await verified(world, contact_id)
+    assert verification.state is State.ALTERED
+    assert f"entry-{last.index}" in {
+        c.about for c in verification.checks if c.outcome is Outcome.FAILED
+    }
+    report = await ArchiveVerifier(world.checker, world.published).verify()
+    assert report.outcome is Outcome.FAILED
+    assert f"entry-{last.index}" in {one.check.about for one in report.findings}
+
+
+async def test_many_messages_are_verified_without_holding_others_up(world):
+    """What takes longest is done in threads: the loop is never held for long, and the work grows with the messages."""
+    chat = await world.chat(*(f"message {number}" for number in range(400)))
+    await world.publish()
+    longest = 0.0
+
+    async def watch():
+        nonlocal longest
+        while True:
+            begun = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - begun)
+
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(watch())
+        verification = await verified(world, chat)
+        watching.cancel()
+    assert verification.state is State.ANCHORED
+    assert len([c for c in verification.checks if c.code is Code.MESSAGE_ROW]) == 400
+    # It was 600 ms when each message was held against the entries of all.
+    assert longest < 0.3

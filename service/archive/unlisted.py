@@ -1,0 +1,136 @@
+"""Entries about a contact that the database does not list as such: what the published log knows is not forgotten.
+
+Which entry is about what stands in the database beside the log, to be found quickly. Whoever writes there can take a
+line out, and with the newest entry out of sight an older state of a contact would look whole. So the entry bundles of
+the published log are gone through as well, from the entry on that made the contact; what is not published yet is read
+from the store.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+from service.archive.checks import Check, Code, failed, unknown
+from service.archive.evidence import EVIDENCE, Evidence, read_entry
+from service.archive.log_checks import LOG
+from service.archive.published import LogView
+from service.domain.errors import ArchiveError, NotFoundError
+from service.log.checkpoint import decode_checkpoint
+from service.log.entry import EntryType
+from service.log.errors import FormatError
+from service.log.merkle import leaf_hash
+from service.log.tiles import ENTRIES, TILE_WIDTH, ReadTile, Tile, decode_bundle
+from storage.ports import LogStore, StoredEntry
+
+_STEP: Final = 16 * TILE_WIDTH
+
+
+async def find_unlisted(
+    contact_id: str,
+    evidence: Evidence,
+    view: LogView | None,
+    read: ReadTile,
+    *,
+    log: LogStore,
+) -> tuple[list[StoredEntry], list[Check]]:
+    """Return the entries that make the contact what it is and are not in ``evidence``, and a check for what is wrong.
+
+    Raises:
+        storage.errors.StorageError: The log in the store cannot be read.
+    """
+    known = {one.index for one, _ in evidence.entries}
+    first, signed = (0, 0) if view is None else (view.position.first, _signed_size(view))
+    size = await log.log_size()
+    stop = first + signed
+    start = max(first, _made_at(contact_id, evidence))
+    checks: list[Check] = []
+    try:
+        found = await asyncio.to_thread(
+            lambda: list(_published(contact_id, read, start - first, stop - first))
+        )
+    except ArchiveError as error:
+        found, checks = [], [_unread(error)]
+    stored = [StoredEntry(first + index, entry, leaf_hash(entry)) for index, entry in found]
+    for begin in range(max(start, stop), size, _STEP):
+        entries = await log.log_entries(begin, min(begin + _STEP, size))
+        stored += [one for one in entries if contact_id.encode() in one.entry]
+    missed = [one for one in stored if one.index not in known and _is_evidence(one, contact_id)]
+    if missed:
+        missed = await _without_later(missed, contact_id, log)
+    checks += [
+        failed(
+            Code.LOG_ENTRY,
+            f"entry-{one.index}",
+            f"It is not listed under {contact_id}, which it is about.",
+        )
+        for one in missed
+    ]
+    return missed, checks
+
+
+async def _without_later(
+    missed: Sequence[StoredEntry], contact_id: str, log: LogStore
+) -> list[StoredEntry]:
+    """Leave out what came, and was listed, after the evidence was read."""
+    listed: Collection[int] = {one.index for one in await log.log_about(contact_id)}
+    return [one for one in missed if one.index not in listed]
+
+
+def _published(
+    contact_id: str, read: ReadTile, start: int, stop: int
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the published entries from ``start`` to ``stop`` in which the id occurs, each after its index. Blocking."""
+    wanted = contact_id.encode()
+    for number in range(start // TILE_WIDTH, -(-stop // TILE_WIDTH) if stop > start else 0):
+        width = min(TILE_WIDTH, stop - number * TILE_WIDTH)
+        data = _bundle(number, width, read)
+        if wanted not in data:
+            continue
+        for offset, entry in enumerate(decode_bundle(data)):
+            if wanted in entry:
+                yield number * TILE_WIDTH + offset, entry
+
+
+def _bundle(number: int, width: int, read: ReadTile) -> bytes:
+    try:
+        return read(Tile(ENTRIES, number, width).path)
+    except NotFoundError:
+        # A part of a bundle is dropped once the whole one is there (C2SP tlog-tiles, "Partial Tiles").
+        return read(Tile(ENTRIES, number, TILE_WIDTH).path)
+
+
+def _is_evidence(stored: StoredEntry, contact_id: str) -> bool:
+    try:
+        entry = read_entry(stored)
+    except FormatError:
+        # Shown as altered where it is listed, and with the whole log.
+        return False
+    return entry.type in EVIDENCE and contact_id in entry.about
+
+
+def _made_at(contact_id: str, evidence: Evidence) -> int:
+    """Return the index of the entry that made the contact; nothing is about it before."""
+    made = (
+        stored.index
+        for stored, entry in evidence.entries
+        if entry.type is EntryType.CONTACT_CREATED and contact_id in entry.about
+    )
+    return min(made, default=0)
+
+
+def _signed_size(view: LogView) -> int:
+    if view.checkpoint is None:
+        return 0
+    try:
+        return decode_checkpoint(view.checkpoint).size
+    except FormatError:
+        # The check of the checkpoint says so.
+        return 0
+
+
+def _unread(error: ArchiveError) -> Check:
+    if isinstance(error, FormatError):
+        return failed(Code.LOG_ENTRY, LOG, error.detail)
+    if isinstance(error, NotFoundError):
+        return failed(Code.LOG_ENTRY, LOG, f"A part of the published log is missing: {error}.")
+    return unknown(Code.LOG_ENTRY, LOG, f"The published log could not be read: {error}.")
