@@ -1,22 +1,26 @@
-"""What a process that holds keys asks of the kernel: that its memory is nobody else's."""
+"""What every process of the program asks of the kernel: that its memory and its files are nobody else's."""
 
 import ctypes
 import logging
+import os
 import resource
 import sys
 from typing import Final
 
 _PR_SET_DUMPABLE: Final = 4
+_UMASK: Final = 0o077
 
 log = logging.getLogger("taltio")
 
 
 def harden() -> None:
-    """Keep this process's memory from core dumps and debuggers, and let it have as many files open as it may.
+    """Keep this process's memory from core dumps and debuggers, and what it writes from other accounts.
 
-    Core dumps are off for its children too. Without dumping, no process of the same user may attach to it or read its
-    memory (prctl(2), PR_SET_DUMPABLE; ptrace(2)). Where the kernel is not Linux, only core dumps are turned off.
+    It may have as many files open as it is allowed. Core dumps are off for its children too. Without dumping, no
+    process of the same user may attach to it or read its memory (prctl(2), PR_SET_DUMPABLE; ptrace(2)). Where the
+    kernel is not Linux, only core dumps are turned off. Files are made for this account alone (umask(2)).
     """
+    os.umask(_UMASK)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most != resource.RLIM_INFINITY:

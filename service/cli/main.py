@@ -2,12 +2,15 @@
 
 import argparse
 import asyncio
+import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from service.cli.commands import build_parser
+from service.cli.hardening import harden
 from service.config import Config, ConfigError, load_config, parse_config
 from service.domain.errors import ArchiveError, InvalidInputError
 from storage.errors import StorageError
@@ -16,23 +19,51 @@ EXIT_FAILED: Final = 2
 """Not done. Verifying ends with 0 verified, 1 altered, 2 could not be checked; everything else with 0 or 2."""
 EXIT_INTERRUPTED: Final = 130
 
+_log: Final = logging.getLogger("taltio")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line asks; return the exit code."""
+    """Do what the command line asks, in a hardened process; return the exit code.
+
+    Whatever goes wrong that nobody foresaw ends with ``EXIT_FAILED``: 1 says that something was altered.
+    """
     options = build_parser().parse_args(arguments)
     try:
+        harden()
         config = _config(options)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return int(runner.run(options.run(config, options)))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-    except InvalidInputError as error:
-        print(f"taltio: {error.detail}", file=sys.stderr)
-    except (ArchiveError, StorageError) as error:
-        print(f"taltio: {error}", file=sys.stderr)
+            code = int(runner.run(options.run(config, options)))
+        # What cannot be printed is not an answer; at exit it would be too late to say so.
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    return EXIT_FAILED
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the outermost edge: told, with a traceback where it is a bug
+        _tell(error)
+        return EXIT_FAILED
+    return code
+
+
+def _tell(error: BaseException) -> None:
+    """Say what went wrong; of several things that happened at once, the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, BrokenPipeError):
+        # Nobody reads what is printed; the interpreter would complain of that at its exit (library reference, signal).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("taltio: not everything could be printed", file=sys.stderr)
+    elif isinstance(error, ConfigError):
+        print(error, file=sys.stderr)
+    elif isinstance(error, InvalidInputError):
+        print(f"taltio: {error.detail}", file=sys.stderr)
+    elif isinstance(error, ArchiveError | StorageError):
+        print(f"taltio: {error}", file=sys.stderr)
+    else:
+        _log.error("a fault in the program", exc_info=error)
+        print(
+            f"taltio: stopped by a fault in the program ({type(error).__name__}). What was asked for is not done, and"
+            " nothing is said of what is stored.",
+            file=sys.stderr,
+        )
 
 
 def _config(options: argparse.Namespace) -> Config:

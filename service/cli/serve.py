@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
-from service.cli.hardening import harden
 from service.cli.tuning import tune
 from service.config import Config
 from service.domain.errors import InvalidInputError
@@ -24,7 +23,6 @@ _SHUTDOWN_SECONDS = 30.0
 
 async def serve(config: Config, _: argparse.Namespace) -> int:
     """Serve until a signal asks to stop; finish what was begun, then end."""
-    harden()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
