@@ -101,7 +101,7 @@ def _surroundings(request: web.Request, language: str, visitor: Visitor) -> dict
         "t": words.text,
         "n": words.count,
         "f": formats,
-        "has_words": words.messages.__contains__,
+        "advice": partial(viewmodels.advice_words, words=words),
         "known": partial(viewmodels.known_words, messages=words.messages),
         "check_words": partial(viewmodels.check_words, words=words),
         "reasons": partial(viewmodels.reason_words, words=words),

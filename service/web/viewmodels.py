@@ -136,6 +136,12 @@ def field_names(fields: Sequence[str], *, words: Words) -> str:
     return ", ".join(known_words("fact", name, messages=words.messages) for name in fields)
 
 
+def advice_words(reasons: Sequence[str], *, words: Words) -> list[str]:
+    """Return what to do about an item with ``reasons``, each advice once; none for a reason without words."""
+    keys = [f"attention.advice.{reason}" for reason in reasons]
+    return list(dict.fromkeys(words.text(key) for key in keys if key in words.messages))
+
+
 def by_month(
     found: Sequence[FoundContact], *, formats: Formats
 ) -> list[tuple[str, list[FoundContact]]]:

@@ -445,7 +445,7 @@ async def test_attention_can_be_tried_again_and_settled(handler, desk):
 async def test_an_item_has_all_of_its_reasons_and_says_what_to_do(handler):
     html = await handler.see("/attention")
     assert "used one id for two different contents" in html
-    assert "Find out from the source which is right" in html
+    assert html.count("Find out from the source which is right") == 1
     assert "When it is mended, try again." in html
 
 
