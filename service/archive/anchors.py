@@ -7,7 +7,7 @@ lies in the last folder. Files beside the folders count as older than all of the
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -50,28 +50,41 @@ class Anchors:
         """
         return any(self._find(folder, name) == note for folder in self._folders()[:2])
 
-    def newest(self, origin: str, sizes: Collection[int]) -> dict[str, bytes]:
-        """Return the anchor of the largest of ``sizes`` that has one; else the newest few of the log ``origin``.
+    def newest(
+        self, origin: str, sizes: Collection[int], *, is_genuine: Callable[[bytes], bool]
+    ) -> dict[str, bytes]:
+        """Return the genuine anchor of the largest of ``sizes`` that has one; else the newest few of ``origin``.
+
+        What is not genuine and lies there under such a name hides none that is; it is returned as well.
 
         Raises:
             UnavailableError: The directory cannot be read.
         """
+        found: dict[str, bytes] = {}
         try:
             folders = self._folders()[:_MOST_FOLDERS]
             for size in sorted(sizes, reverse=True):
                 name = anchor_name(origin, size)
                 for folder in folders:
-                    if (note := self._find(folder, name)) is not None:
-                        return {_path(folder, name): note}
+                    if (note := self._find(folder, name)) is None:
+                        continue
+                    if is_genuine(note):
+                        return {**found, _path(folder, name): note}
+                    found[_path(folder, name)] = note
             for folder in folders:
-                names = self._by_log(folder).get(_plain(origin), [])[:_MOST_TAKEN]
-                if names:
-                    return {_path(folder, name): self._read(folder, name) for name in names}
+                taken = self._newest_in(folder, origin)
+                found |= taken
+                if any(map(is_genuine, taken.values())):
+                    break
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise UnavailableError("the anchor directory cannot be read") from error
-        return {}
+        return found
+
+    def _newest_in(self, folder: str, origin: str) -> dict[str, bytes]:
+        names = self._by_log(folder).get(_plain(origin), [])[:_MOST_TAKEN]
+        return {_path(folder, name): self._read(folder, name) for name in names}
 
     def of_log(self, origin: str) -> Iterator[tuple[str, bytes]]:
         """Yield every anchor of the log ``origin``, the newest folder first, reading each when its turn comes.

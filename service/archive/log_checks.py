@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from service.archive.checks import Check, Code, failed, passed, unknown, waiting
+from service.archive.checks import Check, Code, Outcome, failed, passed, unknown, waiting
 from service.archive.published import LogView
 from service.domain.errors import ArchiveError, NotFoundError, TamperedError
 from service.log.checkpoint import Checkpoint, decode_checkpoint, verify_checkpoint
@@ -180,15 +180,34 @@ def _anchored(
         return waiting(Code.ANCHORED, LOG, "No place outside of the archive is configured.")
     newest = max((stored.index for stored in entries), default=view.position.first)
     needed = newest - view.position.first + 1
-    covering = 0
+    covering, strays = 0, list[Check]()
     for name, note in view.anchors.items():
-        anchor = _signed(note, view.key, Code.ANCHORED, name)
+        anchor = _anchor(note, view.key, name)
         if isinstance(anchor, Check):
-            return anchor
+            strays.append(anchor)
+            continue
         against = _continues(anchor, signed, subtree, Code.ANCHORED)
         if against is not None:
             return against
         covering = max(covering, anchor.size)
-    if covering < needed:
-        return waiting(Code.ANCHORED, LOG, "The copy outside does not cover this contact yet.")
-    return passed(Code.ANCHORED, LOG)
+    altered = [stray for stray in strays if stray.outcome is Outcome.FAILED]
+    if altered:
+        return altered[0]
+    if covering >= needed:
+        return passed(Code.ANCHORED, LOG)
+    if strays:
+        return strays[0]
+    return waiting(Code.ANCHORED, LOG, "The copy outside does not cover this contact yet.")
+
+
+def _anchor(note: bytes, key: VerifierKey, name: str) -> Checkpoint | Check:
+    """Return the anchor, or what is to be said of it: only what bears the archive's own name can speak against it."""
+    found = _signed(note, key, Code.ANCHORED, name)
+    try:
+        decode_checkpoint(note)
+    except FormatError as error:
+        told = (
+            f"This file is no signed copy of the log's state and proves nothing: {error.detail}"
+        )
+        return unknown(Code.ANCHORED, name, told)
+    return found

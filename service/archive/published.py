@@ -9,8 +9,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.archive.anchors import Anchors
-from service.domain.errors import NotFoundError, UnavailableError
-from service.log.checkpoint import decode_checkpoint, log_key
+from service.domain.errors import ArchiveError, NotFoundError, UnavailableError
+from service.log.checkpoint import decode_checkpoint, log_key, verify_checkpoint
 from service.log.errors import FormatError
 from service.log.note import VerifierKey
 from storage.errors import MissingError, StorageError
@@ -74,13 +74,16 @@ class PublishedLog:
         except msgspec.DecodeError as error:
             raise UnavailableError("the ledger does not say which log is written") from error
         checkpoint, last = _find(self.published, CHECKPOINT), _find(self.ledger, LAST)
+        key = self._key_of(position.origin)
         anchors: Mapping[str, bytes] = {}
         if self.anchors is not None:
             sizes = {size for note in (checkpoint, last) if (size := _claimed_size(note))}
-            anchors = Anchors(self.anchors).newest(position.origin, sizes)
+            anchors = Anchors(self.anchors).newest(
+                position.origin, sizes, is_genuine=lambda note: _is_signed(note, key)
+            )
         return LogView(
             position=position,
-            key=self._key_of(position.origin),
+            key=key,
             checkpoint=checkpoint,
             last=last,
             anchors=anchors,
@@ -115,6 +118,14 @@ class PublishedLog:
             return VerifierKey.parse(self.read(KEY).decode().removesuffix("\n"))
         except (NotFoundError, UnicodeDecodeError, FormatError) as error:
             raise UnavailableError("there is no usable verifier key") from error
+
+
+def _is_signed(note: bytes, key: VerifierKey) -> bool:
+    try:
+        verify_checkpoint(note, key)
+    except ArchiveError:
+        return False
+    return True
 
 
 def _claimed_size(note: bytes | None) -> int | None:

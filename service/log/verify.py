@@ -98,6 +98,12 @@ def _read_saved(
     earlier = {}
     for name, data in saved:
         before = len(findings)
+        try:
+            decode_checkpoint(data)
+        except FormatError as error:
+            # Anything may lie where others keep what they saved; only a signature in the log's name speaks against it.
+            findings.unchecked(name, f"It is no checkpoint: {error.detail}")
+            continue
         checkpoint = _decode(name, data, key, findings)
         # A saved checkpoint that the log did not sign is no witness against the log.
         if checkpoint is not None and len(findings) == before:

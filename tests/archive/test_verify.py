@@ -7,7 +7,9 @@ import time
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from service.archive.anchors import anchor_name
 from service.archive.checks import (
     WORDS,
     WRONG,
@@ -501,10 +503,47 @@ async def test_a_history_other_than_the_one_outside_is_altered(world, contact_id
     await assert_altered(world, contact_id, Code.ANCHORED)
 
 
-async def test_a_flipped_bit_of_the_newest_anchor_is_altered(world, contact_id):
+async def test_a_changed_anchor_that_bears_our_name_is_altered(world, contact_id):
     (anchor,) = (world.directory / "anchors").glob("*/*")
-    change_file(anchor, flip_last)
+    anchor.write_bytes(anchor.read_bytes().replace(b"\n3\n", b"\n4\n"))
     await assert_altered(world, contact_id, Code.ANCHORED)
+
+
+FOREIGN = sign_checkpoint(
+    Checkpoint("archive.example.org", 9, bytes(32)),
+    Ed25519PrivateKey.from_private_bytes(bytes(32)),
+)
+
+
+STRAYS = [
+    pytest.param(b"", id="empty"),
+    pytest.param(b"\xff\x00\xfe", id="binary"),
+    pytest.param(b"a note to the next administrator\n", id="text"),
+    pytest.param(b"archive.example.org\n9\n", id="unsigned"),
+    pytest.param(FOREIGN, id="signed by a stranger"),
+]
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_a_stray_file_among_the_anchors_changes_nothing(world, contact_id, stray):
+    (anchor,) = (world.directory / "anchors").glob("*/*")
+    later = world.directory / "anchors" / "2030-01-01"
+    later.mkdir()
+    for name in (anchor.name, anchor_name("archive.example.org", 99), "README"):
+        (later / name).write_bytes(stray)
+    assert (await verified(world, contact_id)).state is State.ANCHORED
+    report = await ArchiveVerifier(world.checker, world.published).verify()
+    assert report.outcome is Outcome.UNKNOWN
+    assert all("2030-01-01" in one.check.about for one in report.findings)
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_what_lies_in_the_place_of_the_anchor_and_is_not_ours_proves_nothing(
+    world, contact_id, stray
+):
+    (anchor,) = (world.directory / "anchors").glob("*/*")
+    anchor.write_bytes(stray)
+    await assert_unchecked(world, contact_id, world.verifier, Code.ANCHORED)
 
 
 # -- unchecked: a fault in checking

@@ -261,8 +261,17 @@ def test_a_saved_checkpoint_that_the_log_did_not_sign_is_no_witness(log, key):
 def test_a_checkpoint_that_is_none_was_altered(log, key, data):
     log.files["checkpoint"] = data
     assert altered(inspect(log, key)) == [("checkpoint", None)]
-    log.publish()
-    assert altered(inspect(log, key, saved={"anchors/x": data})) == [("anchors/x", None)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff\xfe", b"garbage\n", b"a\n1\n\n", bytes(600_000)],
+    ids=["empty", "binary", "text", "cut", "long"],
+)
+def test_a_stray_file_beside_saved_checkpoints_is_no_sign_of_tampering(log, key, data):
+    report = inspect(log, key, saved={"anchors/x": data, "anchors/y": log.checkpoint(300)})
+    assert (altered(report), unchecked(report)) == ([], [("anchors/x", None)])
+    assert report.saved == 1
 
 
 def test_a_checkpoint_with_another_size_does_not_verify(log, key):
