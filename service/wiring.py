@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from service.access.accounts import Accounts
 from service.access.invites import Invites
@@ -125,6 +126,11 @@ def held_alone(config: Config) -> AbstractContextManager[None]:
         storage.errors.UnavailableError: Another service holds it.
     """
     return instance_lock(config.archive.directory)
+
+
+def held_by_witness(directory: Path) -> AbstractContextManager[None]:
+    """Hold the directory of a witness for this process alone inside the block; raises as ``held_alone`` does."""
+    return instance_lock(directory)
 
 
 def published_files(config: Config) -> PublishedFiles:

@@ -15,7 +15,15 @@ from service.domain.actor import Role
 
 Command = Callable[[Config, argparse.Namespace], Awaitable[int]]
 _ROLES: Final = sorted(Role)
-_WITHOUT_CONFIG: Final = frozenset({"demo_command:demo", "log_commands:verify"})
+_WITHOUT_CONFIG: Final = frozenset(
+    {
+        "demo_command:demo",
+        "log_commands:verify",
+        "witness:create",
+        "witness:watch",
+        "witness:serve",
+    }
+)
 _PERSONAL: Final = [role for role in _ROLES if role is not Role.INTEGRATION]
 
 
@@ -47,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_contacts(commands)
     _add_log(commands)
     _add_jobs(commands)
+    _add_witness(commands)
     return parser
 
 
@@ -184,3 +193,22 @@ def _add_jobs(commands: "_Commands[argparse.ArgumentParser]") -> None:
     _add(
         group, "retry", "let a job that failed for good begin anew", "jobs:retry"
     ).add_argument("id", metavar="ID")
+
+
+def _add_witness(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "witness", "vouch on another machine that a log has only grown")
+    create = _add(
+        group, "create", "make a witness and print its verifier key", "witness:create"
+    )
+    create.add_argument("directory", type=Path, metavar="DIR")
+    create.add_argument(
+        "--name", required=True, help="its name, best a domain name of whoever runs it"
+    )
+    watch = _add(group, "watch", "cosign for one more log", "witness:watch")
+    watch.add_argument("directory", type=Path, metavar="DIR")
+    watch.add_argument("key", type=Path, metavar="VKEY", help="the file vkey of the log")
+    serve = _add(group, "serve", "cosign what continues what was cosigned", "witness:serve")
+    serve.add_argument("directory", type=Path, metavar="DIR")
+    serve.add_argument("--listen", default="127.0.0.1:8090", metavar="HOST:PORT")
+    serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS chain, PEM")
+    serve.add_argument("--certificate-key", type=Path, metavar="FILE", help="its key, PEM")

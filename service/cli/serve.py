@@ -4,12 +4,12 @@ import argparse
 import asyncio
 import logging
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
+from service.cli.tls import server_tls
 from service.cli.tuning import tune
 from service.config import Config
 from service.domain.errors import InvalidInputError
@@ -66,7 +66,10 @@ async def running_service(
 
 @asynccontextmanager
 async def _listening(config: Config, service: Service) -> AsyncIterator[str]:
-    listen, tls = config.web.listen, _tls(config)
+    listen, tls = (
+        config.web.listen,
+        server_tls(config.web.certificate, config.web.certificate_key),
+    )
     async with AsyncExitStack() as stack:
         try:
             bound = await stack.enter_async_context(
@@ -84,19 +87,6 @@ async def _listening(config: Config, service: Service) -> AsyncIterator[str]:
                 f"cannot listen on {listen}: {error.strerror}; change [web] listen"
             ) from error
         yield _address(config, *bound)
-
-
-def _tls(config: Config) -> ssl.SSLContext | None:
-    if config.web.certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.web.certificate, config.web.certificate_key)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidInputError(
-            f"the certificate {config.web.certificate} cannot be used: {error}"
-        ) from error
-    return context
 
 
 def _address(config: Config, host: str, port: int) -> str:
