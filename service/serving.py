@@ -1,7 +1,7 @@
 """The running service: an application over an open archive, and what works beside its requests."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from service.anchoring import asking_outside, troubles
 from service.api import (
     attention,
     contacts,
@@ -59,6 +60,7 @@ from service.worker.jobs import JobRunner, Kind
 from service.worker.leftovers import Leftovers
 from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
+from service.worker.outside import Asking
 from service.worker.readiness import Readiness, resident_bytes
 from service.worker.supervisor import Loop, Watch, supervised
 from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow
@@ -80,6 +82,7 @@ class Service:
     interpretation: Interpretation
     keeper: LogKeeper
     watch: Watch
+    outside: tuple[Asking, ...]
 
 
 def log_keeper(archive: Archive) -> LogKeeper:
@@ -93,6 +96,7 @@ def log_keeper(archive: Archive) -> LogKeeper:
         anchors=config.log.anchor_directory,
         name=config.archive.name,
         signing_key=lambda: archive.vault.ring.log_signing_key,
+        vouched=archive.verifier.published.vouched,
     )
 
 
@@ -106,9 +110,9 @@ def build_service(archive: Archive) -> Service:
     keeper = log_keeper(archive)
     app = build_application(_frame(archive), all_routes())
     _fill(app, archive, offer=interpretation.offer, keeper=keeper)
-    watch = Watch()
-    app[HEALTH] = _health(archive, interpretation, _readiness(archive, keeper, watch))
-    return Service(archive, app, interpretation, keeper, watch)
+    watch, outside = Watch(), asking_outside(archive, keeper, clock)
+    app[HEALTH] = _health(archive, interpretation, _readiness(archive, keeper, watch), outside)
+    return Service(archive, app, interpretation, keeper, watch, outside)
 
 
 def all_routes() -> list[Route]:
@@ -162,6 +166,7 @@ async def working(service: Service) -> AsyncIterator[None]:
         ),
         "jobs": jobs.run,
         "housekeeping": Housekeeping(_household(archive).chores(), clock).run,
+        **{one.name: one.run for one in service.outside},
     }
     async with supervised(loops, interpretation=service.interpretation, watch=service.watch):
         yield
@@ -269,7 +274,12 @@ def _secret(source: str, file: Path) -> WebhookSecret:
         raise InvalidInputError(f"{file}: {error.detail}") from None
 
 
-def _health(archive: Archive, interpretation: Interpretation, readiness: Readiness) -> Health:
+def _health(
+    archive: Archive,
+    interpretation: Interpretation,
+    readiness: Readiness,
+    outside: Sequence[Asking],
+) -> Health:
     stores = archive.stores
 
     async def numbers() -> Mapping[str, float]:
@@ -286,10 +296,11 @@ def _health(archive: Archive, interpretation: Interpretation, readiness: Readine
             "log_unpublished_entries": await readiness.unpublished(),
             "interpretation_backlog": interpretation.backlog,
             "openings_open": archive.openings.count,
+            "anchors_in_trouble": sum(one.trouble is not None for one in outside),
             **({} if memory is None else {"process_resident_bytes": memory}),
         }
 
-    return Health(readiness.checks(), numbers)
+    return Health(readiness.checks(), numbers, lambda: troubles(outside))
 
 
 def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:

@@ -36,11 +36,13 @@ from service.archive.vault import Vault
 from service.archive.verify import Verifier
 from service.config import Config
 from service.crypto.recipients import parse_recipient
-from service.domain.errors import UnavailableError
+from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
 from service.keys.provider import KeyProvider
 from service.keys.ring import KeyRing
+from service.log.errors import FormatError
+from service.log.timestamp import Trust
 from service.sources.events import Understood
 from service.sources.generic import parse_contact
 from storage.database.group import GroupCommit, GroupKeys
@@ -150,7 +152,29 @@ def published_log(config: Config, ring: KeyRing | None) -> PublishedLog:
         ledger=ledger_files(config),
         anchors=config.log.anchor_directory,
         signing_key=None if ring is None else lambda: ring.log_signing_key,
+        witnesses=tuple(witness.key for witness in config.witnesses),
+        # What was stamped is believed whatever the policy that is asked for now.
+        trust=timestamp_trust(config, policy=None),
     )
+
+
+def timestamp_trust(config: Config, *, policy: str | None) -> Trust | None:
+    """Return whose timestamps are believed; None where none are configured.
+
+    Raises:
+        InvalidInputError: The file of certificates cannot be used.
+    """
+    file = config.log.timestamp_certificates
+    if file is None:
+        return None
+    try:
+        return Trust.parse(file.read_bytes(), policy=policy)
+    except OSError as error:
+        raise InvalidInputError(
+            f"[log] timestamp_certificates: {file} cannot be read: {error.strerror}"
+        ) from error
+    except FormatError as error:
+        raise InvalidInputError(f"[log] timestamp_certificates: {error.detail}") from error
 
 
 def rotation_of(archive: Archive) -> Rotation:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from service.archive.checks import Code, Outcome, State
+from service.archive.checks import AnchorKind, Code, Outcome, State
 from service.domain.contact import Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
@@ -284,11 +284,25 @@ class ProvenEntry(Shape, frozen=True, kw_only=True):
     proof: str
 
 
+class ShownAnchor(Shape, frozen=True, kw_only=True):
+    """What outside of the archive vouches for the first `tree_size` entries: a file, a witness, a timestamp by `name`.
+
+    `at` is the time that a witness or authority signed; `path` is where the published log keeps a timestamp.
+    """
+
+    kind: AnchorKind
+    name: str
+    tree_size: Count
+    at: datetime | UnsetType = UNSET
+    path: str | UnsetType = UNSET
+
+
 class Proof(Shape, frozen=True, kw_only=True):
     """The entries about a contact, proven for a log of `tree_size` entries; null when nothing is published yet."""
 
     tree_size: Count | None
     entries: list[ProvenEntry]
+    anchors: list[ShownAnchor]
 
 
 class ShownVerification(Shape, frozen=True, kw_only=True):
@@ -314,10 +328,11 @@ class Health(Shape, frozen=True, kw_only=True):
 
 
 class Readiness(Shape, frozen=True, kw_only=True):
-    """Whether everything that is needed is there, and what is not."""
+    """Whether everything that is needed is there, and what is not; `warnings` tell what it can do without for a while."""
 
     status: Literal["ready", "not ready"]
     problems: dict[str, str] | UnsetType = UNSET
+    warnings: dict[str, str] | UnsetType = UNSET
 
 
 class ProblemDocument(Struct, frozen=True, kw_only=True):

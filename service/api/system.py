@@ -20,10 +20,14 @@ Measure = Callable[[], Awaitable[Mapping[str, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is asked when somebody asks how it goes. ``checks`` are by the name of what they check."""
+    """What is asked when somebody asks how it goes. ``checks`` are by the name of what they check.
+
+    ``warnings`` tells by name what is in trouble although the service can do without it for a while.
+    """
 
     checks: Mapping[str, Check]
     measure: Measure
+    warnings: Callable[[], Mapping[str, str]] = dict
 
 
 HEALTH: Final = web.AppKey("health", Health)
@@ -36,14 +40,21 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """``GET /readyz``: 200 when everything needed is there, 503 and what is not, in words, otherwise."""
+    """``GET /readyz``: 200 when everything needed is there, 503 and what is not, in words, otherwise.
+
+    A witness or timestamp authority that does not answer is told of, and turns nobody away: deliveries are taken and
+    kept without it.
+    """
     read_query(request, ())
     checks = request.app[HEALTH].checks
+    warnings = request.app[HEALTH].warnings()
+    told = {"warnings": warnings} if warnings else {}
     answers = await asyncio.gather(*(check() for check in checks.values()))
     problems = {name: why for name, why in zip(checks, answers, strict=True) if why is not None}
     if problems:
-        return json_response({"status": "not ready", "problems": problems}, status=503)
-    return json_response({"status": "ready"})
+        answer = {"status": "not ready", "problems": problems, **told}
+        return json_response(answer, status=503)
+    return json_response({"status": "ready", **told})
 
 
 async def metrics(request: web.Request) -> web.Response:

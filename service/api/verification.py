@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from service.api.answers import json_response
-from service.archive.checks import Check, words_of
+from service.archive.checks import Anchor, Check, words_of
 from service.archive.verify import Verification, Verifier
 from service.domain.permission import Permission
 from service.domain.times import format_time
@@ -53,8 +53,22 @@ def verification_json(verification: Verification) -> dict[str, object]:
                 }
                 for one in verification.proofs
             ],
+            "anchors": [_anchor_json(anchor) for anchor in verification.anchors],
         },
     }
+
+
+def _anchor_json(anchor: Anchor) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "kind": anchor.kind,
+        "name": anchor.name,
+        "tree_size": anchor.size,
+    }
+    if anchor.at is not None:
+        shown["at"] = format_time(anchor.at)
+    if anchor.path is not None:
+        shown["path"] = anchor.path
+    return shown
 
 
 def _check_json(check: Check) -> dict[str, object]:

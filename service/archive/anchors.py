@@ -17,6 +17,7 @@ from service.domain.errors import UnavailableError
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NAME: Final = re.compile(r"(.+)-([0-9]{12,20})\.checkpoint")
+_STAMP: Final = re.compile(r"(.+)-([0-9]{12,20})\.tsr")
 _BESIDE: Final = ""
 # A verification looks into so many folders at the most, and takes so many anchors of the one where it finds any.
 _MOST_FOLDERS: Final = 32
@@ -26,6 +27,11 @@ _MOST_TAKEN: Final = 3
 def anchor_name(origin: str, size: int) -> str:
     """Return the name of the anchor of a checkpoint."""
     return f"{_plain(origin)}-{size:012d}.checkpoint"
+
+
+def stamp_name(origin: str, size: int) -> str:
+    """Return the name of the timestamp (RFC 3161) that lies beside that anchor."""
+    return f"{_plain(origin)}-{size:012d}.tsr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,41 @@ class Anchors:
                 (self._read(folder, name) for name in names)
                 for names in self._by_log(folder).values()
             )
+
+    def days(self) -> list[str]:
+        """Return the folders of days; none where there is no directory.
+
+        Raises:
+            UnavailableError: The directory cannot be read.
+        """
+        try:
+            return self._days()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UnavailableError("the anchor directory cannot be read") from error
+
+    def stamps(self, folder: str, origin: str) -> list[int]:
+        """Return the sizes of the log ``origin`` of which ``folder`` has a timestamp.
+
+        Raises:
+            UnavailableError: The folder cannot be read.
+        """
+        try:
+            names = os.listdir(self.directory / folder)  # noqa: PTH208  # no Path for each of thousands
+        except OSError as error:
+            raise UnavailableError("the anchor directory cannot be read") from error
+        found = filter(None, map(_STAMP.fullmatch, names))
+        return [int(match[2]) for match in found if match[1] == _plain(origin)]
+
+    def folder_of(self, name: str) -> str | None:
+        """Return which of the newest folders has ``name``.
+
+        Raises:
+            OSError: The directory cannot be read.
+        """
+        folders = self._folders()[:2]
+        return next((one for one in folders if (self.directory / one / name).exists()), None)
 
     def _days(self) -> list[str]:
         return sorted(filter(_DAY.fullmatch, os.listdir(self.directory)), reverse=True)  # noqa: PTH208  # no Path for each of thousands

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -102,6 +103,29 @@ WRONG: Final[Mapping[Code, str]] = MappingProxyType(
 _UNDECIDED: Final[Mapping[Outcome, str]] = MappingProxyType(
     {Outcome.WAITING: "Not shown yet", Outcome.UNKNOWN: "Could not be checked"}
 )
+
+
+class AnchorKind(StrEnum):
+    """What vouches outside of the archive: a place, somebody who cosigned, somebody who stamped the time."""
+
+    DIRECTORY = "directory"
+    WITNESS = "witness"
+    TIMESTAMP = "timestamp"
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What vouches for a state of the log of ``size`` entries: the file, the witness, the authority by ``name``.
+
+    ``at`` is the time that a witness or authority signed; a file has none that could be relied on. ``path`` is where
+    in the published log it is kept, None for what is kept outside.
+    """
+
+    kind: AnchorKind
+    name: str
+    size: int
+    at: datetime | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

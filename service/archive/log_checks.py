@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from service.archive.checks import Check, Code, Outcome, failed, passed, unknown, waiting
+from service.archive.anchor_checks import FindStamp, Shown, check_anchors, read_signed
+from service.archive.checks import Anchor, Check, Code, failed, passed, unknown, waiting
 from service.archive.published import LogView
 from service.domain.errors import ArchiveError, NotFoundError, TamperedError
-from service.log.checkpoint import Checkpoint, decode_checkpoint, verify_checkpoint
-from service.log.errors import FormatError, UnknownSignerError
+from service.log.checkpoint import Checkpoint
+from service.log.errors import FormatError
 from service.log.merkle import SubtreeHash, leaf_hash, prove_inclusion, verify_inclusion
-from service.log.note import VerifierKey
 from service.log.proof import LogProof, encode_proof
 from service.log.tiles import ReadTile, subtree_from_tiles
 from storage.ports import StoredEntry
@@ -31,15 +31,21 @@ class EntryProof:
 
 @dataclass(frozen=True, slots=True)
 class LogFindings:
-    """The checks, and a proof for each entry that the checkpoint covers."""
+    """The checks, a proof for each entry that the checkpoint covers, and what outside vouches for all of them."""
 
     checks: tuple[Check, ...]
     proofs: tuple[EntryProof, ...]
     checkpoint: Checkpoint | None
+    anchors: tuple[Anchor, ...] = ()
 
 
 def check_log(
-    entries: Sequence[StoredEntry], view: LogView | None, read: ReadTile, *, log_size: int
+    entries: Sequence[StoredEntry],
+    view: LogView | None,
+    read: ReadTile,
+    *,
+    log_size: int,
+    find_stamp: FindStamp = lambda _origin, _size: None,
 ) -> LogFindings:
     """Check that ``entries`` are in the log that ``view`` shows, of which the store has ``log_size`` entries."""
     if view is None or (view.checkpoint is None and view.last is None):
@@ -48,32 +54,23 @@ def check_log(
     if view.checkpoint is None:
         told = "The newest state of the log is missing where it is published."
         return LogFindings((failed(Code.CHECKPOINT, LOG, told),), (), None)
-    signed = _signed(view.checkpoint, view.key, Code.CHECKPOINT, LOG)
+    signed = read_signed(view.checkpoint, view.key, Code.CHECKPOINT, LOG)
     if isinstance(signed, Check):
         return LogFindings((signed,), (), None)
     # Proofs of one log share most of their hashes.
     subtree = cache(subtree_from_tiles(signed.size, read))
     inclusion, proofs = _included(entries, view, signed, subtree)
+    newest = max((stored.index for stored in entries), default=view.position.first)
+    shown = Shown(view, signed, subtree, _continues)
+    outside = list(check_anchors(shown, newest - view.position.first + 1, find_stamp))
     checks = (
         passed(Code.CHECKPOINT, LOG),
         _consistent(view, signed, subtree, log_size=log_size),
         *inclusion,
-        _anchored(entries, view, signed, subtree),
+        *(check for check, _ in outside),
     )
-    return LogFindings(checks, proofs, signed)
-
-
-def _signed(note: bytes, key: VerifierKey, code: Code, about: str) -> Checkpoint | Check:
-    """Return the checkpoint that ``key`` signed, or what is wrong with it."""
-    try:
-        verify_checkpoint(note, key)
-        return decode_checkpoint(note)
-    except FormatError as error:
-        return failed(code, about, error.detail)
-    except TamperedError as error:
-        return failed(code, about, str(error))
-    except UnknownSignerError as error:
-        return unknown(code, about, str(error))
+    anchors = tuple(anchor for _, anchor in outside if anchor is not None)
+    return LogFindings(checks, proofs, signed, anchors)
 
 
 def _included(
@@ -148,7 +145,7 @@ def _consistent(
         return failed(Code.CONSISTENT, LOG, told)
     if view.last is None:
         return unknown(Code.CONSISTENT, LOG, "The note of what was signed last is missing.")
-    last = _signed(view.last, view.key, Code.CONSISTENT, "last-checkpoint")
+    last = read_signed(view.last, view.key, Code.CONSISTENT, "last-checkpoint")
     if isinstance(last, Check):
         return last
     if kept < last.size:
@@ -171,43 +168,3 @@ def _continues(
         told = f"The first {then.size} entries are not those that were signed then. The log's past was rewritten."
         return failed(code, LOG, told)
     return None
-
-
-def _anchored(
-    entries: Sequence[StoredEntry], view: LogView, signed: Checkpoint, subtree: SubtreeHash
-) -> Check:
-    if not view.has_anchors:
-        return waiting(Code.ANCHORED, LOG, "No place outside of the archive is configured.")
-    newest = max((stored.index for stored in entries), default=view.position.first)
-    needed = newest - view.position.first + 1
-    covering, strays = 0, list[Check]()
-    for name, note in view.anchors.items():
-        anchor = _anchor(note, view.key, name)
-        if isinstance(anchor, Check):
-            strays.append(anchor)
-            continue
-        against = _continues(anchor, signed, subtree, Code.ANCHORED)
-        if against is not None:
-            return against
-        covering = max(covering, anchor.size)
-    altered = [stray for stray in strays if stray.outcome is Outcome.FAILED]
-    if altered:
-        return altered[0]
-    if covering >= needed:
-        return passed(Code.ANCHORED, LOG)
-    if strays:
-        return strays[0]
-    return waiting(Code.ANCHORED, LOG, "The copy outside does not cover this contact yet.")
-
-
-def _anchor(note: bytes, key: VerifierKey, name: str) -> Checkpoint | Check:
-    """Return the anchor, or what is to be said of it: only what bears the archive's own name can speak against it."""
-    found = _signed(note, key, Code.ANCHORED, name)
-    try:
-        decode_checkpoint(note)
-    except FormatError as error:
-        told = (
-            f"This file is no signed copy of the log's state and proves nothing: {error.detail}"
-        )
-        return unknown(Code.ANCHORED, name, told)
-    return found

@@ -9,10 +9,12 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.archive.anchors import Anchors
+from service.archive.vouched import Stamp, Vouched
 from service.domain.errors import ArchiveError, NotFoundError, UnavailableError
 from service.log.checkpoint import decode_checkpoint, log_key, verify_checkpoint
 from service.log.errors import FormatError
 from service.log.note import VerifierKey
+from service.log.timestamp import Trust
 from storage.errors import MissingError, StorageError
 from storage.published import PublishedFiles
 
@@ -36,6 +38,8 @@ class LogView:
 
     Attributes:
         anchors: The newest, by path.
+        cosigned: What each witness that is configured cosigned last; None for nothing yet.
+        trust: Whose timestamps are believed; None where none are asked for.
     """
 
     position: Position
@@ -44,6 +48,8 @@ class LogView:
     last: bytes | None
     anchors: Mapping[str, bytes]
     has_anchors: bool
+    cosigned: Mapping[VerifierKey, bytes | None] = field(default_factory=dict)
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,13 @@ class PublishedLog:
     ledger: PublishedFiles
     anchors: Path | None
     signing_key: Callable[[], Ed25519PrivateKey] | None = field(repr=False)
+    witnesses: tuple[VerifierKey, ...] = ()
+    trust: Trust | None = None
+
+    @property
+    def vouched(self) -> Vouched:
+        """What others vouch for."""
+        return Vouched(self.published, self.witnesses)
 
     def view(self) -> LogView | None:
         """Return the log as it is now, with its newest anchors; None while nothing was published.
@@ -88,6 +101,8 @@ class PublishedLog:
             last=last,
             anchors=anchors,
             has_anchors=self.anchors is not None,
+            cosigned={key: self.vouched.cosigned(key) for key in self.witnesses},
+            trust=self.trust,
         )
 
     def every_anchor(self, origin: str) -> Iterator[tuple[str, bytes]]:
@@ -98,6 +113,14 @@ class PublishedLog:
         """
         if self.anchors is not None:
             yield from Anchors(self.anchors).of_log(origin)
+
+    def first_stamp(self, origin: str, size: int) -> Stamp | None:
+        """Return the first timestamp of the log ``origin`` with ``size`` entries or more, if any are believed at all.
+
+        Raises:
+            UnavailableError: Something cannot be read.
+        """
+        return None if self.trust is None else self.vouched.first_stamp(origin, size)
 
     def read(self, path: str) -> bytes:
         """Return a published file.

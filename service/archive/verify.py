@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from service.archive.alarm import raise_alarm
-from service.archive.checks import Check, Code, Outcome, State, decide_state, unknown
+from service.archive.checks import Anchor, Check, Code, Outcome, State, decide_state, unknown
 from service.archive.contact_checks import ContactChecker
 from service.archive.evidence import ContactRows, Evidence
 from service.archive.log_checks import LOG, EntryProof, LogFindings, check_log
@@ -36,7 +36,8 @@ _READINGS: Final = 3
 class Verification:
     """The answer about one contact, the checks behind it, and the proofs of its log entries.
 
-    ``tree_size`` is how many entries the checkpoint of the proofs covers, None when there are no proofs.
+    ``tree_size`` is how many entries the checkpoint of the proofs covers, None when there are no proofs. ``anchors``
+    are what outside of the archive vouches for all of it.
     """
 
     contact_id: str
@@ -45,6 +46,7 @@ class Verification:
     proofs: tuple[EntryProof, ...]
     tree_size: int | None
     checked_at: datetime
+    anchors: tuple[Anchor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,12 @@ class Verifier:
         size = await self.checker.log.log_size()
         stored = [one for one, _ in evidence.entries]
         return await asyncio.to_thread(
-            check_log, stored, view, self.published.read, log_size=size
+            check_log,
+            stored,
+            view,
+            self.published.read,
+            log_size=size,
+            find_stamp=self.published.first_stamp,
         )
 
     def _view(self) -> LogView | Check | None:
@@ -145,6 +152,7 @@ class Verifier:
             proofs=log.proofs,
             tree_size=log.checkpoint.size if log.checkpoint else None,
             checked_at=now,
+            anchors=log.anchors,
         )
 
 

@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from service.config.problems import ValueRefusedError
 from service.config.values import Context, Kind, require_text, require_texts
+from service.log.errors import FormatError
+from service.log.note import KeyKind, VerifierKey
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -105,6 +107,29 @@ def _read_public_url(value: object, _: Context) -> str | None:
     return f"{url.scheme}://{url.netloc}"
 
 
+def _read_service_url(value: object, _: Context) -> str | None:
+    plain = require_text(value)
+    if not plain:
+        return None
+    url = _split(plain)
+    if url.scheme not in {"https", "http"} or not url.hostname:
+        raise ValueRefusedError(f"expected https://host/path, got {_shown(url, plain)}")
+    if url.username or url.password or url.fragment:
+        raise ValueRefusedError("expected only https://host/path")
+    return plain.rstrip("/")
+
+
+def _read_witness_key(value: object, _: Context) -> VerifierKey:
+    plain = require_text(value)
+    try:
+        key = VerifierKey.parse(plain)
+    except FormatError as error:
+        raise ValueRefusedError(error.detail) from error
+    if key.kind is not KeyKind.COSIGNATURE:
+        raise ValueRefusedError("this is the key of a log, not of a witness")
+    return key
+
+
 def _read_database(value: object, context: Context) -> StorageUrl:
     if value == "":
         return StorageUrl("sqlite", context.archive_directory / "taltio.db")
@@ -155,5 +180,7 @@ def _shown(url: SplitResult, plain: str) -> str:
 ADDRESS = Kind("host:port", _read_address)
 NETWORKS = Kind("a list of addresses or networks", _read_networks)
 PUBLIC_URL = Kind("https://host, or nothing", _read_public_url)
+SERVICE_URL = Kind("https://host/path, or nothing", _read_service_url)
+WITNESS_KEY = Kind("the verifier key of a witness (name+id+key)", _read_witness_key)
 DATABASE = Kind("sqlite:///path, or nothing", _read_database)
 BLOBS = Kind("file:///path, or nothing", _read_blobs)

@@ -10,6 +10,7 @@ from service.config import rules
 from service.config.document import Document, parse_document
 from service.config.problems import ConfigError, Problem, ValueRefusedError
 from service.config.sections import (
+    LISTS,
     SECTIONS,
     ArchiveConfig,
     Config,
@@ -22,13 +23,13 @@ from service.config.sections import (
     SourceConfig,
     StorageConfig,
     WebConfig,
+    WitnessConfig,
 )
 from service.config.setting import Setting, settings_of
 from service.config.values import Context, describe
 
 T = TypeVar("T")
 DEFAULT_FILE = "config.toml"
-_SOURCES = "sources"
 _MAX_FILE_BYTES = 256 * 1024
 
 
@@ -108,17 +109,18 @@ class _Reader:
             grants=self._section("grants", GrantsConfig, context),
             media=self._section("media", MediaConfig, context),
             sources=tuple(self._sources(context)),
+            witnesses=tuple(self._witnesses(context)),
         )
         for broken in rules.find_contradictions(config):
             # What could not be read stands at its default, which nobody asked for.
             if self.refused.isdisjoint((broken.setting, *broken.others)):
                 section, *_, name = broken.setting
-                title = "[[sources]]" if section == _SOURCES else f"[{section}]"
+                title = f"[[{section}]]" if section in LISTS else f"[{section}]"
                 self._add(broken.setting, f"{title} {name}: {broken.reason}")
         return config
 
     def _refuse_unknown_sections(self) -> None:
-        known = [*SECTIONS, _SOURCES]
+        known = [*SECTIONS, *LISTS]
         for name, value in self.document.tables.items():
             if name not in known:
                 self._add((name,), f"{_shown(name)}: {_unknown_section(name, value, known)}")
@@ -131,21 +133,34 @@ class _Reader:
         return self._table((name,), f"[{name}]", table, section, context)
 
     def _sources(self, context: Context) -> Iterator[SourceConfig]:
-        tables = self.document.tables.get(_SOURCES, [])
-        if not isinstance(tables, list):
-            self._add((_SOURCES,), "[sources]: write [[sources]], once for each source")
-            return
-        for index, table in enumerate(tables):
-            if not isinstance(table, dict):
-                self._add(
-                    (_SOURCES, index), f"[[sources]]: expected a section, got {describe(table)}"
-                )
-                continue
+        for path, table in self._listed("sources", "source"):
             country = table.get("country")
             own = context
             if isinstance(country, str) and country:
                 own = replace(context, default_region=country)
-            yield self._table((_SOURCES, index), "[[sources]]", table, SourceConfig, own)
+            yield self._table(path, "[[sources]]", table, SourceConfig, own)
+
+    def _witnesses(self, context: Context) -> Iterator[WitnessConfig]:
+        for path, table in self._listed("witnesses", "witness"):
+            read = len(self.problems)
+            witness = self._table(path, "[[witnesses]]", table, WitnessConfig, context)
+            # One that could not be read has no name and no key to compare.
+            if len(self.problems) == read:
+                yield witness
+
+    def _listed(
+        self, name: str, one: str
+    ) -> Iterator[tuple[tuple[str | int, ...], Mapping[str, object]]]:
+        tables = self.document.tables.get(name, [])
+        if not isinstance(tables, list):
+            self._add((name,), f"[{name}]: write [[{name}]], once for each {one}")
+            return
+        for index, table in enumerate(tables):
+            if isinstance(table, dict):
+                yield (name, index), table
+            else:
+                told = f"[[{name}]]: expected a section, got {describe(table)}"
+                self._add((name, index), told)
 
     def _table(
         self,

@@ -3,7 +3,7 @@
 import json
 from textwrap import wrap
 
-from service.config.sections import SECTIONS, SourceConfig
+from service.config.sections import LISTS, SECTIONS
 from service.config.setting import Setting, settings_of
 
 _WIDTH = 96
@@ -14,8 +14,14 @@ _HEAD = """\
 # Relative paths are relative to this file. Secrets are never written here: a setting names the
 # file that holds one. A mistake anywhere is reported with its line, all of them at once, and
 # the service does not start."""
-# [[sources]] is an example: there is none by default.
-_EXAMPLES = {"name": "phones", "kind": "standard-webhooks", "secret_file": "secrets/phones"}
+# Lists are shown by an example: there is none by default.
+_EXAMPLES = {
+    "sources": {"name": "phones", "kind": "standard-webhooks", "secret_file": "secrets/phones"},
+    "witnesses": {
+        "key": "witness.example.org+820fd8f3+BHm1Vi6P5lT5QHixEuipi6eQH4U65pW+1+DjkQutBJZk",
+        "url": "https://witness.example.org",
+    },
+}
 
 
 def render_reference() -> str:
@@ -24,11 +30,12 @@ def render_reference() -> str:
     for name, section in SECTIONS.items():
         blocks.append(f"{_prose(section.__doc__ or '')}\n[{name}]")
         blocks.extend(_block(setting) for setting in settings_of(section).values())
-    blocks.append(f"{_prose(SourceConfig.__doc__ or '')}\n#[[sources]]")
-    blocks.extend(
-        _block(setting, example=_EXAMPLES.get(setting.name))
-        for setting in settings_of(SourceConfig).values()
-    )
+    for name, section in LISTS.items():
+        blocks.append(f"{_prose(section.__doc__ or '')}\n#[[{name}]]")
+        blocks.extend(
+            _block(setting, example=_EXAMPLES[name].get(setting.name))
+            for setting in settings_of(section).values()
+        )
     return "\n\n".join(blocks) + "\n"
 
 

@@ -24,6 +24,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _places(config)
     yield from _escrow(config)
     yield from _sources(config)
+    yield from _anchors(config)
 
 
 def _web(config: Config) -> Iterator[Contradiction]:
@@ -85,6 +86,22 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         if source.kind == "api" and has_secret:
             yield Contradiction((*at, "kind"), '"api" uses a token and no secret_file', ())
         seen.add(source.name)
+
+
+def _anchors(config: Config) -> Iterator[Contradiction]:
+    log = config.log
+    if log.timestamp_url and not log.timestamp_certificates:
+        yield _within(
+            "log", "timestamp_url", "needs timestamp_certificates", "timestamp_certificates"
+        )
+    seen: set[str] = set()
+    for index, witness in enumerate(config.witnesses):
+        at = ("witnesses", index)
+        if witness.key.name in seen:
+            yield Contradiction((*at, "key"), f'"{witness.key.name}" is named above', ())
+        if not witness.url:
+            yield Contradiction((*at, "url"), "is empty", ())
+        seen.add(witness.key.name)
 
 
 def _within(section: str, name: str, reason: str, *others: str) -> Contradiction:

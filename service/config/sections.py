@@ -13,6 +13,7 @@ from service.config import addresses, values
 from service.config.addresses import Address, Network, StorageUrl
 from service.config.setting import setting
 from service.domain.identifiers import PhoneNumber
+from service.log.note import VerifierKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +196,32 @@ class LogConfig:
     anchor_directory: Path | None = setting(
         values.OPTIONAL_PATH,
         "Each checkpoint is also written here, into a folder for each day: a directory, best on "
-        "another machine, that whoever can change the archive cannot change. Empty: none, and "
-        "nothing is shown as anchored.",
+        "another machine, that whoever can change the archive cannot change. Empty: none. Without "
+        "this, [[witnesses]] and timestamp_url nothing is shown as anchored.",
         default="",
+    )
+    timestamp_url: str | None = setting(
+        addresses.SERVICE_URL,
+        "Address of a timestamp authority (RFC 3161), which is sent nothing but hashes of "
+        "checkpoints. Empty: none.",
+        default="",
+    )
+    timestamp_certificates: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "The certificates that its timestamps must lead to, a PEM file: the root of the "
+        "authority, and what is between that and its own if it does not send it.",
+        default="",
+    )
+    timestamp_policy: str = setting(
+        values.OBJECT_IDENTIFIER,
+        "The only policy under which its timestamps are accepted, such as 1.3.6.1.4.1.99999.1. "
+        "Empty: any.",
+        default="",
+    )
+    timestamp_minutes: int = setting(
+        values.whole_number(1, 7 * 24 * 60),
+        "A timestamp is asked for this often while there is something new.",
+        default=60,
     )
 
 
@@ -291,6 +315,27 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WitnessConfig:
+    """Somebody else who cosigns what the log shows (C2SP tlog-witness). One [[witnesses]] for each."""
+
+    key: VerifierKey = setting(
+        addresses.WITNESS_KEY,
+        "The verifier key that whoever runs the witness gave you, by another way than the network: "
+        "one line, its name in front.",
+    )
+    url: str | None = setting(
+        addresses.SERVICE_URL,
+        "Its address: that to which /add-checkpoint is added.",
+    )
+    certificate_authority: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "The certificate that its TLS certificate must lead to, a PEM file. Empty: as the system "
+        "trusts.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration, checked; paths are absolute."""
 
@@ -304,6 +349,7 @@ class Config:
     grants: GrantsConfig = field(default_factory=GrantsConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     sources: tuple[SourceConfig, ...] = ()
+    witnesses: tuple[WitnessConfig, ...] = ()
 
 
 SECTIONS: Mapping[str, type] = {
@@ -317,3 +363,6 @@ SECTIONS: Mapping[str, type] = {
     "grants": GrantsConfig,
     "media": MediaConfig,
 }
+
+LISTS: Mapping[str, type] = {"sources": SourceConfig, "witnesses": WitnessConfig}
+"""Sections of which there are as many as one likes."""

@@ -213,4 +213,7 @@ INHERITED_REGION = Kind(
 INHERITED_MINUTES = Kind("a whole number of minutes", _read_inherited_minutes)
 LANGUAGE_LIST = Kind(f"a list of {', '.join(LANGUAGES)}", _read_languages)
 PHONE_NUMBERS = Kind("a list of telephone numbers", _read_phone_numbers)
+OBJECT_IDENTIFIER = text(
+    "an object identifier such as 1.2.3, or nothing", r"([0-2](\.(0|[1-9][0-9]*))+)?"
+)
 RECIPIENT = Kind("an age recipient, or nothing", _read_recipient)

@@ -10,6 +10,7 @@ One process at a time publishes the log of an archive.
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -19,9 +20,10 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.archive.anchors import Anchors, anchor_name
+from service.archive.vouched import Vouched
 from service.domain.errors import ArchiveError, NotFoundError
 from service.domain.ids import new_id
-from service.log.checkpoint import Checkpoint, log_key, sign_checkpoint
+from service.log.checkpoint import Checkpoint, decode_checkpoint, log_key, sign_checkpoint
 from service.log.entry import EntryType, LogEntry, decode_entry, encode_entry
 from service.log.errors import FormatError
 from service.log.frontier import Frontier
@@ -61,7 +63,10 @@ class Standing:
 
 @dataclass(slots=True)
 class LogKeeper:
-    """Publishes the log of one archive."""
+    """Publishes the log of one archive.
+
+    ``vouched`` knows the cosignatures that are published with a checkpoint; ``on_release`` is called after each.
+    """
 
     store: Store
     log: LogStore
@@ -70,7 +75,10 @@ class LogKeeper:
     anchors: Path | None
     name: str
     signing_key: Callable[[], Ed25519PrivateKey] = field(repr=False)
+    vouched: Vouched | None = None
+    on_release: list[Callable[[], None]] = field(default_factory=list, repr=False)
     standing: Standing | None = field(default=None, init=False)
+    _writing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _is_recalled: bool = field(default=False, init=False, repr=False)
     _anchored: bytes = field(default=b"", init=False, repr=False)
     _trouble: str = field(default="", init=False, repr=False)
@@ -115,6 +123,8 @@ class LogKeeper:
         await settled(asyncio.to_thread(self._release, last, now.date()))
         self._is_recalled = True
         self.standing = Standing(state.first + last.size, now)
+        for released in self.on_release:
+            released()
         return last
 
     def _signed(self) -> Signed:
@@ -284,13 +294,30 @@ class LogKeeper:
 
     # -- letting others see it
 
+    def last_note(self) -> bytes | None:
+        """Return the last signed checkpoint without cosignatures; None before the first. Blocking."""
+        try:
+            return self.ledger.read(LAST)
+        except MissingError:
+            return None
+
+    def show_last(self) -> bytes:
+        """Let everybody see the last signed checkpoint with the cosignatures that it has by now; return it without.
+
+        Blocking; whoever has got another cosignature may call it at any time.
+        """
+        with self._writing:
+            note = self.ledger.read(LAST)
+            shown = note + (b"" if self.vouched is None else self.vouched.lines_for(note))
+            if not _is_there(self.published, CHECKPOINT, shown):
+                key = log_key(decode_checkpoint(note).origin, self.signing_key())
+                self.published.write(VERIFIER_KEY, f"{key.format()}\n".encode())
+                self.published.write(CHECKPOINT, shown)
+        return note
+
     def _release(self, checkpoint: Checkpoint, day: date) -> None:
         """Let everybody see the checkpoint, and put it where the archive cannot reach."""
-        note = self.ledger.read(LAST)
-        if not _is_there(self.published, CHECKPOINT, note):
-            key = log_key(checkpoint.origin, self.signing_key())
-            self.published.write(VERIFIER_KEY, f"{key.format()}\n".encode())
-            self.published.write(CHECKPOINT, note)
+        note = self.show_last()
         if self.anchors is not None and self._anchored != note:
             self._tell(self._anchor(self.anchors, checkpoint, note, day))
 

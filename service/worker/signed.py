@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from service.archive.anchors import Anchors
 from service.domain.errors import ArchiveError, UnavailableError
 from service.log.checkpoint import Checkpoint, decode_checkpoint, log_key, verify_checkpoint
+from service.log.witness import without_cosignatures
 from storage.errors import MissingError
 from storage.published import PublishedFiles
 
@@ -119,7 +120,9 @@ class Signed:
                     "log.ledger_behind", extra={"origin": found.origin, "size": found.size}
                 )
                 newest = self._age(found)
-                self.keep_last(note)
+                # Cosignatures were seen with it, and are not part of what was signed.
+                key = log_key(found.origin, self.signing_key())
+                self.keep_last(without_cosignatures(note, key))
 
     def _age(self, checkpoint: Checkpoint) -> tuple[int, int]:
         return (self.generation_of(checkpoint.origin) or 0, checkpoint.size)

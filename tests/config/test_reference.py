@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service.config import Config, SourceConfig, parse_config
+from service.config import Config, parse_config
 from service.config.reference import render_reference
-from service.config.sections import SECTIONS
+from service.config.sections import LISTS, SECTIONS
 from service.config.setting import settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,13 +29,14 @@ def test_the_shipped_file_changes_nothing():
 
 def test_every_line_taken_out_of_its_comment_is_the_default():
     config = parse_config(uncommented(), base=ROOT)
-    assert replace(config, sources=()) == parse_config("", base=ROOT)
+    assert replace(config, sources=(), witnesses=()) == parse_config("", base=ROOT)
     assert [source.name for source in config.sources] == ["phones"]
+    assert [witness.key.name for witness in config.witnesses] == ["witness.example.org"]
 
 
-@pytest.mark.parametrize(("name", "section"), [*SECTIONS.items(), ("sources", SourceConfig)])
+@pytest.mark.parametrize(("name", "section"), [*SECTIONS.items(), *LISTS.items()])
 def test_every_setting_is_in_the_shipped_file_with_its_meaning(name, section):
-    heading = r"#\[\[sources\]\]" if name == "sources" else rf"\[{name}\]"
+    heading = rf"#\[\[{name}\]\]" if name in LISTS else rf"\[{name}\]"
     text = re.split(rf"(?m)^{heading}$", SHIPPED)[1].split("\n[")[0]
     words = " ".join(text.replace("\n#", "").split())
     for setting in settings_of(section).values():
@@ -45,4 +46,4 @@ def test_every_setting_is_in_the_shipped_file_with_its_meaning(name, section):
 
 
 def test_every_section_of_the_configuration_is_known_by_name():
-    assert [f.name for f in fields(Config)] == [*SECTIONS, "sources"]
+    assert [f.name for f in fields(Config)] == [*SECTIONS, *LISTS]
