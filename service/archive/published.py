@@ -122,6 +122,11 @@ class PublishedLog:
         """
         return None if self.trust is None else self.vouched.first_stamp(origin, size)
 
+    def every_stamp(self, origin: str) -> Iterator[Stamp]:
+        """Yield every timestamp of the log ``origin``, if any are believed at all; raises as ``first_stamp`` does."""
+        if self.trust is not None:
+            yield from self.vouched.every_stamp(origin)
+
     def read(self, path: str) -> bytes:
         """Return a published file.
 

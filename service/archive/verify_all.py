@@ -38,6 +38,7 @@ class ArchiveReport:
     """What was read, and everything that is not as it should be. ``orphans`` are blobs that no row names: no harm.
 
     ``recordings`` and ``messages`` count those whose bytes were to be read, ``objects`` also what was derived of them.
+    ``vouched`` are sentences: who outside vouches for which state of the log.
     """
 
     contacts: int = 0
@@ -48,6 +49,7 @@ class ArchiveReport:
     entries: int = 0
     orphans: int = 0
     findings: list[Finding] = field(default_factory=list)
+    vouched: list[str] = field(default_factory=list)
 
     @property
     def outcome(self) -> Outcome:
@@ -108,7 +110,10 @@ class ArchiveVerifier:
             report.entries = done
 
         view, checks = await asyncio.to_thread(
-            inspect_published, self.published, on_entries=counted
+            inspect_published,
+            self.published,
+            on_entries=counted,
+            on_vouched=report.vouched.append,
         )
         report.add(None, checks)
         if view is not None:

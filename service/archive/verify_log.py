@@ -1,6 +1,7 @@
 """Verifying the whole log: as it is published, as the store has it, and the two against each other."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -8,14 +9,17 @@ from typing import Final
 from service.archive.checks import Check, Code, Outcome, failed, unknown
 from service.archive.log_checks import LOG
 from service.archive.published import LogView, PublishedLog
+from service.archive.vouched import Stamp
 from service.domain.errors import ArchiveError, UnavailableError
 from service.log.checkpoint import decode_checkpoint
 from service.log.entry import EntryType, LogEntry, decode_entry
 from service.log.errors import FormatError
 from service.log.merkle import leaf_hash
+from service.log.report import Findings, LimitReachedError
 from service.log.report import Outcome as LogOutcome
 from service.log.tiles import TILE_WIDTH, Tile, read_hashes
-from service.log.verify import inspect_log
+from service.log.verify import MAX_FINDINGS, inspect_log
+from service.log.vouching import Vouching
 from storage.ports import LogStore, Store, StoredEntry
 from storage.rows import ContactRow
 
@@ -23,9 +27,15 @@ _OUTCOMES: Final = {LogOutcome.ALTERED: Outcome.FAILED, LogOutcome.UNCHECKED: Ou
 
 
 def inspect_published(
-    published: PublishedLog, *, on_entries: Callable[[int, int], None]
+    published: PublishedLog,
+    *,
+    on_entries: Callable[[int, int], None],
+    on_vouched: Callable[[str], None] = lambda _: None,
 ) -> tuple[LogView | None, list[Check]]:
-    """Read the whole published log; return what it shows, and a check for all that is wrong with it. Blocking."""
+    """Read the whole published log; return what it shows, and a check for all that is wrong with it. Blocking.
+
+    ``on_entries`` is told how far it came, ``on_vouched`` in a sentence who vouches for which state of it.
+    """
     try:
         view = published.view()
     except UnavailableError as error:
@@ -35,11 +45,14 @@ def inspect_published(
     if view is None or (view.checkpoint is None and view.last is None):
         return None, [unknown(Code.CHECKPOINT, LOG, "No state of the log has been signed yet.")]
     last = [] if view.last is None else [("ledger/last-checkpoint", view.last)]
+    cosigned = [(key.name, note) for key, note in view.cosigned.items() if note is not None]
     try:
+        stamps = list(published.every_stamp(view.position.origin))
+        stamped = [(stamp.path, stamp.note) for stamp in stamps]
         report = inspect_log(
             published.read,
             key=view.key,
-            saved=chain(published.every_anchor(view.position.origin), last),
+            saved=chain(published.every_anchor(view.position.origin), last, cosigned, stamped),
             absent=LogOutcome.ALTERED,
             on_progress=on_entries,
         )
@@ -49,7 +62,28 @@ def inspect_published(
         Check(Code.CONSISTENT, _OUTCOMES[finding.outcome], finding.what, finding.why)
         for finding in report.findings
     ]
-    return view, checks
+    return view, checks + _vouched(view, stamps, on_vouched)
+
+
+def _vouched(
+    view: LogView, stamps: Sequence[Stamp], on_vouched: Callable[[str], None]
+) -> list[Check]:
+    """Check what witnesses and authorities said; what has not come yet is no fault."""
+    vouching = Vouching(Findings(MAX_FINDINGS))
+    with suppress(LimitReachedError):
+        for key, note in view.cosigned.items():
+            if note is not None:
+                vouching.by_witness(key, [(key.name, note)])
+        if view.trust is not None and stamps:
+            vouching.by_authority(
+                view.trust, [(one.path, one.note, one.answer) for one in stamps]
+            )
+    for line in vouching.lines:
+        on_vouched(line)
+    return [
+        Check(Code.ANCHORED, _OUTCOMES[finding.outcome], finding.what, finding.why)
+        for finding in vouching.findings.sorted()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

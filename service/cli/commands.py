@@ -183,6 +183,20 @@ def _add_log(commands: "_Commands[argparse.ArgumentParser]") -> None:
         "--key", type=Path, metavar="FILE", help="a verifier key that you trust"
     )
     verify.add_argument(
+        "--witness",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the verifier key of a witness whose cosignature is asked for; more than once for more",
+    )
+    verify.add_argument(
+        "--timestamps",
+        type=Path,
+        metavar="FILE",
+        help="the certificates (PEM) of the authority whose timestamps are checked",
+    )
+    verify.add_argument(
         "--proof", type=Path, metavar="FILE", help="check one entry file against this proof"
     )
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from service.cli.log_files import (
+    Trusted,
     Verdict,
     prove_from_directory,
     verify_log_directory,
@@ -11,15 +12,22 @@ from service.cli.log_files import (
 )
 from service.cli.progress import Progress
 from service.config import Config
+from service.domain.errors import InvalidInputError
 
 
 async def verify(_: Config, options: argparse.Namespace) -> int:
     """Check an exported log, or one proof: 0 verified, 1 altered, 2 could not be checked."""
     if options.proof is not None:
-        return _tell(verify_proof_files(options.directory, options.proof, options.key))
+        if options.key is None:
+            raise InvalidInputError(
+                "a proof is checked with --key, a verifier key that you trust"
+            )
+        files = options.directory, options.proof, options.key
+        return _tell(verify_proof_files(*files, witnesses=options.witness))
+    trusted = Trusted(options.key, options.witness, options.timestamps)
     return _tell(
         verify_log_directory(
-            options.directory, key_file=options.key, on_progress=Progress("log entries")
+            options.directory, trusted=trusted, on_progress=Progress("log entries")
         )
     )
 

@@ -4,8 +4,9 @@ An exported directory holds ``checkpoint``, ``vkey`` (the verifier key), ``tile/
 tiles and entry bundles, and perhaps ``anchors/`` with checkpoints that were saved earlier.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +22,16 @@ from service.log.proof import (
     encode_proof,
     verify_proof,
 )
-from service.log.report import Outcome, Report
+from service.log.report import Finding, Findings, LimitReachedError, Outcome, Report
 from service.log.tiles import ENTRIES, TILE_WIDTH, Tile, read_bundle, subtree_from_tiles
-from service.log.verify import CHECKPOINT_PATH, inspect_log
+from service.log.timestamp import Trust
+from service.log.verify import CHECKPOINT_PATH, MAX_FINDINGS, inspect_log
+from service.log.vouching import Vouching
 
 KEY_FILE: Final = "vkey"
 ANCHORS_DIRECTORY: Final = "anchors"
+STAMP_SUFFIX: Final = ".tsr"
+"""What a timestamp (RFC 3161) of a checkpoint is called that lies beside it."""
 
 # A full bundle of the longest entries; nothing in a log is larger.
 _MAX_FILE_BYTES: Final = TILE_WIDTH * (2 + 65535)
@@ -42,27 +47,75 @@ class Verdict:
     lines: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """Files that somebody trusts: the log's verifier key, those of witnesses, the certificates of authorities.
+
+    Without ``key`` the one beside the log serves.
+    """
+
+    key: Path | None = None
+    witnesses: Sequence[Path] = ()
+    authorities: Path | None = None
+
+
 def verify_log_directory(
     directory: Path,
     *,
-    key_file: Path | None = None,
+    trusted: Trusted = Trusted(),  # a frozen value
     on_progress: Callable[[int, int], None] = lambda _done, _size: None,
 ) -> Verdict:
-    """Check the log exported to ``directory``, with its own verifier key or a better one."""
+    """Check the log exported to ``directory``, and what is trusted of what others vouch for in it."""
     try:
-        key = _read_key(key_file or directory / KEY_FILE)
+        key = _read_key(trusted.key or directory / KEY_FILE)
+        witnesses = [_read_key(path) for path in trusted.witnesses]
+        trust = (
+            None
+            if trusted.authorities is None
+            else Trust.parse(_read_file(trusted.authorities))
+        )
         saved = list(_anchors(directory))
+        stamps = list(_stamps(directory)) if trust is not None else []
     except _FAULTS as error:
         return _unchecked(_say(error))
-    report = inspect_log(_reader(directory), key=key, saved=saved, on_progress=on_progress)
-    return Verdict(report.outcome, tuple(_report_lines(report, key, is_own=key_file is None)))
+    read = _reader(directory)
+    report = inspect_log(read, key=key, saved=saved, on_progress=on_progress)
+    vouching = Vouching(Findings(MAX_FINDINGS))
+    with suppress(LimitReachedError):
+        notes = [*_newest(read), *saved]
+        for witness in witnesses:
+            vouching.by_witness(witness, notes)
+        if trust is not None:
+            vouching.by_authority(trust, stamps)
+    whole = replace(report, findings=(*report.findings, *vouching.findings.sorted()))
+    lines = _report_lines(whole, key, is_own=trusted.key is None)
+    return Verdict(whole.outcome, (*lines, *vouching.lines))
 
 
-def verify_proof_files(entry_file: Path, proof_file: Path, key_file: Path) -> Verdict:
-    """Check by ``proof_file`` that the entry in ``entry_file`` is in the log of the key."""
+def _newest(read: Callable[[str], bytes]) -> list[tuple[str, bytes]]:
+    try:
+        return [(CHECKPOINT_PATH, read(CHECKPOINT_PATH))]
+    except _FAULTS:
+        # That it is missing or unreadable was found already.
+        return []
+
+
+def _stamps(directory: Path) -> Iterator[tuple[str, bytes, bytes]]:
+    """Yield the name of every timestamp, the bytes that it should stamp, and the timestamp."""
+    for path in sorted((directory / ANCHORS_DIRECTORY).rglob(f"*{STAMP_SUFFIX}")):
+        if path.is_file():
+            name = path.relative_to(directory).as_posix()
+            yield name, _read_file(path.with_suffix(".checkpoint")), _read_file(path)
+
+
+def verify_proof_files(
+    entry_file: Path, proof_file: Path, key_file: Path, *, witnesses: Sequence[Path] = ()
+) -> Verdict:
+    """Check by ``proof_file`` that the entry in ``entry_file`` is in the log of the key, as ``witnesses`` saw it."""
     try:
         entry, data = _read_file(entry_file), _read_file(proof_file)
         key = _read_key(key_file)
+        trusted = [_read_key(path) for path in witnesses]
     except _FAULTS as error:
         return _unchecked(_say(error))
     if not data.startswith(PROOF_HEADER.encode()):
@@ -80,7 +133,11 @@ def verify_proof_files(entry_file: Path, proof_file: Path, key_file: Path) -> Ve
     size = decode_checkpoint(proof.checkpoint).size
     first = f"Verified: this is entry {proof.index} of {key.name},"
     second = f"in the tree of {size} entries that the key {key.key_id.hex()} signed."
-    return Verdict(Outcome.VERIFIED, (first, second))
+    vouching = Vouching(Findings(MAX_FINDINGS))
+    for witness in trusted:
+        vouching.by_witness(witness, [(str(proof_file), proof.checkpoint)])
+    told = (_finding_line(finding) for finding in vouching.findings.sorted())
+    return Verdict(vouching.findings.outcome, (*told, first, second, *vouching.lines))
 
 
 def prove_from_directory(directory: Path, index: int) -> tuple[bytes, bytes]:
@@ -154,14 +211,12 @@ def _read_key(path: Path) -> VerifierKey:
 def _anchors(directory: Path) -> Iterator[tuple[str, bytes]]:
     """Yield every checkpoint that was saved, however deep its folder; its name is the path."""
     for path in sorted((directory / ANCHORS_DIRECTORY).rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
+        if path.is_file() and not path.name.startswith(".") and path.suffix != STAMP_SUFFIX:
             yield path.relative_to(directory).as_posix(), _read_file(path)
 
 
 def _report_lines(report: Report, key: VerifierKey, *, is_own: bool) -> Iterator[str]:
-    for finding in report.findings:
-        word = "ALTERED" if finding.outcome is Outcome.ALTERED else "Could not be checked"
-        yield f"{word}: {finding.what}. {finding.why}"
+    yield from map(_finding_line, report.findings)
     checkpoint = report.checkpoint
     size = 0 if checkpoint is None else checkpoint.size
     if report.outcome is Outcome.VERIFIED:
@@ -178,6 +233,11 @@ def _report_lines(report: Report, key: VerifierKey, *, is_own: bool) -> Iterator
             "The verifier key came with the files. Compare it with the one that you were"
             f" given by another way: {key.format()}"
         )
+
+
+def _finding_line(finding: Finding) -> str:
+    word = "ALTERED" if finding.outcome is Outcome.ALTERED else "Could not be checked"
+    return f"{word}: {finding.what}. {finding.why}"
 
 
 def _unchecked(why: str) -> Verdict:

@@ -76,6 +76,7 @@ def report_lines(report: ArchiveReport, *, seconds: float) -> Iterator[str]:
         f"Read {report.contacts:,} contacts, {report.recordings:,} recordings, {report.messages:,} messages"
         f" and {report.entries:,} log entries ({report.sealed_bytes:,} bytes, {rate:,.0f} MB/s)."
     )
+    yield from report.vouched
     if report.orphans:
         yield f"{report.orphans:,} stored objects belong to nothing, as interrupted uploads leave: no harm."
     yield NOT_CHECKED

@@ -1,5 +1,6 @@
 """What an inspection of a log found, in words."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -29,6 +30,14 @@ class Finding:
     entry: int | None = None
 
 
+def gravest(findings: Iterable[Finding]) -> Outcome:
+    """Return altered if anything is; verified only if there are no findings."""
+    outcomes = {finding.outcome for finding in findings}
+    if Outcome.ALTERED in outcomes:
+        return Outcome.ALTERED
+    return Outcome.UNCHECKED if outcomes else Outcome.VERIFIED
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """The findings, the gravest first, and how much was checked.
@@ -45,10 +54,7 @@ class Report:
     @property
     def outcome(self) -> Outcome:
         """Altered if anything is; verified only if everything was checked."""
-        outcomes = {finding.outcome for finding in self.findings}
-        if Outcome.ALTERED in outcomes:
-            return Outcome.ALTERED
-        return Outcome.UNCHECKED if outcomes else Outcome.VERIFIED
+        return gravest(self.findings)
 
 
 class LimitReachedError(Exception):
@@ -64,6 +70,11 @@ class Findings:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Altered if anything is; verified only if there is nothing."""
+        return gravest(self._all)
 
     def altered(self, what: str, why: str, entry: int | None = None) -> None:
         """Add what is not as it was logged.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from service.archive.checks import Check, Code, Outcome
 from service.archive.verify import Verification as Verified
-from service.web.views import CheckOutcome, CheckView, IntegrityState, Verification
+from service.web.views import AnchorView, CheckOutcome, CheckView, IntegrityState, Verification
 
 _WORST_FIRST = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.WAITING, Outcome.PASSED)
 
@@ -20,6 +20,10 @@ def verification_view(verified: Verified) -> Verification:
         checked_at=verified.checked_at,
         entry_index=max((proof.index for proof in verified.proofs), default=None),
         tree_size=verified.tree_size,
+        anchors=tuple(
+            AnchorView(kind=one.kind.value, name=one.name, at=one.at)
+            for one in verified.anchors
+        ),
     )
 
 

@@ -202,11 +202,21 @@ class CheckView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorView:
+    """What outside of the archive vouches: ``directory``, ``witness`` or ``timestamp``, by name, and when it signed."""
+
+    kind: str
+    name: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """The answer about one contact, the checks behind it, and where its log entry stands."""
+    """The answer about one contact, the checks behind it, where its log entry stands, and who vouches outside."""
 
     state: IntegrityState
     checks: tuple[CheckView, ...]
     checked_at: datetime
     entry_index: int | None = None
     tree_size: int | None = None
+    anchors: tuple[AnchorView, ...] = ()

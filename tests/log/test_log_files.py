@@ -5,6 +5,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.cli.log_files import (
+    Trusted,
     prove_from_directory,
     verify_log_directory,
     verify_proof_files,
@@ -66,7 +67,7 @@ def test_the_outcomes_are_the_exit_codes():
 def test_a_key_from_elsewhere_needs_no_warning(exported, tmp_path, key):
     mine = tmp_path / "mine"
     mine.write_text(key.format())
-    verdict = verify_log_directory(exported, key_file=mine)
+    verdict = verify_log_directory(exported, trusted=Trusted(key=mine))
     assert verdict.outcome is Outcome.VERIFIED
     assert not any("came with the files" in line for line in verdict.lines)
 
@@ -75,7 +76,7 @@ def test_a_log_resigned_with_its_own_key_is_unmasked_by_a_key_from_elsewhere(exp
     forger = log_key(key.name, Ed25519PrivateKey.from_private_bytes(bytes(32)))
     mine = exported / "mine"
     mine.write_text(forger.format())
-    assert verify_log_directory(exported, key_file=mine).outcome is Outcome.UNCHECKED
+    assert verify_log_directory(exported, trusted=Trusted(key=mine)).outcome is Outcome.UNCHECKED
 
 
 def flip(path, byte=5):
