@@ -4,6 +4,7 @@ An exported directory holds ``checkpoint``, ``vkey`` (the verifier key), ``tile/
 tiles and entry bundles, and perhaps ``anchors/`` with checkpoints that were saved earlier.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -89,7 +90,20 @@ def verify_log_directory(
             vouching.by_authority(trust, stamps)
     whole = replace(report, findings=(*report.findings, *vouching.findings.sorted()))
     lines = _report_lines(whole, key, is_own=trusted.key is None)
-    return Verdict(whole.outcome, (*lines, *vouching.lines))
+    return Verdict(
+        whole.outcome, (*lines, *vouching.lines, *_by_hand(directory, trusted, vouching))
+    )
+
+
+def _by_hand(directory: Path, trusted: Trusted, vouching: Vouching) -> Iterator[str]:
+    """Yield how to check the last timestamp without this program, at the time when its certificates were valid."""
+    if trusted.authorities is not None and vouching.last_stamp is not None:
+        name, stamped = vouching.last_stamp
+        answer = directory / name
+        data, at = answer.with_suffix(".checkpoint"), int(stamped.at.timestamp())
+        yield "The same with OpenSSL:"
+        files = ("-data", str(data), "-in", str(answer), "-CAfile", str(trusted.authorities))
+        yield shlex.join(("openssl", "ts", "-verify", "-attime", str(at), *files))
 
 
 def _newest(read: Callable[[str], bytes]) -> list[tuple[str, bytes]]:

@@ -15,10 +15,14 @@ Named = tuple[str, bytes]
 
 @dataclass(slots=True)
 class Vouching:
-    """Gathers what is wrong with it in ``findings``, and what was found to be good in ``lines``, as sentences."""
+    """Gathers what is wrong with it in ``findings``, and what was found to be good in ``lines``, as sentences.
+
+    ``last_stamp`` is the name of the good timestamp of the largest state, and what it says.
+    """
 
     findings: Findings
     lines: list[str] = field(default_factory=list)
+    last_stamp: tuple[str, Timestamp] | None = None
 
     def by_witness(self, key: VerifierKey, notes: Sequence[Named]) -> None:
         """Check the cosignatures by ``key`` on the checkpoints ``notes``; there has to be one.
@@ -55,12 +59,11 @@ class Vouching:
         Raises:
             LimitReachedError: There are enough findings.
         """
-        good: list[tuple[int, Timestamp]] = []
+        good: list[tuple[int, str, Timestamp]] = []
         for name, note, answer in stamps:
             try:
-                good.append(
-                    (decode_checkpoint(note).size, verify_timestamp(answer, note, trust))
-                )
+                stamped = verify_timestamp(answer, note, trust)
+                good.append((decode_checkpoint(note).size, name, stamped))
             except FormatError as error:
                 self.findings.altered(name, error.detail)
             except SignatureError as error:
@@ -70,7 +73,8 @@ class Vouching:
         if not stamps:
             self.findings.unchecked("timestamps", "There are none.")
         if good:
-            size, last = max(good, key=lambda one: one[0])
+            size, name, last = max(good, key=lambda one: one[0])
+            self.last_stamp = name, last
             self.lines.append(
                 f"Timestamps by {last.authority}: {len(good)}, the last of {size} entries at"
                 f" {last.at:%Y-%m-%d %H:%M:%S} UTC."
