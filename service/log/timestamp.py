@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 from rfc3161_client import (
     TimeStampRequest,
@@ -29,6 +30,16 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 """Longest answer that is read; those of public authorities have some five thousand bytes."""
 
 _GRANTED: Final = 0
+# What the library and the certificates in a response raise when they cannot be read.
+_UNREADABLE: Final = (
+    ValueError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.UnsupportedGeneralNameType,
+)
 # What OpenSSL says when the signature is good for its certificate, and the certificate leads to nobody trusted.
 _UNTRUSTED: Final = '"certificate verify error"'
 _FORGED: Final = ('"signature failure"', '"digest failure"')
@@ -98,17 +109,15 @@ def verify_timestamp(
     """
     if len(answer) > MAX_ANSWER_BYTES:
         raise FormatError("A timestamp is longer than 64 KiB.")
+    ordered = sorted_certificates(answer)
     try:
-        response = decode_timestamp_response(sorted_certificates(answer))
-    except ValueError as error:
-        raise FormatError("This is not a time-stamp response.") from error
-    if response.status != _GRANTED:
-        raise FormatError(f"The authority granted no timestamp (status {response.status}).")
-    try:
+        response = decode_timestamp_response(ordered)
+        if response.status != _GRANTED:
+            raise FormatError(f"The authority granted no timestamp (status {response.status}).")
         return _verified(response, data, trust, nonce)
     except VerificationError as error:
         raise _sorted_out(str(error)) from error
-    except (ValueError, OverflowError, x509.ExtensionNotFound) as error:
+    except _UNREADABLE as error:
         raise FormatError("This is not a time-stamp response.") from error
 
 

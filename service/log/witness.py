@@ -165,7 +165,10 @@ def merge_cosignatures(note: bytes, lines: bytes, witnesses: Iterable[VerifierKe
     if len(lines) > MAX_ANSWER_BYTES or len(note) + len(lines) > MAX_NOTE_BYTES:
         raise FormatError("The answer of a witness is too long.")
     text = decode_note(note).text
-    added = _only(decode_note(text.encode() + b"\n" + lines), witnesses)
+    answered = decode_note(text.encode() + b"\n" + lines)
+    if answered.text != text:
+        raise FormatError("The answer of a witness is not signature lines alone.")
+    added = _only(answered, witnesses)
     if not added.signatures:
         raise UnknownSignerError("None of the cosignatures is by this witness.")
     alone = encode_note(added)

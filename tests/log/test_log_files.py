@@ -76,7 +76,9 @@ def test_a_log_resigned_with_its_own_key_is_unmasked_by_a_key_from_elsewhere(exp
     forger = log_key(key.name, Ed25519PrivateKey.from_private_bytes(bytes(32)))
     mine = exported / "mine"
     mine.write_text(forger.format())
-    assert verify_log_directory(exported, trusted=Trusted(key=mine)).outcome is Outcome.UNCHECKED
+    assert (
+        verify_log_directory(exported, trusted=Trusted(key=mine)).outcome is Outcome.UNCHECKED
+    )
 
 
 def flip(path, byte=5):
