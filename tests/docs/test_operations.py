@@ -13,8 +13,7 @@ from service.archive.register import COLUMNS
 from service.cli.commands import build_parser
 from service.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from service.cli.verify_command import EXIT_CODES
-from service.config import SourceConfig
-from service.config.sections import SECTIONS
+from service.config.sections import LISTS, SECTIONS
 from service.config.setting import settings_of
 from service.domain.actor import Role
 from service.domain.purpose import Purpose
@@ -64,7 +63,7 @@ def events():
 
 def test_every_setting_is_named_and_no_other():
     wanted = {name: set(settings_of(one)) for name, one in SECTIONS.items()}
-    wanted["[sources]"] = set(settings_of(SourceConfig))
+    wanted |= {f"[{name}]": set(settings_of(one)) for name, one in LISTS.items()}
     listed = {
         name: set(re.findall(r"`(\w+)`", names))
         for name, names in re.findall(r"(?m)^- `\[(\S+)\]`: (.*)$", PAGE)
