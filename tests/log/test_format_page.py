@@ -13,6 +13,8 @@ from service.log.entry import EntryType, commitment, decode_entry, encode_entry
 from service.log.merkle import leaf_hash, root_hash
 from service.log.note import VerifierKey
 from service.log.proof import PROOF_HEADER, decode_proof, verify_proof
+from service.log.timestamp import request_timestamp, verify_timestamp
+from tests.authority import Authority
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format-log.md").read_text()
 STEPS = dict(re.findall(r"^```sh (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
@@ -108,3 +110,23 @@ def test_openssl_computes_a_commitment(tmp_path):
         check=True,
     )
     assert done.stdout.decode().split()[-1] == commitment(salt, value)
+
+
+def test_openssl_verifies_a_timestamp(tmp_path):
+    authority = Authority(tmp_path / "tsa")
+    note = b"a checkpoint\n"
+    answer = authority.answer(request_timestamp(note).body)
+    (tmp_path / "authority.pem").write_bytes(authority.certificates.read_bytes())
+    (tmp_path / "x.checkpoint").write_bytes(note)
+    (tmp_path / "x.tsr").write_bytes(answer)
+    stamped = verify_timestamp(answer, note, authority.trust).at
+    step = f"name=x stamped='{stamped.isoformat()}'\n{STEPS['timestamp']} 2>&1"
+    for content, is_good in ((note, True), (b"another\n", False)):
+        (tmp_path / "x.checkpoint").write_bytes(content)
+        done = subprocess.run(
+            ["sh", "-c", step.replace("\n 2>&1", " 2>&1")],
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        assert (b"Verification: OK" in done.stdout + done.stderr) is is_good

@@ -411,6 +411,27 @@ async def test_a_check_that_did_not_pass_never_shows_the_sentence_of_one_that_di
     assert html.count("check-passed") == len(Code) - len(found)
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("fi", ("todistaja witness.example.org", "aikaleima, jonka antoi Example Time")),
+        ("sv", ("vittnet witness.example.org", "en tidsstämpel från Example Time")),
+        ("en", ("the witness witness.example.org", "a timestamp of Example Time")),
+    ],
+)
+async def test_who_vouches_outside_is_named(handler, desk, language, words):
+    asked = {"Accept-Language": language}
+    desk.state = IntegrityState.ANCHORED
+    html = unescape(await handler.see("/contacts/ct_1/verification", **asked))
+    shown = re.sub(r"<[^>]*>", "", html)
+    for word in (*words, "2026-11-22/log-000000020932.checkpoint"):
+        assert word in shown
+    # Beside bad news nothing that sounds like good news.
+    desk.state = IntegrityState.ALTERED
+    html = await handler.see("/contacts/ct_1/verification", **asked)
+    assert "witness.example.org" not in html
+
+
 async def test_the_page_says_who_opened_it_and_why(handler):
     html = await handler.see("/contacts/ct_1")
     assert "Taavi Tietosuoja" in html

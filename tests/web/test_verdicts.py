@@ -1,9 +1,18 @@
 from datetime import UTC, datetime
 
-from service.archive.checks import Code, decide_state, failed, passed, unknown
+from service.archive.checks import (
+    Anchor,
+    AnchorKind,
+    Code,
+    State,
+    decide_state,
+    failed,
+    passed,
+    unknown,
+)
 from service.archive.verify import Verification
 from service.web.verdicts import verification_view
-from service.web.views import CheckOutcome
+from service.web.views import AnchorView, CheckOutcome
 
 NOW = datetime(2026, 9, 4, 7, 30, tzinfo=UTC)
 
@@ -42,4 +51,26 @@ def test_the_worst_of_a_kind_is_told_with_all_that_it_is_about():
     assert check.details == (
         "ob_2: Chunk 3 does not authenticate.",
         "ob_4: The end is missing.",
+    )
+
+
+def test_what_vouches_outside_is_shown_by_name():
+    anchors = (
+        Anchor(AnchorKind.DIRECTORY, "2026-09-04/log-000000000007.checkpoint", 7),
+        Anchor(AnchorKind.WITNESS, "witness.example.org", 7, NOW),
+    )
+    shown = verification_view(
+        Verification(
+            contact_id="ct_1",
+            state=State.ANCHORED,
+            checks=(),
+            proofs=(),
+            tree_size=7,
+            checked_at=NOW,
+            anchors=anchors,
+        )
+    )
+    assert shown.anchors == (
+        AnchorView(kind="directory", name="2026-09-04/log-000000000007.checkpoint"),
+        AnchorView(kind="witness", name="witness.example.org", at=NOW),
     )

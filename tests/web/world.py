@@ -20,6 +20,7 @@ from service.http.routes import Need, Route
 from service.web.pages import page_routes, set_up_pages
 from service.web.problem_pages import show_problem
 from service.web.views import (
+    AnchorView,
     AttentionItem,
     AttentionPage,
     CheckOutcome,
@@ -256,8 +257,18 @@ def verification(state: IntegrityState) -> Verification:
         else CheckView(code=one, outcome=CheckOutcome.PASSED)
         for one in Code
     )
+    anchors = (
+        AnchorView(kind="directory", name="2026-11-22/log-000000020932.checkpoint"),
+        AnchorView(kind="witness", name="witness.example.org", at=NOW),
+        AnchorView(kind="timestamp", name="Example Time", at=NOW),
+    )
     return Verification(
-        state=state, checks=tuple(checks), checked_at=NOW, entry_index=20417, tree_size=20932
+        state=state,
+        checks=tuple(checks),
+        checked_at=NOW,
+        entry_index=20417,
+        tree_size=20932,
+        anchors=anchors,
     )
 
 
