@@ -99,24 +99,29 @@ def _in_directory(shown: Shown, needed: int) -> Found:
     best: Anchor | None = None
     strays: list[Check] = []
     for name, note in shown.view.anchors.items():
-        then = _stray(note, name) or _earlier(shown, note, name)
+        then = _anchor(note, shown.view.key, name)
         if isinstance(then, Check):
             strays.append(then)
-        elif best is None or then.size > best.size:
+            continue
+        against = shown.continues(then, shown.signed, shown.subtree, Code.ANCHORED)
+        if against is not None:
+            return against, None
+        if best is None or then.size > best.size:
             best = Anchor(AnchorKind.DIRECTORY, name, then.size)
     altered = [stray for stray in strays if stray.outcome is Outcome.FAILED]
     if altered:
         return altered[0], None
-    if strays and (best is None or best.size < needed):
+    if best is not None and best.size >= needed:
+        return _passed("log", f"Kept outside in the file {best.name}."), best
+    if strays:
         return strays[0], None
-    if best is None or best.size < needed:
-        told = "The copy outside does not cover this contact yet."
-        return waiting(Code.ANCHORED, "log", told), None
-    return _passed("log", f"Kept outside in the file {best.name}."), best
+    told = "The copy outside does not cover this contact yet."
+    return waiting(Code.ANCHORED, "log", told), None
 
 
-def _stray(note: bytes, name: str) -> Check | None:
-    """Return what is to be said of a file that is no checkpoint: it speaks neither for nor against the log."""
+def _anchor(note: bytes, key: VerifierKey, name: str) -> Checkpoint | Check:
+    """Return the anchor, or what is to be said of it: only what bears the archive's own name can speak against it."""
+    found = read_signed(note, key, Code.ANCHORED, name)
     try:
         decode_checkpoint(note)
     except FormatError as error:
@@ -124,7 +129,7 @@ def _stray(note: bytes, name: str) -> Check | None:
             f"This file is no signed copy of the log's state and proves nothing: {error.detail}"
         )
         return unknown(Code.ANCHORED, name, told)
-    return None
+    return found
 
 
 def _by_witness(shown: Shown, needed: int, key: VerifierKey, note: bytes | None) -> Found:

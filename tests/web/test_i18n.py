@@ -5,7 +5,7 @@ import pytest
 from babel.messages.pofile import read_po
 
 from service.archive import expect
-from service.archive.checks import Code
+from service.archive.checks import AnchorKind, Code
 from service.domain.contact import SCALARS, Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
@@ -30,6 +30,7 @@ COMPOSED = {
     "purpose.{}.lead": Purpose,
     "links.state.{}": LinkState,
     "links.certainty.{}": Certainty,
+    "anchor.{}": AnchorKind,
     "integrity.{}": IntegrityState,
     "integrity.{}.lead": IntegrityState,
     "check.passed.{}": Code,
