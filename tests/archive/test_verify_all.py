@@ -232,11 +232,20 @@ async def test_a_missing_published_file_is_named(world):
 @pytest.mark.usefixtures("stock")
 async def test_a_changed_anchor_is_named(world):
     (path,) = (world.directory / "anchors").glob("*/*")
-    data = bytearray(path.read_bytes())
-    data[-3] ^= 1
-    path.write_bytes(bytes(data))
+    lines = path.read_bytes().split(b"\n")
+    lines[2] = (b"B" if lines[2].startswith(b"A") else b"A") + lines[2][1:]
+    path.write_bytes(b"\n".join(lines))
     report = await verified(world)
     assert EXIT_CODES[report.outcome] == 1
+    assert path.name in report.findings[0].check.about
+
+
+@pytest.mark.usefixtures("stock")
+async def test_an_anchor_that_is_no_checkpoint_any_more_is_named_and_proves_nothing(world):
+    (path,) = (world.directory / "anchors").glob("*/*")
+    path.write_bytes(path.read_bytes()[:-3])
+    report = await verified(world)
+    assert EXIT_CODES[report.outcome] == 2
     assert path.name in report.findings[0].check.about
 
 
