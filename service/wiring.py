@@ -247,7 +247,7 @@ async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterat
         storage.errors.StorageError: As ``opened_stores``.
     """
     provider = key_provider(config)
-    ring = KeyRing(provider.load())
+    ring = KeyRing(provider.load(), load=provider.load)
     async with opened_stores(config, create=create) as stores:
         marking = replace(stores, store=MarkingStore(stores.store, _marker(ring)))
         yield archive_from(config, marking, provider, ring)

@@ -22,11 +22,15 @@ from service.sources.generic import parse_contact
 
 _PAGING = ("cursor", "limit")
 _DEFAULT_LIMIT = 50
+_KNOWN = ("id", "source", "source_id")
 _NUMBER = re.compile(r"[0-9]{1,6}", re.ASCII)
 
 
 async def add_contact(request: web.Request) -> web.Response:
-    """``POST /api/v1/contacts``: 201 a new contact, 200 the same one, amended where it was empty."""
+    """``POST /api/v1/contacts``: 201 a new contact as it was sent; 200 the id of one that was there, amended.
+
+    Who delivers may not read: what others told of a known contact is not shown.
+    """
     read_query(request, ())
     settings = request.app[SETTINGS]
     require_json(request)
@@ -46,7 +50,10 @@ async def add_contact(request: web.Request) -> web.Response:
     )
     if outcome.contact is None:
         raise InvalidInputError("the contact cannot be added")
-    return json_response(contact_json(outcome.contact), status=201 if outcome.is_new else 200)
+    shown = contact_json(outcome.contact)
+    if not outcome.is_new:
+        shown = {name: shown[name] for name in _KNOWN}
+    return json_response(shown, status=201 if outcome.is_new else 200)
 
 
 async def add_recording(request: web.Request) -> web.Response:

@@ -101,7 +101,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     ),
     "POST /api/v1/contacts": Operation(
         body=ContactJson,
-        answers={201: shapes.ShownContact, 200: shapes.ShownContact},
+        answers={201: shapes.ShownContact, 200: shapes.KnownContact},
         problems=(404, 409),
     ),
     "GET /api/v1/contacts": Operation(

@@ -53,6 +53,14 @@ class ShownLink(Shape, frozen=True, kw_only=True):
     made_at: datetime
 
 
+class KnownContact(Shape, frozen=True, kw_only=True):
+    """A contact that was there before; whoever delivers is told no more of it."""
+
+    id: ContactId
+    source: str
+    source_id: str
+
+
 class ShownContact(Shape, frozen=True, kw_only=True):
     """A contact without its contents. Times as sent are there where they say more than the time, such as an offset."""
 

@@ -19,9 +19,8 @@ from service.archive.evidence import (
     read_evidence,
 )
 from service.archive.examine import Examined, examine
-from service.archive.payload import require_epoch
 from service.archive.records import SealedMessage, SealedRecording, contact_of
-from service.archive.vault import Vault, open_value
+from service.archive.vault import Vault, open_value, require_epoch
 from service.crypto.fields import FieldSealer
 from service.crypto.secret import FileKey
 from service.crypto.stream import sealed_length
@@ -161,8 +160,6 @@ class ContactChecker:
             return await self.vault.get_sealer(contact_id)
         except ErasedError:
             raise ErasedError(NO_KEY) from None
-        except ValueError as error:
-            raise TamperedError("Its key names no epoch.") from error
         except StorageError as error:
             raise UnavailableError("The key store could not be read.") from error
 

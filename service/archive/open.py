@@ -34,6 +34,7 @@ from service.domain.permission import Permission, require_permission
 from service.domain.purpose import Grant, require_grant, require_purpose
 from service.domain.times import to_microseconds
 from service.log.entry import EntryType, LogEntry, decode_entry, encode_entry
+from service.log.errors import FormatError
 from storage.errors import ConflictError, StorageError
 from storage.ports import Add, Append, BlobStore, LogStore, Store
 from storage.rows import GrantRow, OpeningRow
@@ -81,6 +82,7 @@ class Opener:
         if grant_id is not None:
             known = self.openings.find((actor.id, grant_id, asked), now)
             if known is not None and now - known.checked_at < RECHECK_EVERY:
+                await self._require_purpose(known, asked, actor=actor, now=now)
                 return known
         async with self._lock_of(actor, grant_id, asked):
             return await self._open(asked, actor=actor, grant_id=grant_id, now=now)
@@ -100,6 +102,7 @@ class Opener:
         key = (actor.id, grant_id or "", asked)
         known = self.openings.find(key, now)
         if known is not None and await self._still_stands(known, now=now):
+            await self._require_purpose(known, asked, actor=actor, now=now)
             return known
         try:
             target = await self._get_target(asked, actor=actor, now=now)
@@ -116,6 +119,17 @@ class Opener:
         self.openings.add(content)
         return content
 
+    async def _require_purpose(
+        self, content: OpenedContent, asked: Asked, *, actor: Actor, now: datetime
+    ) -> None:
+        """Return while the actor's roles still have the purpose of what is open."""
+        grant = content.grant
+        try:
+            require_purpose(actor, grant.purpose, reference=grant.reference)
+        except NotPermittedError as error:
+            self.openings.retire(content)
+            await self._refuse(error, asked, actor=actor, now=now)
+
     async def _still_stands(self, content: OpenedContent, *, now: datetime) -> bool:
         """Tell whether the grant is as it was, and see to it that the key is not kept for long.
 
@@ -129,7 +143,7 @@ class Opener:
             grants = await self.store.find(GrantRow, {"id": row.grant_id})
         except StorageError as error:
             raise UnavailableError("the grant could not be read") from error
-        if not grants or grants[0].version != content.grant_version:
+        if not grants or grants[0].version != content.grant.version:
             self.openings.retire(content)
             return False
         if now - content.unwrapped_at >= KEY_LIFE:
@@ -202,7 +216,7 @@ class Opener:
         Raises:
             GrantRequiredError: The grant has expired or was withdrawn, or the contact was erased.
         """
-        if content.is_closed or now >= content.expires_at:
+        if content.is_closed or now >= content.grant.expires_at:
             raise GrantRequiredError(f"{content.track.row.id} was closed")
         if now - content.checked_at >= RECHECK_EVERY and not await self._still_stands(
             content, now=now
@@ -212,7 +226,11 @@ class Opener:
     async def _is_on_record(self, row: OpeningRow) -> bool:
         """Tell whether the log has the opening of this row: by this actor, under this grant, of this object."""
         for stored in await self.log.log_about(row.id):
-            entry = decode_entry(stored.entry)
+            try:
+                entry = decode_entry(stored.entry)
+            except FormatError:
+                # What cannot be read vouches for no opening.
+                continue
             if (
                 entry.type is EntryType.OPENING_MADE
                 and entry.actor == row.actor_id
@@ -237,8 +255,7 @@ class Opener:
             key=(row.actor_id, grant.id, target.asked),
             track=Track(target, row),
             payload=payload,
-            grant_version=grant.version,
-            expires_at=grant.expires_at,
+            grant=grant,
             unwrapped_at=now,
             checked_at=now,
             used_at=now,
@@ -265,6 +282,7 @@ class Opener:
         require_permission(actor, Permission.OPEN)
         known = self.openings.find((actor.id, grant_id or "", asked), now)
         if known is not None and await self._still_stands(known, now=now):
+            await self._require_purpose(known, asked, actor=actor, now=now)
             return await known.track.report_heard(self.store, told, now=now)
         try:
             target = await get_target(self.store, self.vault, asked)

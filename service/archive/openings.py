@@ -18,6 +18,7 @@ from service.archive.payload import Payload
 from service.archive.targets import Asked
 from service.archive.tracking import Track
 from service.domain.errors import UnavailableError
+from service.domain.purpose import Grant
 from storage.errors import StorageError
 from storage.ports import Store
 
@@ -44,8 +45,7 @@ class OpenedContent:
     key: Key
     track: Track
     payload: Payload = field(repr=False)
-    grant_version: int
-    expires_at: datetime
+    grant: Grant = field(repr=False)
     unwrapped_at: datetime
     checked_at: datetime
     used_at: datetime
@@ -91,7 +91,7 @@ class Openings:
         content = self._open.get(key)
         if content is None:
             return None
-        if now >= content.expires_at:
+        if now >= content.grant.expires_at:
             self.retire(content)
             return None
         content.used_at = now

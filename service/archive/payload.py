@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from service.archive.vault import Vault
+from service.archive.vault import Vault, require_epoch
 from service.crypto.secret import FileKey
 from service.crypto.stream import (
     CHUNK_BYTES,
@@ -24,6 +24,7 @@ from service.crypto.stream import (
 )
 from service.domain.errors import ErasedError, TamperedError, UnavailableError
 from service.log.entry import EntryType, decode_entry
+from service.log.errors import FormatError
 from storage.errors import MissingError, StorageError
 from storage.ports import BlobReader, BlobStore, LogStore
 from storage.rows import ObjectRow
@@ -130,18 +131,6 @@ async def get_file_key(vault: Vault, object_id: str) -> FileKey:
     return vault.ring.open_header(require_epoch(header.wrapped_by, object_id), header.wrapped)
 
 
-def require_epoch(wrapped_by: str, object_id: str) -> int:
-    """Return the number of the epoch that ``wrapped_by`` names.
-
-    Raises:
-        TamperedError: It names none, so the key store's row was changed.
-    """
-    kind, _, number = wrapped_by.partition(":")
-    if kind != "epoch" or not (number.isascii() and number.isdigit()):
-        raise TamperedError(f"the header of {object_id} names no epoch")
-    return int(number)
-
-
 async def open_payload(reader: BlobReader, row: ObjectRow, *, file_key: FileKey) -> Payload:
     """Open the blob of ``row``.
 
@@ -184,13 +173,13 @@ async def find_committed(log: LogStore, row: ObjectRow) -> Sequence[str]:
     """Return the SHA-256 of the object's blob as the log states it, in hexadecimal.
 
     Raises:
-        TamperedError: No entry ties the object to what it belongs to.
+        TamperedError: No entry ties the object to what it belongs to, or one cannot be read.
     """
-    entries = [
-        entry
-        for entry in [decode_entry(one.entry) for one in await log.log_about(row.id)]
-        if entry.type in COMMITTING
-    ]
+    try:
+        found = [decode_entry(one.entry) for one in await log.log_about(row.id)]
+    except FormatError as error:
+        raise TamperedError(f"a log entry about {row.id} is none") from error
+    entries = [entry for entry in found if entry.type in COMMITTING and row.id in entry.about]
     if row.owner_id is None or not any(row.owner_id in entry.about for entry in entries):
         raise TamperedError(f"the log does not know {row.id} as belonging to {row.owner_id}")
     stated = (entry.data.get("blob_sha256") for entry in entries)

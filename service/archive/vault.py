@@ -6,23 +6,26 @@ that they open, so a crash leaves at worst a key that opens nothing.
 """
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from service.crypto.blind_index import BlindIndex
 from service.crypto.fields import FieldSealer, Sealed
 from service.crypto.wrap import new_key
-from service.domain.errors import ErasedError
+from service.domain.errors import ErasedError, TamperedError
 from service.domain.times import to_microseconds
 from service.keys.ring import KeyRing
 from storage.ports import KeyStore
 from storage.rows import KeyRow
 
 T = TypeVar("T")
+
+_EPOCH: Final = re.compile(r"epoch:([1-9][0-9]{0,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,21 @@ def epoch_of(row: KeyRow) -> int:
     """Return the epoch that wraps the key.
 
     Raises:
-        ValueError: An intake session wraps it.
+        TamperedError: It names none, so the key store's row was changed.
     """
-    kind, _, number = row.wrapped_by.partition(":")
-    if kind != "epoch":
-        raise ValueError(f"{row.id} is not wrapped by an epoch")
-    return int(number)
+    return require_epoch(row.wrapped_by, row.id)
+
+
+def require_epoch(wrapped_by: str, an_id: str) -> int:
+    """Return the number of the epoch that ``wrapped_by`` names.
+
+    Raises:
+        TamperedError: It names none, so the key store's row was changed.
+    """
+    match = _EPOCH.fullmatch(wrapped_by)
+    if match is None:
+        raise TamperedError(f"the key of {an_id} names no epoch")
+    return int(match[1])
 
 
 def seal_value(

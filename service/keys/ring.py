@@ -1,6 +1,7 @@
 """The key ring: opened keys in memory, and the only thing of the keys that use cases see."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -24,13 +25,20 @@ class KeyRing:
         ErasedError: That epoch was destroyed.
         UnavailableError: This ring does not have that epoch; another process may have made
             it. Take the keys again from their provider (``adopt``).
-        TamperedError: The bytes were changed, or sealed to another epoch.
+        TamperedError: The bytes were changed, or sealed to another epoch, or there is no such epoch number.
     """
 
-    __slots__ = ("_active", "_epochs", "_material")
+    __slots__ = ("_active", "_epochs", "_has_looked", "_load", "_material")
 
-    def __init__(self, material: KeyMaterial) -> None:
+    def __init__(
+        self, material: KeyMaterial, *, load: Callable[[], KeyMaterial] | None = None
+    ) -> None:
+        """Begin with ``material``; ``load`` gives the newest, for an epoch newer than these. It blocks, shortly.
+
+        It is called once at the most between two calls of ``adopt``, whatever somebody writes into the key store.
+        """
         self._material = material
+        self._load = load
         self.adopt(material)
 
     def adopt(self, material: KeyMaterial) -> None:
@@ -44,6 +52,7 @@ class KeyRing:
         self._material = material
         self._epochs = {epoch.number: epoch for epoch in material.epochs}
         self._active = material.epochs[-1]
+        self._has_looked = False
 
     @property
     def current_epoch(self) -> int:
@@ -134,7 +143,20 @@ class KeyRing:
         number = self._active.number
         return number, self._keys_of(number)
 
+    def _look_again(self) -> None:
+        """Take up what another process may have made since."""
+        if self._load is None or self._has_looked:
+            return
+        # Keys that cannot be used as they are leave those in memory in use.
+        with suppress(KeysRefusedError):
+            self.adopt(self._load())
+        self._has_looked = True
+
     def _keys_of(self, number: int) -> EpochKeys:
+        if number < 1:
+            raise TamperedError(f"There never was an epoch {number}.")
+        if number > self._active.number:
+            self._look_again()
         epoch = self._epochs.get(number)
         if epoch is None:
             raise UnavailableError(f"The key ring has no epoch {number}.")

@@ -22,7 +22,7 @@ from service.http.frame import RUNNER_OPTIONS, Frame, build_application
 from storage.errors import UnavailableError as StoreUnavailableError
 from storage.ports import Put
 from storage.rows import OpeningRow
-from tests.archive.world import AGENT, HANDLER, OTHER_HANDLER, opened_world
+from tests.archive.world import AGENT, DPO, HANDLER, OTHER_HANDLER, opened_world
 
 CHUNK = 65536
 SEALED = CHUNK + 16
@@ -450,6 +450,25 @@ async def test_a_client_that_hangs_up_leaves_a_trace_of_what_it_got(world, clien
     start, _, stop = row.sent.partition("-")
     assert start == "0"
     assert 100_000 <= int(stop) < len(LONG) * 20
+
+
+@pytest.mark.parametrize(
+    ("actor", "status"),
+    [
+        pytest.param(None, 401, id="disabled or revoked"),
+        pytest.param(dataclasses.replace(HANDLER, roles=AGENT.roles), 403, id="opens no more"),
+        pytest.param(dataclasses.replace(HANDLER, roles=DPO.roles), 403, id="another purpose"),
+    ],
+)
+async def test_the_next_range_is_refused_to_who_lost_account_or_role(
+    call, monkeypatch, actor, status
+):
+    assert (await call.get(Range="bytes=0-9")).status == 206
+    if actor is None:
+        monkeypatch.delitem(ACTORS, "handler")
+    else:
+        monkeypatch.setitem(ACTORS, "handler", actor)
+    assert (await call.get(Range="bytes=10-19")).status == status
 
 
 async def test_a_withdrawn_grant_ends_what_is_on_its_way(world, client):

@@ -26,7 +26,7 @@ from service.domain.errors import (
 from service.domain.ids import new_id
 from storage.errors import BrokenError, FullError
 from storage.errors import UnavailableError as StoreUnavailableError
-from storage.ports import Put
+from storage.ports import Append, Put
 from storage.rows import AttentionRow, ObjectRow, OpeningRow
 from tests.archive.world import (
     ADMIN,
@@ -238,6 +238,38 @@ async def test_what_is_open_closes_with_the_role(world):
     demoted = dataclasses.replace(HANDLER, roles=AGENT.roles)
     with pytest.raises(NotPermittedError):
         await opened(world, contact_id, grant=grant, actor=demoted)
+
+
+async def test_what_is_open_closes_with_the_purpose_of_a_role(world):
+    """Whoever may still open, and not for this purpose any more, is refused at once and on record."""
+    contact_id = await world.call(AUDIO)
+    grant = await world.grant(contact_id)
+    content = await opened(world, contact_id, grant=grant)
+    asked = await world.asked(contact_id)
+    demoted = dataclasses.replace(HANDLER, roles=DPO.roles)
+    with pytest.raises(NotPermittedError):
+        await world.opener.open(asked, actor=demoted, grant_id=grant.id, now=world.now)
+    assert content.is_closed
+    with pytest.raises(GrantRequiredError):
+        await world.opener.require_standing(content, now=world.now)
+    again = await opened(world, contact_id, grant=grant)
+    with pytest.raises(NotPermittedError):
+        await world.opener.report_heard(
+            asked, ((0, 1),), actor=demoted, grant_id=grant.id, now=world.now
+        )
+    assert again.is_closed
+    assert len(await world.entries("opening.refused")) == 2
+
+
+@pytest.mark.parametrize("entry", [b"", b"{}", b"\xff"])
+async def test_what_lies_in_the_log_and_is_no_entry_opens_nothing(world, entry):
+    contact_id = await world.call(AUDIO)
+    row = await world.recording_of(contact_id)
+    await world.store.commit([Append(entry, (row.object_id,))])
+    with pytest.raises(TamperedError):
+        await opened(world, contact_id)
+    (item,) = await world.store.find(AttentionRow, {"reason": "integrity"})
+    assert item.state == "open"
 
 
 async def test_what_is_open_closes_when_its_grant_expires(world):

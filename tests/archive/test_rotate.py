@@ -17,7 +17,7 @@ from service.domain.ids import new_id
 from service.keys.epoch import EpochState
 from service.keys.ring import KeyRing
 from service.log.entry import EntryType, decode_entry
-from service.wiring import key_provider
+from service.wiring import key_provider, opened_archive
 from service.worker.housekeeping import KEYS_EVERY
 from storage.errors import StaleError, UnavailableError
 from storage.rows import AttentionRow, DeliveryRow, ObjectRow
@@ -288,6 +288,18 @@ async def test_a_process_that_has_not_heard_of_it_cannot_seal_under_a_destroyed_
         await slow.put([key])
     stale.adopt(filled.provider.load())
     await slow.put([slow.new_key(key.id, now=NOW)])
+
+
+async def test_a_running_service_opens_at_once_what_was_rewrapped_beside_it(filled):
+    """Without waiting for its own look at the keys: rows, recordings and what it seals from then on."""
+    (found,) = await find(filled, NOW, phone="+358401234567")
+    (stored,) = await filled.stores.store.find(ObjectRow, {"kind": "recording"})
+    async with opened_archive(filled.config) as running:
+        await rotate(filled)
+        assert running.vault.ring.current_epoch == 1
+        await running.vault.get_sealer(found.contact.id)
+        await get_file_key(running.vault, stored.id)
+        assert running.vault.ring.current_epoch == 2
 
 
 async def test_what_is_destroyed_meanwhile_stays_destroyed(filled):

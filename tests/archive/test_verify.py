@@ -584,6 +584,36 @@ async def test_an_epoch_that_is_not_at_hand_is_unchecked(world, contact_id):
     await assert_unchecked(world, contact_id, world.verifier, Code.HEADER, Code.CHUNKS)
 
 
+async def test_a_row_key_of_an_epoch_that_is_not_at_hand_is_unchecked(world, contact_id):
+    key = (await world.keys.get_keys([contact_id]))[contact_id]
+    await world.keys.put_keys([dataclasses.replace(key, wrapped_by="epoch:999999")])
+    expected = {Code.CONTACT_ROW, Code.RECORDING_ROW}
+    await assert_unchecked(world, contact_id, world.verifier, *expected)
+
+
+@pytest.mark.parametrize(
+    "wrapped_by",
+    [
+        "epoch:0",
+        "epoch:-1",
+        "epoch:+1",
+        "epoch:1_0",
+        "epoch:\u0661",
+        "epoch:x",
+        "epoch:",
+        "1",
+        "s:1",
+    ],
+)
+async def test_a_key_that_names_no_epoch_is_altered(world, contact_id, wrapped_by):
+    object_id = (await world.recording_of(contact_id)).object_id
+    for an_id, code in ((object_id, Code.HEADER), (contact_id, Code.CONTACT_ROW)):
+        key = (await world.keys.get_keys([an_id]))[an_id]
+        await world.keys.put_keys([dataclasses.replace(key, wrapped_by=wrapped_by)])
+        assert code in codes(await verified(world, contact_id), Outcome.FAILED)
+        await world.keys.put_keys([key])
+
+
 async def test_blobs_that_cannot_be_read_are_unchecked(world, contact_id):
     world.blobs.broken = StoreUnavailableError("offline")
     await assert_unchecked(world, contact_id, world.verifier, Code.BLOB_PRESENT)

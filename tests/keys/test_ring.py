@@ -84,6 +84,54 @@ def test_an_epoch_made_elsewhere_is_unavailable_rather_than_altered(provider, ri
         ring.open_header(*elsewhere.seal_header(FileKey.generate()))
 
 
+def test_an_epoch_made_elsewhere_is_taken_up_when_it_is_met(provider, now):
+    ring = KeyRing(provider.load(), load=provider.load)
+    provider.add_epoch(now=now)
+    elsewhere = KeyRing(provider.load())
+    key, file_key = new_key(), FileKey.generate()
+    assert ring.unwrap(*elsewhere.wrap(key)) == key
+    assert ring.open_header(*elsewhere.seal_header(file_key)) == file_key
+    assert ring.current_epoch == 2
+
+
+def test_an_epoch_that_nobody_made_is_looked_for_once_until_the_keys_are_taken_again(
+    provider, ring
+):
+    looked = []
+
+    def load():
+        looked.append(1)
+        return provider.load()
+
+    asking = KeyRing(provider.load(), load=load)
+    _, wrapped = ring.wrap(new_key())
+    for number in (2, 3, 999_999, 2):
+        with pytest.raises(UnavailableError):
+            asking.unwrap(number, wrapped)
+    assert len(looked) == 1
+    asking.adopt(provider.load())
+    with pytest.raises(UnavailableError):
+        asking.unwrap(2, wrapped)
+    assert len(looked) == 2
+
+
+def test_keys_that_are_refused_leave_those_in_memory_in_use(provider, ring):
+    def load():
+        raise KeysRefusedError("others can read them")
+
+    asking = KeyRing(provider.load(), load=load)
+    epoch, wrapped = ring.wrap(new_key())
+    with pytest.raises(UnavailableError):
+        asking.unwrap(2, wrapped)
+    asking.unwrap(epoch, wrapped)
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_an_epoch_that_can_never_have_been_is_altered(ring, number):
+    with pytest.raises(TamperedError):
+        ring.unwrap(number, ring.wrap(new_key())[1])
+
+
 def test_a_key_or_header_claimed_for_another_epoch_is_altered(provider, ring, now):
     _, wrapped = ring.wrap(new_key())
     _, header = ring.seal_header(FileKey.generate())
