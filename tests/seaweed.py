@@ -137,6 +137,9 @@ def running_seaweed(directory: Path) -> Iterator[Seaweed]:
             "fs.configure -locationPrefix=/ -fsync=true -apply",
             f"s3.bucket.create -name {BUCKET}",
         )
+        # The first write waits until volumes are made.
+        for method in ("PUT", "DELETE"):
+            _ask(server.ports["filer"], method, f"/buckets/{BUCKET}/first", timeout=30)
         yield server
     finally:
         server.kill()
@@ -144,12 +147,17 @@ def running_seaweed(directory: Path) -> Iterator[Seaweed]:
 
 def _answers(port: int) -> bool:
     """Say whether an HTTP server answers at ``port``; it listens before it can."""
-    asking = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
-        asking.request("GET", "/healthz")
-        return asking.getresponse().status == 200
+        return _ask(port, "GET", "/healthz", timeout=1) == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+def _ask(port: int, method: str, path: str, *, timeout: float) -> int:
+    asking = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        asking.request(method, path, body=b"first" if method == "PUT" else None)
+        return asking.getresponse().status
     finally:
         asking.close()
 

@@ -113,10 +113,10 @@ def _read_database(value: object, context: Context) -> StorageUrl:
     )
 
 
-def _read_blobs(value: object, context: Context) -> StorageUrl:
+def _read_file_blobs(value: object, context: Context) -> StorageUrl:
     if value == "":
         return StorageUrl("file", context.archive_directory / "blobs")
-    return StorageUrl("file", _read_location(value, context, "file", later=("s3",)))
+    return StorageUrl("file", _read_location(value, context, "file", later=()))
 
 
 def _read_location(
@@ -156,4 +156,4 @@ ADDRESS = Kind("host:port", _read_address)
 NETWORKS = Kind("a list of addresses or networks", _read_networks)
 PUBLIC_URL = Kind("https://host, or nothing", _read_public_url)
 DATABASE = Kind("sqlite:///path, or nothing", _read_database)
-BLOBS = Kind("file:///path, or nothing", _read_blobs)
+FILE_BLOBS = Kind("file:///path, or nothing", _read_file_blobs)

@@ -48,7 +48,7 @@ async def require_guarding(requests: Requests) -> None:
     key = requests.place.key(f"{PROBES}{os.urandom(16).hex()}")
     body = await Body.of(b"probe")
     try:
-        require_done(await requests.again("PUT", key, headers=IF_ABSENT, body=body))
+        require_done(await requests.again("PUT", key, body=body))
         second = await requests.again("PUT", key, headers=IF_ABSENT, body=body)
         upload = await create_upload(requests, key, {})
         part = await put_part(requests, key, upload, 1, body)
