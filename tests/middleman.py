@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -50,7 +51,9 @@ class Middleman:
         url = URL(self.target + request.raw_path, encoded=True)
         async with (
             ClientSession(auto_decompress=False, timeout=ClientTimeout(30)) as session,
-            session.request(request.method, url, headers=headers, data=body or None) as answer,
+            session.request(
+                request.method, url, headers=headers, data=io.BytesIO(body) if body else None
+            ) as answer,
         ):
             data = await answer.read()
             told = answer.headers.copy()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+import traceback
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -242,19 +243,23 @@ async def test_a_missing_bucket_is_an_error_and_not_a_new_one(seaweed):
             pass
 
 
-async def test_wrong_credentials_are_refused_at_once_and_not_repeated(seaweed, tmp_path):
+async def test_wrong_credentials_are_refused_at_once_and_not_repeated(
+    seaweed, tmp_path, caplog
+):
     file = tmp_path / "credentials"
-    secret = "wrong-and-very-secret"
+    secret = os.urandom(16).hex()
     file.write_text(
         f"[default]\naws_access_key_id = invented-access\naws_secret_access_key = {secret}\n"
     )
+    caplog.set_level("DEBUG")
     place = replace(seaweed.place(), credentials_file=file)
     begun = time.monotonic()
     with pytest.raises(UnavailableError) as refused:
         async with S3Blobs.opened(place, patience=HASTY):
             pass
     assert time.monotonic() - begun < 2
-    assert secret not in repr(refused.getrepr(chain=True, showlocals=False))
+    assert secret not in "".join(traceback.format_exception(refused.value))
+    assert secret not in caplog.text
     assert secret not in repr(place)
     assert secret not in repr(place.credentials())
 
@@ -344,7 +349,7 @@ async def test_a_server_killed_and_started_again_has_all_that_it_acknowledged(ow
                 kept[name] = data
 
         working = [asyncio.create_task(keep_putting(worker)) for worker in range(3)]
-        for _ in range(3):
+        for _ in range(2):
             await asyncio.sleep(1.5)
             own_seaweed.kill()
             await asyncio.to_thread(own_seaweed.start)
