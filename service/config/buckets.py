@@ -71,10 +71,7 @@ def find_residency_fault(endpoint: str, region: str, country: str) -> tuple[str,
     """
     host = urlsplit(endpoint).hostname or ""
     if endpoint and not _AWS_HOST.fullmatch(host):
-        if country in EEA:
-            return None
-        stated = f"{country} is not" if country else "say where the machines stand; it has to be"
-        return "country", f"{stated} in the European Economic Area"
+        return _find_fault_of_own(country)
     if region not in AWS_REGIONS:
         known = ", ".join(sorted(AWS_REGIONS))
         return "region", f"is not a region of Amazon in the European Economic Area ({known})"
@@ -82,6 +79,14 @@ def find_residency_fault(endpoint: str, region: str, country: str) -> tuple[str,
         return "endpoint", f"is Amazon's and does not name the region {region}"
     if country not in {"", AWS_REGIONS[region]}:
         return "country", f"{region} is in {AWS_REGIONS[region]}"
+    return None
+
+
+def _find_fault_of_own(country: str) -> tuple[str, str] | None:
+    if not country:
+        return "endpoint", "needs country as well, one in the European Economic Area"
+    if country not in EEA:
+        return "country", f"{country} is not in the European Economic Area"
     return None
 
 
