@@ -1,6 +1,6 @@
 """The whole service over an object store: what comes in is kept there, played, verified and exported."""
 
-import hashlib
+import base64
 import io
 import json
 import os
@@ -88,11 +88,9 @@ async def test_the_main_path_runs_on_an_object_store(world, tmp_path, seaweed, p
         *("contacts", "export", made.json["id"], "--format", "vcon"),
         *("--out", str(tmp_path / "out"), "--actor", "aino", "--purpose", "verify_contact"),
     )
-    assert any(
-        hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(LONG).digest()
-        for file in (tmp_path / "out").rglob("*")
-        if file.is_file()
-    )
+    embedded = base64.urlsafe_b64encode(LONG).rstrip(b"=")
+    exported = [file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert any(embedded in data for data in exported)
 
     async with S3Blobs.opened(seaweed.place(prefix)) as blobs:
         name = await blob_of(world, recording["id"])
