@@ -76,6 +76,8 @@ lock: .venv/dev.stamp ## Lock the dependencies anew; LOCK=--upgrade takes the ne
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "make: a lock that suits every Python from 3.11 on is made with 3.11" >&2; exit 1; }
 	@$(COMPILE) $(LOCK) --output-file requirements.lock pyproject.toml
+	@$(COMPILE) $(LOCK) --extra s3 --constraint requirements.lock \
+		--output-file requirements-s3.lock pyproject.toml
 	@$(COMPILE) $(LOCK) --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from bench.machine import describe
 from bench.results import Result, table, write
-from bench.rows import bytes_in, bytes_out, finding, intake, process, verification
+from bench.rows import bytes_in, bytes_out, finding, intake, object_store, process, verification
 from bench.sizes import GIB, LONG, NORMAL, TINY, Sizes
 
 Row = Callable[[Sizes, Path], Result]
@@ -29,6 +29,8 @@ ROWS: Final[Mapping[str, Row]] = {
     "start": process.started,
     "verify": verification.verified,
     "import": intake.imported,
+    "s3-upload": object_store.uploaded,
+    "s3-ranges": object_store.ranges,
 }
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _PAGE: Final = _ROOT / "docs" / "performance.md"

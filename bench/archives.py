@@ -78,8 +78,8 @@ class Archive:
             return int(number)
 
 
-def new_archive(directory: Path) -> Archive:
-    """Make an archive in ``directory``, which is made too."""
+def new_archive(directory: Path, *, storage: str = "") -> Archive:
+    """Make an archive in ``directory``, which is made too. ``storage``: settings of another place for blobs."""
     directory.mkdir()
     secret = os.urandom(32)
     secret_file = directory / "secret"
@@ -94,7 +94,7 @@ name = "bench.example.org"
 name = "{SOURCE}"
 kind = "standard-webhooks"
 secret_file = "secret"
-""",
+{storage}""",
         encoding="utf-8",
     )
     tokens = asyncio.run(_prepare(load_config(directory / "config.toml")))

@@ -33,7 +33,7 @@ from service.api.system import HEALTH, Health
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
-from service.config import Config, SourceConfig
+from service.config import Config, SourceConfig, StorageUrl
 from service.domain.errors import InvalidInputError
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
@@ -305,6 +305,7 @@ def _health(
 
 def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:
     config, stores = archive.config, archive.stores
+    blobs = config.storage.blobs
     return Readiness(
         store=stores.store,
         log=stores.log,
@@ -316,7 +317,7 @@ def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:
         directories=(
             config.archive.directory,
             config.storage.database.path.parent,
-            config.storage.blobs.path,
+            *([blobs.path] if isinstance(blobs, StorageUrl) else []),
         ),
         publish_every=timedelta(seconds=config.log.checkpoint_seconds),
         clock=clock,

@@ -1,7 +1,12 @@
 """Builds the archive from its configuration; the only place that names a backend."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,7 +39,8 @@ from service.archive.rotate import Rotation
 from service.archive.understand import Adapter, Understanding
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
-from service.config import Config
+from service.config import Config, StorageUrl
+from service.config.buckets import endpoint_of_aws
 from service.crypto.recipients import parse_recipient
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.epoch import EpochKind
@@ -227,15 +233,35 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
         keys = await stack.enter_async_context(SqliteKeyStore.opened(key_path, create=create))
         path = config.storage.database.path
         store = await stack.enter_async_context(SqliteStore.opened(path, create=create))
-        blobs = await stack.enter_async_context(
-            FileBlobs.opened(config.storage.blobs.path, create=create)
-        )
+        blobs = await stack.enter_async_context(_opened_blobs(config, create=create))
         yield Stores(
             store=await stack.enter_async_context(GroupCommit.opened(store)),
             log=store,
             keys=await stack.enter_async_context(GroupKeys.opened(keys)),
             blobs=blobs,
         )
+
+
+def _opened_blobs(config: Config, *, create: bool) -> AbstractAsyncContextManager[BlobStore]:
+    storage = config.storage
+    if isinstance(storage.blobs, StorageUrl):
+        return FileBlobs.opened(storage.blobs.path, create=create)
+    try:
+        # Who keeps blobs in files needs neither the library nor the time that it takes to load.
+        from storage.s3.blobs import S3Blobs  # noqa: PLC0415  # see above
+        from storage.s3.place import Place  # noqa: PLC0415  # see above
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            "[storage] blobs is s3://…, and obstore is not installed: see docs/operations.md"
+        ) from error
+    place = Place(
+        endpoint=storage.endpoint or endpoint_of_aws(storage.region),
+        bucket=storage.blobs.bucket,
+        prefix=storage.blobs.prefix,
+        region=storage.region,
+        credentials_file=storage.credentials_file,
+    )
+    return S3Blobs.opened(place, filer=storage.filer)
 
 
 @asynccontextmanager

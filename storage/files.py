@@ -10,10 +10,10 @@ import asyncio
 import errno
 import fcntl
 import os
-import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -26,6 +26,7 @@ from storage.errors import (
     UnavailableError,
 )
 from storage.handles import Handle, Handles
+from storage.names import require_blob_name
 from storage.syncing import sync_directory
 from storage.waiting import settled
 
@@ -37,7 +38,6 @@ THREADS: Final = 8
 # Up to here copying costs less than a hop to a thread and back.
 _INLINE_BYTES: Final = 256 * 1024
 _INCOMING: Final = "incoming"
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _READ_NOW: Final = getattr(os, "RWF_NOWAIT", None)
 
 
@@ -103,9 +103,17 @@ class FileBlobs:
                 for name in await self.run(partial(os.listdir, self._directory / folder)):
                     yield name
 
+    async def find_fault(self) -> str | None:
+        # Left without being finished: nothing is synced and nothing remains.
+        async with self.create("ready") as writer:
+            await writer.write(b"ready?")
+        return None
+
+    async def tidy(self, *, begun_before: datetime) -> int:
+        return await self.run(partial(_sweep, self._directory / _INCOMING, begun_before))
+
     def _path(self, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} cannot be the name of a blob")
+        require_blob_name(name)
         return f"{self._directory}/{name[-2:]:_>2}/{name}"
 
     def require_whole(self) -> None:
@@ -234,17 +242,27 @@ def _prepare(directory: Path, *, create: bool) -> None:
         sync_directory(directory.parent)
     incoming.mkdir(mode=0o700, exist_ok=True)
     sync_directory(directory)
+    _sweep(incoming)
+
+
+def _sweep(incoming: Path, begun_before: datetime | None = None) -> int:
+    """Remove what nobody writes any more; return how many."""
+    removed = 0
     for temporary in incoming.iterdir():
         with suppress(FileNotFoundError):
+            if begun_before and temporary.stat().st_mtime >= begun_before.timestamp():
+                continue
             file = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 # Its writer, in whatever process, holds the lock as long as it lives.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 temporary.unlink()
+                removed += 1
             except BlockingIOError:
                 continue
             finally:
                 os.close(file)
+    return removed
 
 
 def _begin(incoming: Path) -> tuple[Path, int]:

@@ -8,6 +8,7 @@ So no transaction is ever open while somebody else's code runs, and every backen
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from storage.errors import StorageError
@@ -245,7 +246,12 @@ class BlobReader(Protocol):
         ...
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Return the bytes from ``offset``, fewer than ``length`` only at the end."""
+        """Return the bytes from ``offset``, fewer than ``length`` only at the end.
+
+        Raises:
+            MissingError: The blob was removed since it was opened. A backend may also read on.
+            UnavailableError: It could not be read now.
+        """
         ...
 
 
@@ -270,4 +276,16 @@ class BlobStore(Protocol):
 
     def names(self) -> AsyncIterator[str]:
         """Go through the names of all blobs, in no order."""
+        ...
+
+    async def find_fault(self) -> str | None:
+        """Try what taking a blob needs, leaving nothing; say what is known to keep one from surviving a power cut.
+
+        Raises:
+            FullError, UnavailableError, BrokenError: None can be taken now.
+        """
+        ...
+
+    async def tidy(self, *, begun_before: datetime) -> int:
+        """Remove what unfinished blobs left that were begun before then, unless known to be written; say how many."""
         ...

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from service.config import Config, parse_config
 from service.domain.actor import Actor, ActorKind, Role
 from service.wiring import Archive, key_provider, opened_archive
+from tests.seaweed import Seaweed, running_seaweed
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -30,6 +31,13 @@ def actor(role: Role, *, source: str | None = None) -> Actor:
 @pytest.fixture
 def now() -> datetime:
     return NOW
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """An object store that all tests of this process share; who stops it uses one of their own."""
+    with running_seaweed(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def ranges(sizes: Sizes, directory: Path) -> Result:
             ):
                 done = load(
                     process.address,
-                    _ranges(path, headers, size=size, seed=number),
+                    random_ranges(path, headers, size=size, seed=number),
                     connections=_CONNECTIONS,
                     seconds=sizes.seconds,
                 )
@@ -55,14 +55,16 @@ def ranges(sizes: Sizes, directory: Path) -> Result:
     return ratio(wording, rounds, note=f"{rate:,.0f} against {plain_rate:,.0f} requests/s")
 
 
-def _ranges(path: str, headers: dict[str, str], *, size: int, seed: int) -> Iterator[bytes]:
+def random_ranges(
+    path: str, headers: dict[str, str], *, size: int, seed: int, length: int = _RANGE_BYTES
+) -> Iterator[bytes]:
     """Yield requests for ranges that begin anywhere, so that most of them need two chunks."""
     anywhere = random.Random(seed)  # noqa: S311  # the same places for both
     template = request("GET", path, {**headers, "Range": "bytes=FROM-TO"})
     before, _, after = template.partition(b"FROM-TO")
     while True:
-        start = anywhere.randrange(size - _RANGE_BYTES)
-        yield before + f"{start}-{start + _RANGE_BYTES - 1}".encode() + after
+        start = anywhere.randrange(size - length)
+        yield before + f"{start}-{start + length - 1}".encode() + after
 
 
 def played(sizes: Sizes, directory: Path) -> Result:

@@ -110,6 +110,9 @@ class Payload:
 def _batches(start: int, stop: int) -> Iterator[tuple[int, int]]:
     while start < stop:
         end = min(stop, (start // CHUNK_BYTES) * CHUNK_BYTES + BATCH_BYTES)
+        # The end of a range that begins within a chunk is not worth a read of its own.
+        if stop - end <= CHUNK_BYTES:
+            end = stop
         yield start, end
         start = end
 

@@ -138,10 +138,10 @@ def _read_database(value: object, context: Context) -> StorageUrl:
     )
 
 
-def _read_blobs(value: object, context: Context) -> StorageUrl:
+def _read_file_blobs(value: object, context: Context) -> StorageUrl:
     if value == "":
         return StorageUrl("file", context.archive_directory / "blobs")
-    return StorageUrl("file", _read_location(value, context, "file", later=("s3",)))
+    return StorageUrl("file", _read_location(value, context, "file", later=()))
 
 
 def _read_location(
@@ -183,4 +183,4 @@ PUBLIC_URL = Kind("https://host, or nothing", _read_public_url)
 SERVICE_URL = Kind("https://host/path, or nothing", _read_service_url)
 WITNESS_KEY = Kind("the verifier key of a witness (name+id+key)", _read_witness_key)
 DATABASE = Kind("sqlite:///path, or nothing", _read_database)
-BLOBS = Kind("file:///path, or nothing", _read_blobs)
+FILE_BLOBS = Kind("file:///path, or nothing", _read_file_blobs)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.config.buckets import BucketUrl, find_residency_fault
 from service.config.sections import Config
 
 SettingPath = tuple[str | int, ...]
@@ -22,6 +23,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     """Yield every rule that ``config`` breaks. Symbolic links are followed; nothing is written."""
     yield from _web(config)
     yield from _places(config)
+    yield from _bucket(config)
     yield from _escrow(config)
     yield from _sources(config)
     yield from _anchors(config)
@@ -45,10 +47,10 @@ def _web(config: Config) -> Iterator[Contradiction]:
 
 
 def _places(config: Config) -> Iterator[Contradiction]:
-    archive, blobs = config.archive.directory, config.storage.blobs.path
+    archive, blobs = config.archive.directory, config.storage.blobs
     keys, anchor = config.keys.directory, config.log.anchor_directory
-    for name, place in (("archive", archive), ("blobs", blobs)):
-        if _is_inside(keys, place):
+    for name, place in (("archive", archive), ("blobs", getattr(blobs, "path", None))):
+        if place and _is_inside(keys, place):
             yield Contradiction(
                 ("keys", "directory"),
                 f"lies inside the {name} directory; whoever copied that could open it",
@@ -61,6 +63,19 @@ def _places(config: Config) -> Iterator[Contradiction]:
             "lies inside the archive directory; whoever changes the archive could change it too",
             (("archive", "directory"),),
         )
+
+
+def _bucket(config: Config) -> Iterator[Contradiction]:
+    storage = config.storage
+    if not isinstance(storage.blobs, BucketUrl):
+        for name in ("region", "endpoint", "country", "credentials_file", "filer"):
+            if getattr(storage, name):
+                yield _within("storage", name, "means nothing unless blobs is s3://…", "blobs")
+    elif not storage.region:
+        yield _within("storage", "blobs", "s3:// needs region as well", "region")
+    elif fault := find_residency_fault(storage.endpoint, storage.region, storage.country):
+        name, reason = fault
+        yield _within("storage", name, reason, "blobs", "region", "endpoint", "country")
 
 
 def _escrow(config: Config) -> Iterator[Contradiction]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from service.config import addresses, values
+from service.config import addresses, buckets, values
 from service.config.addresses import Address, Network, StorageUrl
+from service.config.buckets import BucketUrl
 from service.config.setting import setting
 from service.domain.identifiers import PhoneNumber
 from service.log.note import VerifierKey
@@ -140,10 +141,39 @@ class StorageConfig:
         "archive directory.",
         default="",
     )
-    blobs: StorageUrl = setting(
-        addresses.BLOBS,
-        "file:///absolute/path, or file:path relative to this file. Empty: blobs in the archive "
-        "directory.",
+    blobs: StorageUrl | BucketUrl = setting(
+        buckets.BLOBS,
+        "file:///absolute/path, file:path relative to this file, or s3://bucket/prefix for an "
+        "object store. Empty: blobs in the archive directory.",
+        default="",
+    )
+    region: str = setting(
+        values.text("a region such as eu-north-1", r"[a-z0-9][a-z0-9-]{0,62}|"),
+        "The bucket's region, as the object store calls it. Amazon's have to be in the European "
+        "Economic Area.",
+        default="",
+    )
+    endpoint: str = setting(
+        buckets.ENDPOINT,
+        "Where the object store answers. Empty: Amazon's S3 in the region.",
+        default="",
+    )
+    country: str = setting(
+        values.text("a country as two capital letters such as FI", r"[A-Z]{2}|"),
+        "In which country the machines behind an endpoint that is not Amazon's stand. It has to be "
+        "in the European Economic Area.",
+        default="",
+    )
+    credentials_file: Path | None = setting(
+        values.SECRET_FILE,
+        "The object store's credentials, in a file as the AWS tools write it, section [default]. "
+        "Empty: from the environment, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        default="",
+    )
+    filer: str | None = setting(
+        buckets.FILER,
+        "A SeaweedFS filer's HTTP address, so that /readyz can tell whether its path rules make it "
+        "sync. Empty: it is not asked.",
         default="",
     )
 

@@ -99,7 +99,7 @@ def _read_optional_path(value: object, context: Context) -> Path | None:
 
 def _read_secret_file(value: object, context: Context) -> Path | None:
     plain = require_text(value)
-    if re.match(r"whsec_|whsk_|sk_|-----BEGIN|AGE-SECRET-KEY-", plain, re.IGNORECASE):
+    if re.match(r"whsec_|whsk_|sk_|AKIA|ASIA|-----BEGIN|AGE-SECRET-KEY-", plain, re.IGNORECASE):
         raise ValueRefusedError(
             "this is a secret itself; put it into a file and name the file here"
         )

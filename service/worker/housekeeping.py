@@ -103,6 +103,7 @@ class Household:
             Chore("reminders", REMIND_EVERY, self._remind),
             Chore("deliveries", EXPIRE_EVERY, self._expire),
             Chore("unused keys", LEFTOVERS_EVERY, self._destroy_unused, _AFTER_START),
+            Chore("unfinished blobs", LEFTOVERS_EVERY, self._tidy, _AFTER_START),
             Chore("orphans", LEFTOVERS_EVERY, self._report, _AFTER_START),
         )
 
@@ -135,6 +136,9 @@ class Household:
         epochs = [epoch.number for epoch in self.ring.epochs]
         older_than = self.expiry.keep_for + timedelta(days=1)
         await self.leftovers.destroy_unused_keys(epochs, older_than=older_than, now=now)
+
+    async def _tidy(self, now: datetime) -> None:
+        await self.leftovers.tidy(now=now)
 
     async def _report(self, now: datetime) -> None:
         await self.leftovers.report(now=now)

@@ -13,6 +13,7 @@ from service.domain.times import to_microseconds
 from storage.ports import BlobStore, KeyStore, Span, Store
 from storage.rows import DeliveryRow, KeyRow, ObjectRow
 
+UNFINISHED_AFTER: Final = timedelta(days=1)
 UNATTACHED_AFTER: Final = timedelta(days=1)
 _SESSION_IDS: Final = "is_"
 _BATCH: Final = 500
@@ -56,6 +57,13 @@ class Leftovers:
                 extra={"count": len(objects), "some": list(objects[:_NAMED])},
             )
         return Report(blobs, objects)
+
+    async def tidy(self, *, now: datetime) -> int:
+        """Remove what blobs that were begun over a day ago and never finished left behind; return how many."""
+        removed = await self.blobs.tidy(begun_before=now - UNFINISHED_AFTER)
+        if removed:
+            _log.info("leftovers.unfinished", extra={"count": removed})
+        return removed
 
     async def _unnamed(self) -> AsyncIterator[str]:
         names: list[str] = []

@@ -109,10 +109,7 @@ class Readiness:
         )
         if free < LEAST_ROOM:
             return f"only {free // 1024**2} MiB are free"
-        # Left without being finished: nothing is synced and nothing remains.
-        async with self.blobs.create(new_id("ob")) as writer:
-            await writer.write(b"ready?")
-        return None
+        return await self.blobs.find_fault()
 
     async def _durability(self) -> None:
         # Changes of nothing: they write nothing, and are refused where durability was lost.

@@ -84,6 +84,12 @@ class MemoryBlobs:
         for name in list(self.blobs):
             yield name
 
+    async def find_fault(self) -> str | None:
+        return None
+
+    async def tidy(self, **_) -> int:
+        return 0
+
 
 class _Writer:
     def __init__(self, store: MemoryBlobs, name: str) -> None:

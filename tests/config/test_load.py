@@ -13,6 +13,7 @@ from service.config import (
     load_config,
     parse_config,
 )
+from service.config.buckets import AWS_REGIONS, EEA, BucketUrl, endpoint_of_aws
 from service.domain.identifiers import PhoneNumber
 
 BASE = Path("/srv/taltio")
@@ -70,6 +71,11 @@ def test_storage_follows_the_archive_directory():
     assert str(config.storage.blobs) == "file:///var/lib/taltio/blobs"
 
 
+S3 = '[storage]\nblobs = "s3://bucket"\n'
+AT = 'region = "eu-north-1"\nendpoint = '
+OWN = S3 + 'endpoint = "https://objects.example.fi:8333"\nregion = "fi-1"\n'
+
+
 @pytest.mark.parametrize(
     ("url", "path"),
     [
@@ -81,6 +87,26 @@ def test_storage_follows_the_archive_directory():
 )
 def test_a_database_url_names_a_path(url, path):
     assert read(f'[storage]\ndatabase = "{url}"\n').storage.database.path == path
+
+
+@pytest.mark.parametrize("region", sorted(AWS_REGIONS))
+def test_a_bucket_at_amazon_stays_in_its_region(region):
+    storage = read(f'[storage]\nblobs = "s3://bucket/a/b"\nregion = "{region}"\n').storage
+    assert storage.blobs == BucketUrl("bucket", "a/b")
+    assert str(storage.blobs) == "s3://bucket/a/b"
+    assert AWS_REGIONS[region] in EEA
+    assert f".{region}.amazonaws." in endpoint_of_aws(region)
+
+
+@pytest.mark.parametrize("country", ["FI", "IS", "LI", "NO"])
+def test_an_endpoint_of_ones_own_is_believed_about_its_country(country):
+    storage = read(f'{OWN}country = "{country}"\n').storage
+    assert storage.endpoint == "https://objects.example.fi:8333"
+
+
+def test_an_endpoint_of_amazon_may_be_private_where_it_names_the_region():
+    host = "https://bucket.vpce-1a2b.s3.eu-north-1.vpce.amazonaws.com"
+    assert read(f'{S3}{AT}"{host}"\n'.replace("fi-1", "eu-north-1")).storage.endpoint == host
 
 
 def test_a_storage_url_is_read_back_as_it_is_written():
@@ -267,7 +293,29 @@ REFUSED = [
         2,
         "postgresql:// is not in this release",
     ),
-    ('[storage]\nblobs = "s3://bucket"', 2, "s3:// is not in this release"),
+    ('[storage]\nblobs = "s3://bucket"', 2, "needs region"),
+    (S3 + 'region = "us-east-1"', 3, "not a region of Amazon in the European"),
+    (S3 + 'region = "eu-west-2"', 3, "not a region of Amazon in the European"),
+    (S3 + 'region = "eu-central-2"', 3, "not a region of Amazon in the European"),
+    (S3 + 'region = "eu-north-1"\ncountry = "US"', 4, "eu-north-1 is in SE"),
+    (OWN, 3, "needs country as well"),
+    (OWN + 'country = "US"', 5, "US is not in the European"),
+    (OWN + 'country = "GB"', 5, "GB is not in the European"),
+    (OWN + 'country = "CH"', 5, "CH is not in the European"),
+    (OWN + 'country = "Finland"', 5, "two capital letters"),
+    (S3 + AT + '"https://s3.us-east-1.amazonaws.com"', 4, "does not name the region"),
+    (S3 + AT + '"https://s3.amazonaws.com"', 4, "does not name the region"),
+    (S3 + AT + '"https://S3-accelerate.AmazonAWS.com"\ncountry = "FI"', 4, "does not name"),
+    (S3 + AT + '"http://objects.example.fi"\ncountry = "FI"', 4, "expected https://"),
+    (S3 + AT + '"https://objects.example.fi/path"\ncountry = "FI"', 4, "expected only"),
+    ('[storage]\nblobs = "s3://b"', 2, "expected s3://bucket"),
+    ('[storage]\nblobs = "s3://Bucket"', 2, "expected s3://bucket"),
+    ('[storage]\nblobs = "s3:bucket"', 2, "expected s3://bucket"),
+    ('[storage]\nblobs = "s3://bucket/../x"', 2, "expected s3://bucket"),
+    ('[storage]\nblobs = "s3://bucket//x"', 2, "expected s3://bucket"),
+    ('[storage]\nblobs = "s3://bucket/x?region=y"', 2, "expected s3://bucket"),
+    ('[storage]\ncountry = "FI"', 2, "means nothing unless blobs is s3://"),
+    ('[storage]\ncredentials_file = "AKIAIOSFODNN7EXAMPLE"', 2, "is a secret itself"),
     ('[storage]\nblobs = "/srv/blobs"', 2, "expected file:///path"),
     ('[storage]\ndatabase = "sqlite://srv/a.db"', 2, "expected sqlite:///path"),
     ('[storage]\ndatabase = "sqlite:"', 2, "expected sqlite:///path"),
@@ -309,6 +357,9 @@ def test_refuses(text, line, message):
         '[storage]\ndatabase = "mysql://taltio:hunter2@db/taltio"',
         '[storage]\ndatabase = "postgresql://taltio:hunter2@db/taltio"',
         '[storage]\ndatabase = "mysql://taltio:hunter2"',
+        '[storage]\nblobs = "s3://key:hunter2@bucket"',
+        '[storage]\nendpoint = "https://key:hunter2@objects.example.fi"',
+        '[storage]\ncredentials_file = "AKIAHUNTER2"',
         '[web]\npublic_url = "ftp://taltio:hunter2@archive.example.org"',
         '[web]\nsecret = "hunter2"',
         'password = "hunter2',

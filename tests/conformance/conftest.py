@@ -1,6 +1,7 @@
 """The ports on every backend there is, and rows to put into them."""
 
 import itertools
+import os
 import shutil
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from storage.database.sqlite import SqliteStore
 from storage.files import FileBlobs
 from storage.migrations import ARCHIVE, KEYS
 from storage.rows import KeyRow
+from storage.s3.blobs import S3Blobs
 from storage.tables import TABLES
 
 _VALUES = {str: "x", int: 1, bytes: b"x"}
@@ -98,7 +100,12 @@ async def keys(template, tmp_path):
         yield opened
 
 
-@pytest.fixture(params=["files"])
-async def blobs(tmp_path):
-    async with FileBlobs.opened(tmp_path / "blobs", create=True) as opened:
+@pytest.fixture(params=["files", "s3"])
+async def blobs(request, tmp_path):
+    if request.param == "files":
+        opening = FileBlobs.opened(tmp_path / "blobs", create=True)
+    else:
+        seaweed = request.getfixturevalue("seaweed")
+        opening = S3Blobs.opened(seaweed.place(f"test/{os.urandom(8).hex()}"))
+    async with opening as opened:
         yield opened

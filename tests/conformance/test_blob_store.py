@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from storage.errors import ConflictError, MissingError
+from storage.s3.multipart import PART_BYTES
 
-SIZES = [0, 1, 65_536, 65_537, 262_144, 262_145, 3_000_000]
+SIZES = [0, 1, 65_536, 65_537, 262_144, 262_145, 3_000_000, PART_BYTES, 2 * PART_BYTES + 1]
 
 
 async def put(blobs, name, *parts):
@@ -76,12 +78,14 @@ async def test_a_blob_is_never_replaced(blobs):
     assert await names(blobs) == ["ob_1"]
 
 
-async def test_of_two_writers_of_a_name_one_wins(blobs):
+@pytest.mark.parametrize("size", [1, PART_BYTES + 1], ids=["small", "large"])
+async def test_of_many_writers_of_a_name_one_wins(blobs, size):
+    given = [b"%d" % n * size for n in range(8)]
     outcomes = await asyncio.gather(
-        *(put(blobs, "ob_1", b"%d" % n) for n in range(8)), return_exceptions=True
+        *(put(blobs, "ob_1", data) for data in given), return_exceptions=True
     )
     assert [type(outcome) for outcome in outcomes].count(ConflictError) == 7
-    assert outcomes[int(await get(blobs, "ob_1"))] is None
+    assert await get(blobs, "ob_1") == given[outcomes.index(None)]
 
 
 async def test_nobody_sees_a_blob_before_it_is_finished(blobs):
@@ -132,11 +136,14 @@ async def test_removing_what_is_not_there_is_not_an_error(blobs):
     await blobs.remove("ob_1")
 
 
-async def test_who_reads_a_blob_that_is_removed_reads_on(blobs):
+async def test_who_reads_a_blob_that_is_removed_reads_on_or_learns_of_it(blobs):
     await put(blobs, "ob_1", b"sealed")
     async with blobs.open("ob_1") as reader:
         await blobs.remove("ob_1")
-        assert await reader.read(0, 6) == b"sealed"
+        try:
+            assert await reader.read(0, 6) == b"sealed"
+        except MissingError:
+            assert await names(blobs) == []
 
 
 async def test_all_names_are_told(blobs):
@@ -157,3 +164,19 @@ async def test_what_is_no_name_is_refused(blobs, name):
         await get(blobs, name)
     with pytest.raises(ValueError, match="name of a blob"):
         await blobs.remove(name)
+
+
+async def test_a_store_that_works_has_no_fault_and_keeps_nothing_of_the_trial(blobs):
+    for _ in range(2):
+        assert await blobs.find_fault() is None
+    assert await names(blobs) == []
+
+
+async def test_tidying_touches_nothing_that_is_whole_or_just_begun(blobs):
+    await put(blobs, "ob_1", b"sealed")
+    async with blobs.create("ob_2") as writer:
+        await writer.write(b"x" * (PART_BYTES + 1))
+        assert await blobs.tidy(begun_before=datetime.now(UTC) - timedelta(hours=1)) == 0
+        await writer.finish()
+    assert await blobs.tidy(begun_before=datetime.now(UTC) + timedelta(hours=1)) == 0
+    assert await names(blobs) == ["ob_1", "ob_2"]

@@ -1,16 +1,12 @@
-import base64
-
 import pytest
 
 from service.config import parse_config
-from tests.system.world import SECRET, SOURCES, opened_world
+from tests.system.world import SOURCES, opened_world, write_secret
 
 
 @pytest.fixture
 def config(tmp_path):
-    secret = tmp_path / "hook.secret"
-    secret.write_text("whsec_" + base64.b64encode(SECRET).decode())
-    secret.chmod(0o400)
+    write_secret(tmp_path)
     return parse_config(SOURCES, base=tmp_path)
 
 

@@ -39,6 +39,13 @@ AUDIO = b"RIFF" + bytes(range(256)) * 8
 CUSTOMERS = "customer_number,name,phone\n1001,Maija Esimerkki,040 123 4567\n"
 
 
+def write_secret(folder: Path) -> None:
+    """Write the secret that `SOURCES` names."""
+    secret = folder / "hook.secret"
+    secret.write_text("whsec_" + base64.b64encode(SECRET).decode())
+    secret.chmod(0o400)
+
+
 def contact(source_id: str, **changes: object) -> dict[str, object]:
     """Return a contact as a source tells it."""
     return {

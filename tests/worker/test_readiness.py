@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -32,10 +31,8 @@ class Failing:
 class FullBlobs:
     """A blob store on a disk without room."""
 
-    @asynccontextmanager
-    async def create(self, _name):
+    async def find_fault(self):
         raise FullError("no room")
-        yield
 
 
 @pytest.fixture
