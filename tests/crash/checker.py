@@ -30,9 +30,14 @@ class Report:
     read: int = 0
 
 
-async def check(address: str, data: Path, history: Path, tokens: Tokens) -> Report:
-    """Compare what the history tells with the archive that answers at ``address`` and keeps its files in ``data``."""
-    await all_understood(data / "taltio.db")
+async def check(
+    address: str, data: Path, history: Path, tokens: Tokens, *, unsettled: str = "received"
+) -> Report:
+    """Compare what the history tells with the archive that answers at ``address`` and keeps its files in ``data``.
+
+    Waits first until no delivery is in a state that ``unsettled`` names.
+    """
+    await all_settled(data / "taltio.db", unsettled)
     sent, acknowledged = read_history(history)
     report = Report()
     headers = {"Authorization": f"Bearer {tokens.handler}"}
@@ -64,13 +69,12 @@ async def check(address: str, data: Path, history: Path, tokens: Tokens) -> Repo
     return report
 
 
-async def all_understood(database: Path) -> None:
-    """Wait until every delivery that was kept has been understood."""
+async def all_settled(database: Path, unsettled: str) -> None:
     async with asyncio.timeout(UNDERSTOOD_WITHIN):
         while True:
             with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as db:
                 (left,) = db.execute(
-                    "SELECT count(*) FROM deliveries WHERE state = 'received'"
+                    "SELECT count(*) FROM deliveries WHERE instr(?, state)", (unsettled,)
                 ).fetchone()
             if not left:
                 return

@@ -1,5 +1,6 @@
 import base64
 import itertools
+import os
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -50,6 +51,11 @@ class Site:
         secret = self.folder / "hook.secret"
         secret.write_text("whsec_" + base64.b64encode(SECRET).decode())
         secret.chmod(0o400)
+        # An administrator's files are there before the power goes off.
+        for path in (self.folder / "config.toml", secret, self.folder):
+            file = os.open(path, os.O_RDONLY)
+            os.fsync(file)
+            os.close(file)
 
     @asynccontextmanager
     async def serving(self):
@@ -63,9 +69,11 @@ class Site:
                 )
             yield service
 
-    async def compared(self, service: Running) -> Report:
+    async def compared(self, service: Running, **settings: str) -> Report:
         """Compare the history with the archive; nothing may be wrong."""
-        report = await check(service.address, self.data, self.history_path, self.tokens)
+        report = await check(
+            service.address, self.data, self.history_path, self.tokens, **settings
+        )
         assert report.faults == []
         return report
 
@@ -74,7 +82,7 @@ class Site:
         async with self.serving() as service:
             report = await self.compared(service)
             await resend(service.address, self.history, report.missing, self.tokens)
-            report = await self.compared(service)
+            report = await self.compared(service, unsettled="received waiting")
             assert report.missing == []
             assert await service.interrupt() == 0
         assert "nothing is altered or missing" in await run(self.folder, "verify")

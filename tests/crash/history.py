@@ -26,11 +26,25 @@ class History:
     def __init__(self, path: Path) -> None:
         self._file = path.open("a")
         self.acknowledgements = 0
+        self._has_ended = False
+
+    def end(self) -> None:
+        """Believe no acknowledgement any more, until ``begin``: the power is about to go off.
+
+        From a machine without power comes none. From a file system that is told to behave as if, some do: where Linux
+        aborts ext4's journal while a sync waits for it, that sync may say that it succeeded, though nothing was written.
+        """
+        self._has_ended = True
+
+    def begin(self) -> None:
+        self._has_ended = False
 
     def sent(self, item: Item) -> None:
         self._note("sent", item)
 
     def acknowledged(self, item: Item) -> None:
+        if self._has_ended:
+            return
         self.acknowledgements += 1
         self._note("acknowledged", item)
 

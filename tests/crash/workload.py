@@ -137,9 +137,11 @@ async def _work(
         items = list(items_of(name))
         if len(name) % 2:
             items.reverse()
+        # Both at once: a recording of which the contact is never told waits for ever.
+        for item in items:
+            history.sent(item)
         try:
             for item in items:
-                history.sent(item)
                 await send(client, item, tokens)
                 history.acknowledged(item)
             if name.endswith("7"):
