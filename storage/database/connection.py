@@ -126,8 +126,11 @@ def _refusal_of(directory: Path) -> int | None:
     """Return why nothing can be written there: SQLite reports all but a full disk as a failed write."""
     probe = directory / f".room-{os.getpid()}-{os.urandom(8).hex()}"
     try:
-        with probe.open("xb") as file:
-            file.write(bytes(65536))
+        file = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(file, bytes(65536), 0)
+        finally:
+            os.close(file)
     except OSError as error:
         return error.errno
     finally:

@@ -60,7 +60,9 @@ async def check(
                 continue
             kind = "contact.created" if item.kind == "contact" else "recording.attached"
             if log[kind, there["id"]] != 1:
-                report.faults.append(f"{item}: {log[kind, there['id']]} times {kind} in the log")
+                report.faults.append(
+                    f"{item}: {log[kind, there['id']]} times {kind} in the log"
+                )
         known = {(item.kind, item.name) for item in sent}
         for name in contacts:
             if ("contact", name) not in known:
@@ -145,10 +147,17 @@ def _in_log(log: Counter[tuple[str, str]], kind: str, item: Item, report: Report
 
 async def _read_all(client: aiohttp.ClientSession, contacts: dict, report: Report) -> None:
     """Open every recording and compare its bytes with what the name stands for."""
-    names = [name for name, one in contacts.items() if any(r.get("sha256") for r in one["recordings"])]
+    names = [
+        name
+        for name, one in contacts.items()
+        if any(r.get("sha256") for r in one["recordings"])
+    ]
     for start in range(0, len(names), 50):
         some = names[start : start + 50]
-        order = {"purpose": "verify_contact", "contacts": [contacts[name]["id"] for name in some]}
+        order = {
+            "purpose": "verify_contact",
+            "contacts": [contacts[name]["id"] for name in some],
+        }
         async with client.post("/api/v1/grants", json=order) as answer:
             assert answer.status == 201, await answer.text()
             grant = (await answer.json())["id"]

@@ -58,9 +58,9 @@ class Site:
             os.close(file)
 
     @asynccontextmanager
-    async def serving(self):
+    async def serving(self, **settings):
         """Start the service; make the tokens the first time."""
-        async with started(self.folder, "serve") as service:
+        async with started(self.folder, "serve", **settings) as service:
             if self.tokens is None:
                 create = ("tokens", "create", "--name", "t", "--role")
                 self.tokens = Tokens(

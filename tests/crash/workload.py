@@ -83,7 +83,11 @@ async def send(client: aiohttp.ClientSession, item: Item, tokens: Tokens) -> Non
         method, path = "PUT", f"/intake/{source}/{source_id}/recordings/a.wav"
         body, headers["Content-Type"] = sound_of(item.name), "audio/wav"
     else:
-        method, body, headers["Content-Type"] = "POST", contact_of(item.name), "application/json"
+        method, body, headers["Content-Type"] = (
+            "POST",
+            contact_of(item.name),
+            "application/json",
+        )
         path = "/api/v1/contacts" if source == "pbx" else f"/intake/{source}"
         if source == "hook":
             headers |= signed(body, source_id, datetime.now(UTC))
@@ -93,7 +97,9 @@ async def send(client: aiohttp.ClientSession, item: Item, tokens: Tokens) -> Non
             raise Refused(answer.status, told)
 
 
-async def listen(client: aiohttp.ClientSession, history: History, name: str, tokens: Tokens) -> None:
+async def listen(
+    client: aiohttp.ClientSession, history: History, name: str, tokens: Tokens
+) -> None:
     """Open the recording of a contact that has arrived, under a grant; note what came."""
     headers = {"Authorization": f"Bearer {tokens.handler}"}
     async with client.get("/api/v1/contacts", params={"limit": "1"}, headers=headers) as answer:
