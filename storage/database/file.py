@@ -38,9 +38,10 @@ def prepare(path: Path, history: History, *, create: bool) -> None:
             _create(path, history)
         with closing(connect(path, "secure_delete=ON")) as db:
             _require_wal(db, path)
-            if _get_revision(db, path, history) != history.head:
-                _upgrade(db, history)
+            revision = _get_revision(db, path, history)
             _carry_over(db)
+            if revision != history.head:
+                _upgrade(db, history)
     except sqlite3.Error as error:
         raise translated(error, path) from error
     except OSError as error:

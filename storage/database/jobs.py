@@ -18,8 +18,8 @@ _SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM jobs WHERE kind = :kind AND
 _DUE: Final = (
     f"{_SELECT} state = 'queued' AND run_at <= :now ORDER BY run_at, id LIMIT :limit",
     f"{_SELECT} state = 'queued' AND run_at > :far ORDER BY run_at, id LIMIT :limit",
-    f"{_SELECT} state = 'claimed' AND (claimed_until <= :now OR claimed_until > :far) "
-    "ORDER BY run_at, id LIMIT :limit",
+    f"{_SELECT} state = 'claimed' AND claimed_until <= :now ORDER BY run_at, id LIMIT :limit",
+    f"{_SELECT} state = 'claimed' AND claimed_until > :far ORDER BY run_at, id LIMIT :limit",
 )
 _DAY: Final = 24 * 3600 * 1_000_000
 _CLAIM: Final = (

@@ -1,4 +1,4 @@
-"""Compares the history with the archive, as a stranger would: over HTTP what can be read, in the file what the log says.
+"""Compares the history with the archive: over HTTP what can be read, in the database what the log says.
 
 Acknowledged means readable, equal, exactly once and in the log; every opening is in the log; what was not acknowledged
 is absent or complete.

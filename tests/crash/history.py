@@ -31,8 +31,8 @@ class History:
     def end(self) -> None:
         """Believe no acknowledgement any more, until ``begin``: the power is about to go off.
 
-        From a machine without power comes none. From a file system that is told to behave as if, some do: where Linux
-        aborts ext4's journal while a sync waits for it, that sync may say that it succeeded, though nothing was written.
+        From a machine without power comes none. From a file system that is only told to behave so, some do:
+        where Linux aborts the journal of ext4 while a sync waits for it, that may say that it succeeded.
         """
         self._has_ended = True
 

@@ -1,7 +1,6 @@
 """The clock jumps by three days, forwards and back, while the service runs and while it does not: nothing is lost."""
 
 import asyncio
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +9,7 @@ import aiohttp
 import pytest
 
 from tests.crash.workload import items_of, send
-from tests.system.programs import ENVIRONMENT
+from tests.system.programs import ENVIRONMENT, until
 
 LIBRARIES = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 
@@ -41,7 +40,7 @@ class Clock:
     def jump(self, days: int) -> None:
         fresh = self.path.with_suffix(".new")
         fresh.write_text(f"{days:+d}d\n")
-        os.replace(fresh, self.path)
+        fresh.replace(self.path)
 
 
 async def keep(client, site, *names: str) -> None:
@@ -60,9 +59,7 @@ def rows(site, sql: str) -> list[tuple]:
 
 
 async def until_none(site, sql: str) -> None:
-    async with asyncio.timeout(30):
-        while rows(site, sql):
-            await asyncio.sleep(0.1)
+    await until(lambda: not rows(site, sql))
 
 
 NOT_UNDERSTOOD = "SELECT id FROM deliveries WHERE state = 'received'"

@@ -8,8 +8,8 @@ import pytest
 
 from tests.crash.history import Item
 from tests.crash.tracing import failing_calls
-from tests.crash.workload import Refused, items_of, send
-from tests.system.programs import run
+from tests.crash.workload import RefusedError, items_of, send
+from tests.system.programs import run, until
 
 SYNCS = "fsync,fdatasync"
 PLACES = [
@@ -19,8 +19,8 @@ PLACES = [
 ]
 
 
-async def refusal_of(client, item, tokens) -> Refused:
-    with pytest.raises(Refused) as caught:
+async def refusal_of(client, item, tokens) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
         await send(client, item, tokens)
     return caught.value
 
@@ -94,9 +94,7 @@ async def test_a_failed_sync_of_the_published_log_ends_taking_too(make_site, tmp
             site.history.sent(first)
             await send(client, first, site.tokens)
             site.history.acknowledged(first)
-            async with asyncio.timeout(10):
-                while "storage.broken" not in "".join(service.said):
-                    await asyncio.sleep(0.05)
+            await until(lambda: "storage.broken" in "".join(service.said))
         refused = await refusal_of(client, Item("contact", "pbx/call-2", ""), site.tokens)
         assert refused.code == "storage_failed"
     assert await site.completed() == 0

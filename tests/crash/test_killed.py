@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from tests.crash.workload import work
-from tests.system.programs import COMMAND, ENVIRONMENT
+from tests.system.programs import COMMAND, ENVIRONMENT, until
 
 ROUNDS_LONG, KILLS_LONG = 10, 22
 
@@ -19,9 +19,7 @@ async def killed_while_working(site, choose: random.Random) -> None:
             work(service.address, site.history, site.names, site.tokens)
         )
         before = site.history.acknowledgements
-        async with asyncio.timeout(20):
-            while site.history.acknowledgements < before + 3:
-                await asyncio.sleep(0.01)
+        await until(lambda: site.history.acknowledgements >= before + 3)
         await asyncio.sleep(choose.uniform(0, 0.8))
         await service.kill()
         await working

@@ -1,17 +1,17 @@
 """No room, no handles, a disk that is read-only for a while: refused, and going on by itself."""
 
 import asyncio
-import os
 import resource
 import subprocess
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.crash.disks import mounted_disk, require_mounting
 from tests.crash.tracing import failing_calls
-from tests.crash.workload import Refused, items_of, send
+from tests.crash.workload import RefusedError, items_of, send
 from tests.system.programs import run
 
 REFUSALS = {(507, "full"), (503, "unavailable")}
@@ -33,7 +33,7 @@ async def refusals(client, site, *names: str) -> set[tuple[int, str]]:
             site.history.sent(item)
             try:
                 await send(client, item, site.tokens)
-            except Refused as refusal:
+            except RefusedError as refusal:
                 found.add((refusal.status, refusal.code))
             else:
                 site.history.acknowledged(item)
@@ -58,7 +58,7 @@ async def problems_of(client) -> dict[str, str]:
 async def until_ready(client) -> None:
     """A part of the work beside requests that failed is told of for half a minute."""
     async with asyncio.timeout(40):
-        while set(await problems_of(client)) - {"loops"}:
+        while set(await problems_of(client)) - {"loops"}:  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.2)
 
 
@@ -89,10 +89,11 @@ async def test_without_handles_nothing_is_taken_until_there_are_some(make_site):
     async with talking(site) as (service, client):
         await keep(client, site, "pbx/call-0")
         process = service.process.pid
-        used = max(int(name) for name in os.listdir(f"/proc/{process}/fd")) + 1
+        handles = Path(f"/proc/{process}/fd")
+        used = max(int(handle.name) for handle in handles.iterdir()) + 1
         before = resource.prlimit(process, resource.RLIMIT_NOFILE)
         resource.prlimit(process, resource.RLIMIT_NOFILE, (used, before[1]))
-        lowest = len(os.listdir(f"/proc/{process}/fd"))
+        lowest = len(list(handles.iterdir()))
         assert lowest <= used
         # Numbers below the limit that are free are used up by connections that nobody answers.
         idle = [

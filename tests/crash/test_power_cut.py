@@ -10,7 +10,7 @@ import pytest
 
 from tests.crash.disks import Disk, mounted_disk
 from tests.crash.workload import contact_of, work
-from tests.system.programs import COMMAND, ENVIRONMENT
+from tests.system.programs import COMMAND, ENVIRONMENT, until
 
 DISKS_LONG, CUTS_LONG = 4, 8
 
@@ -27,9 +27,7 @@ async def cut_while_working(disk: Disk, site, choose: random.Random) -> None:
             work(service.address, site.history, site.names, site.tokens)
         )
         before = site.history.acknowledgements
-        async with asyncio.timeout(20):
-            while site.history.acknowledgements < before + 5:
-                await asyncio.sleep(0.01)
+        await until(lambda: site.history.acknowledgements >= before + 5)
         await asyncio.sleep(choose.uniform(0, 1.0))
         # What returns from a sync later may be the simulation's doing: see `History.end`.
         site.history.end()

@@ -6,7 +6,6 @@ import io
 import json
 import random
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -60,7 +59,7 @@ class Tokens:
     handler: str
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The archive answered that it does not take it."""
 
     def __init__(self, status: int, body: bytes) -> None:
@@ -75,7 +74,7 @@ async def send(client: aiohttp.ClientSession, item: Item, tokens: Tokens) -> Non
     """Send a contact or recording.
 
     Raises:
-        Refused: It was not acknowledged, and said so.
+        RefusedError: It was not acknowledged, and said so.
     """
     source, source_id = item.name.split("/")
     headers = {"Authorization": f"Bearer {tokens.sender}"}
@@ -94,13 +93,11 @@ async def send(client: aiohttp.ClientSession, item: Item, tokens: Tokens) -> Non
     async with client.request(method, path, data=io.BytesIO(body), headers=headers) as answer:
         told = await answer.read()
         if answer.status not in {200, 201}:
-            raise Refused(answer.status, told)
+            raise RefusedError(answer.status, told)
 
 
-async def listen(
-    client: aiohttp.ClientSession, history: History, name: str, tokens: Tokens
-) -> None:
-    """Open the recording of a contact that has arrived, under a grant; note what came."""
+async def listen(client: aiohttp.ClientSession, history: History, tokens: Tokens) -> None:
+    """Open the recordings of the newest contact, under a grant; note what came."""
     headers = {"Authorization": f"Bearer {tokens.handler}"}
     async with client.get("/api/v1/contacts", params={"limit": "1"}, headers=headers) as answer:
         page = await answer.json()
@@ -151,9 +148,10 @@ async def _work(
                 await send(client, item, tokens)
                 history.acknowledged(item)
             if name.endswith("7"):
-                await listen(client, history, name, tokens)
-        except Refused as refusal:
-            assert refusal.status in {FULL, UNAVAILABLE}, refusal
+                await listen(client, history, tokens)
+        except RefusedError as refusal:
+            if refusal.status not in {FULL, UNAVAILABLE}:
+                raise
         except (aiohttp.ClientError, ConnectionError):
             return
 
@@ -173,14 +171,3 @@ async def resend(address: str, history: History, missing: list[Item], tokens: To
             history.sent(item)
             await send(client, item, tokens)
             history.acknowledged(item)
-
-
-async def working_until(stop, address, history, names, tokens) -> None:
-    """Work until ``stop``, a coroutine, has ended."""
-    task = asyncio.create_task(work(address, history, names, tokens))
-    try:
-        await stop
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

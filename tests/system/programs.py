@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,3 +85,10 @@ async def run(folder: Path, *arguments: str, code: int = 0) -> str:
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == code, (out + err).decode()
     return (out + err if code else out).decode()
+
+
+async def until(holds: Callable[[], bool], *, seconds: float = 30) -> None:
+    """Wait until something holds of another process, which tells nobody."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110  # there is nothing to be told by
+            await asyncio.sleep(0.02)
