@@ -12,6 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # What the tests run that is not Python: age opens our files, OpenSSL makes certificates, Chromium shows the pages.
+# strace and faketime make system calls and the clock fail, mkfs.ext4 makes disks to fill and to cut from power.
 PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4
 # Two workers suit small machines; a file's tests share their fixtures.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -119,6 +120,7 @@ programs:
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing="$${missing/mkfs.ext4/e2fsprogs}"; \
 		echo "make: installing$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get -qq update </dev/null >/dev/null; \

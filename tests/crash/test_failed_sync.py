@@ -13,7 +13,7 @@ from tests.system.programs import run, until
 
 SYNCS = "fsync,fdatasync"
 PLACES = [
-    pytest.param("keys.db-wal", "contact", id="keys"),
+    pytest.param("keys.db-wal", "contact", id="keys", marks=pytest.mark.long),
     pytest.param("taltio.db-wal", "contact", id="rows and log"),
     pytest.param("", "recording", id="blob"),
 ]
@@ -78,7 +78,7 @@ async def test_a_failed_sync_ends_taking_and_is_not_tried_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", ["ledger", "log"])
+@pytest.mark.parametrize("folder", ["ledger", pytest.param("log", marks=pytest.mark.long)])
 async def test_a_failed_sync_of_the_published_log_ends_taking_too(make_site, tmp_path, folder):
     site = make_site(checkpoint_seconds=1)
     first, _ = items_of("pbx/call-0")
