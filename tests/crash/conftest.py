@@ -109,3 +109,12 @@ def make_site(tmp_path):
     yield make
     for history in histories:
         history.close()
+
+
+def pytest_collection_modifyitems(items):
+    """Give time: what runs here are programs, started again and again on whatever else the machine does."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker(
+            "timeout"
+        ):
+            item.add_marker(pytest.mark.timeout(400))

@@ -60,7 +60,7 @@ async def problems_of(client) -> dict[str, str]:
 
 async def until_ready(client) -> None:
     """A part of the work beside requests that failed is told of for half a minute."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(90):
         while set(await problems_of(client)) - {"loops"}:  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.2)
 

@@ -50,7 +50,7 @@ async def started(
     said: list[str] = []
     reader = None
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while until not in "".join(said):
                 line = (await process.stdout.readline()).decode()
                 assert line, "the program ended:\n" + "".join(said)
@@ -87,7 +87,7 @@ async def run(folder: Path, *arguments: str, code: int = 0) -> str:
     return (out + err if code else out).decode()
 
 
-async def until(holds: Callable[[], bool], *, seconds: float = 30) -> None:
+async def until(holds: Callable[[], bool], *, seconds: float = 90) -> None:
     """Wait until something holds of another process, which tells nobody."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110  # there is nothing to be told by
