@@ -12,7 +12,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # What the tests run that is not Python: age opens our files, OpenSSL makes certificates, Chromium shows the pages.
-PROGRAMS := age openssl sqlite3 xxd chromium
+# strace and faketime make system calls and the clock fail, mkfs.ext4 makes disks to fill and to cut from power.
+PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4
 # Two workers suit small machines; a file's tests share their fixtures.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 # What is pure or nearly so, and the main path once: enough to notice most mistakes in under a minute.
@@ -40,12 +41,16 @@ run: .venv/run.stamp ## The service with config.toml (or CONFIG=FILE), data in .
 .PHONY: check
 check: .venv/dev.stamp ## Format, lint, types, imports and the quick tests, in under a minute
 	@$(MAKE) static
-	@$(PYTEST) -m "not slow and not browser" $(QUICK)
+	@$(PYTEST) -m "not slow and not browser and not long" $(QUICK)
 
 .PHONY: test
 test: .venv/dev.stamp programs ## Everything that CI runs; installs what it needs
 	@$(MAKE) static
 	@$(PYTEST)
+
+.PHONY: test-long
+test-long: .venv/dev.stamp programs ## What breaks things for half an hour: hundreds of kills, tens of power cuts
+	@$(PYTEST) -m long tests/crash
 
 .PHONY: static
 static: .venv/dev.stamp
@@ -117,6 +122,7 @@ programs:
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing="$${missing/mkfs.ext4/e2fsprogs}"; \
 		echo "make: installing$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get -qq update </dev/null >/dev/null; \

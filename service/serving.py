@@ -91,8 +91,8 @@ def log_keeper(archive: Archive) -> LogKeeper:
     return LogKeeper(
         store=stores.store,
         log=authentic_log(stores, archive.vault.ring),
-        published=published_files(config),
-        ledger=ledger_files(config),
+        published=published_files(config, stores.soundness),
+        ledger=ledger_files(config, stores.soundness),
         anchors=config.log.anchor_directory,
         name=config.archive.name,
         signing_key=lambda: archive.vault.ring.log_signing_key,

@@ -58,6 +58,7 @@ from storage.database.sqlite import SqliteStore
 from storage.files import FileBlobs
 from storage.ports import BlobStore, KeyStore, LogStore, Store
 from storage.published import PublishedFiles
+from storage.soundness import Soundness
 
 KEY_STORE = "keys.db"
 LOG_DIRECTORY, LEDGER_DIRECTORY = "log", "ledger"
@@ -67,12 +68,16 @@ _SIGN_INS_AT_ONCE, _SECONDS_PER_SIGN_IN = 20, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What keeps bytes and rows. ``store`` and ``keys`` gather what many callers commit at once."""
+    """What keeps bytes and rows. ``store`` and ``keys`` gather what many callers commit at once.
+
+    All share ``soundness``: a sync that fails in one ends writing in all.
+    """
 
     store: Store
     log: LogStore
     keys: KeyStore
     blobs: BlobStore
+    soundness: Soundness
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +146,14 @@ def held_by_witness(directory: Path) -> AbstractContextManager[None]:
     return instance_lock(directory)
 
 
-def published_files(config: Config) -> PublishedFiles:
+def published_files(config: Config, soundness: Soundness | None = None) -> PublishedFiles:
     """Return where the log is published."""
-    return PublishedFiles(config.archive.directory / LOG_DIRECTORY)
+    return PublishedFiles(config.archive.directory / LOG_DIRECTORY, soundness)
 
 
-def ledger_files(config: Config) -> PublishedFiles:
+def ledger_files(config: Config, soundness: Soundness | None = None) -> PublishedFiles:
     """Return where what was signed is remembered."""
-    return PublishedFiles(config.archive.directory / LEDGER_DIRECTORY)
+    return PublishedFiles(config.archive.directory / LEDGER_DIRECTORY, soundness)
 
 
 def published_log(config: Config, ring: KeyRing | None) -> PublishedLog:
@@ -230,22 +235,32 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
         if create:
             config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         key_path = config.archive.directory / KEY_STORE
-        keys = await stack.enter_async_context(SqliteKeyStore.opened(key_path, create=create))
+        soundness = Soundness()
+        keys = await stack.enter_async_context(
+            SqliteKeyStore.opened(key_path, create=create, soundness=soundness)
+        )
         path = config.storage.database.path
-        store = await stack.enter_async_context(SqliteStore.opened(path, create=create))
-        blobs = await stack.enter_async_context(_opened_blobs(config, create=create))
+        store = await stack.enter_async_context(
+            SqliteStore.opened(path, create=create, soundness=soundness)
+        )
+        blobs = await stack.enter_async_context(
+            _opened_blobs(config, create=create, soundness=soundness)
+        )
         yield Stores(
             store=await stack.enter_async_context(GroupCommit.opened(store)),
             log=store,
             keys=await stack.enter_async_context(GroupKeys.opened(keys)),
             blobs=blobs,
+            soundness=soundness,
         )
 
 
-def _opened_blobs(config: Config, *, create: bool) -> AbstractAsyncContextManager[BlobStore]:
+def _opened_blobs(
+    config: Config, *, create: bool, soundness: Soundness
+) -> AbstractAsyncContextManager[BlobStore]:
     storage = config.storage
     if isinstance(storage.blobs, StorageUrl):
-        return FileBlobs.opened(storage.blobs.path, create=create)
+        return FileBlobs.opened(storage.blobs.path, create=create, soundness=soundness)
     try:
         # Who keeps blobs in files needs neither the library nor the time that it takes to load.
         from storage.s3.blobs import S3Blobs  # noqa: PLC0415  # see above

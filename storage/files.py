@@ -27,6 +27,7 @@ from storage.errors import (
 )
 from storage.handles import Handle, Handles
 from storage.names import require_blob_name
+from storage.soundness import Soundness
 from storage.syncing import sync_directory
 from storage.waiting import settled
 
@@ -44,18 +45,29 @@ _READ_NOW: Final = getattr(os, "RWF_NOWAIT", None)
 class FileBlobs:
     """`storage.ports.BlobStore` in a directory, beside other processes."""
 
-    def __init__(self, directory: Path, pool: ThreadPoolExecutor, handles: Handles) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        pool: ThreadPoolExecutor,
+        handles: Handles,
+        *,
+        soundness: Soundness,
+    ) -> None:
         self._directory = directory
         self._pool = pool
         self._handles = handles
+        self.soundness = soundness
         self._durable_folders: set[Path] = set()
         self.scratch = memoryview(bytearray(_INLINE_BYTES))
-        self._broken: BrokenError | None = None
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, directory: Path, *, create: bool) -> AsyncIterator[Self]:
+    async def opened(
+        cls, directory: Path, *, create: bool, soundness: Soundness | None = None
+    ) -> AsyncIterator[Self]:
         """Use the blobs in ``directory``, without what a crash left behind.
+
+        ``soundness`` is shared with the process's other stores; without it, it is for itself.
 
         Raises:
             MissingError: There is no such directory, and ``create`` does not allow to make it.
@@ -65,14 +77,14 @@ class FileBlobs:
             ThreadPoolExecutor(THREADS, thread_name_prefix="blobs") as pool,
             Handles() as handles,
         ):
-            blobs = cls(directory, pool, handles)
+            blobs = cls(directory, pool, handles, soundness=soundness or Soundness())
             await blobs.run(partial(_prepare, directory, create=create))
             yield blobs
 
     @asynccontextmanager
     async def create(self, name: str) -> AsyncIterator["FileBlobWriter"]:
         path = Path(self._path(name))
-        self.require_whole()
+        self.soundness.require()
         with self.translating(is_writing=True):
             temporary, file = _begin(self._directory / _INCOMING)
         writer = FileBlobWriter(self, file, temporary, path)
@@ -93,7 +105,7 @@ class FileBlobs:
 
     async def remove(self, name: str) -> None:
         path = self._path(name)
-        self.require_whole()
+        self.soundness.require()
         await self.run(partial(_remove, Path(path)), is_writing=True)
         self._handles.forget(path)
 
@@ -116,11 +128,6 @@ class FileBlobs:
         require_blob_name(name)
         return f"{self._directory}/{name[-2:]:_>2}/{name}"
 
-    def require_whole(self) -> None:
-        """Raise what broke the store, if anything did."""
-        if self._broken is not None:
-            raise BrokenError(*self._broken.args)
-
     async def run(self, step: Callable[[], T], *, is_writing: bool = False) -> T:
         """Run ``step`` on a thread to its end, also when cancelled meanwhile."""
         with self.translating(is_writing=is_writing):
@@ -140,8 +147,7 @@ class FileBlobs:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise FullError(text) from error
             if error.errno == errno.EIO and is_writing:
-                self._broken = BrokenError(text)
-                raise self._broken from error
+                raise self.soundness.lose(BrokenError(text)) from error
             raise UnavailableError(text) from error
 
     def publish(self, file: int, temporary: Path, path: Path) -> None:
@@ -174,7 +180,7 @@ class FileBlobWriter:
         self._path = path
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._blobs.require_whole()
+        self._blobs.soundness.require()
         if len(data) > _INLINE_BYTES:
             await self._blobs.run(partial(_write_all, self._open_file, data), is_writing=True)
         else:
@@ -182,7 +188,7 @@ class FileBlobWriter:
                 _write_all(self._open_file, data)
 
     async def finish(self) -> None:
-        self._blobs.require_whole()
+        self._blobs.soundness.require()
         await self._blobs.run(self._finish, is_writing=True)
 
     @property

@@ -158,7 +158,8 @@ class Store(Protocol):
     ) -> Sequence[JobRow]:
         """Claim jobs that are due, oldest first, until ``now + lease``; nobody else gets them meanwhile.
 
-        A job whose lease has run out is due again. The rows returned count the attempt that begins.
+        A job whose lease has run out is due again. So is what lies more than a day ahead, for nothing is put off that
+        long: the clock was wrong then. The rows returned count the attempt that begins.
         """
         ...
 

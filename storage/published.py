@@ -1,13 +1,15 @@
 """Small files for others to read: each is there whole or not at all, and survives a power cut once written."""
 
+import errno
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
-from storage.errors import MissingError
+from storage.errors import BrokenError, MissingError
+from storage.soundness import Soundness
 from storage.syncing import sync_directory
 
 _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
@@ -16,9 +18,13 @@ _PATH = re.compile(rf"{_SEGMENT}(/{_SEGMENT}){{0,12}}")
 
 @dataclass(frozen=True, slots=True)
 class PublishedFiles:
-    """Files below ``directory``, by relative path. Blocking: call from a thread."""
+    """Files below ``directory``, by relative path. Blocking: call from a thread.
+
+    Who writes beside the process's other stores shares their ``soundness``, which a disk that fails here ends.
+    """
 
     directory: Path
+    soundness: Soundness | None = field(default=None, compare=False, repr=False)
 
     def read(self, path: str) -> bytes:
         """Return the file at ``path``.
@@ -32,7 +38,25 @@ class PublishedFiles:
             raise MissingError(f"there is no {path}") from error
 
     def write(self, path: str, data: bytes) -> None:
-        """Let ``data`` be the file at ``path``, whole or not at all. On return it survives a power cut."""
+        """Let ``data`` be the file at ``path``, whole or not at all. On return it survives a power cut.
+
+        Raises:
+            OSError: It was not written, or may not survive.
+            BrokenError: The disk failed, now or before; only where ``soundness`` is shared.
+        """
+        if self.soundness is None:
+            self._write(path, data)
+            return
+        self.soundness.require()
+        try:
+            self._write(path, data)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            failure = BrokenError(f"{self.directory.name}/{path}: {error.strerror}")
+            raise self.soundness.lose(failure) from error
+
+    def _write(self, path: str, data: bytes) -> None:
         target = self._path(path)
         made = _make_folders(target.parent)
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")

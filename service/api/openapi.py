@@ -41,6 +41,7 @@ _WITHOUT_CLASS: Final[Mapping[int, tuple[str, ...]]] = {
     416: ("range_not_satisfiable",),
     417: ("expectation_failed",),
     431: ("head_too_large",),
+    503: ("storage_failed",),
     507: ("full",),
 }
 """Codes that are no error of ours, or one of the storage's."""

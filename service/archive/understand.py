@@ -135,13 +135,15 @@ class Understanding:
             [(row, opened[row.id]) for row in rows if row.id in opened], now=now
         )
 
-    async def catch_up(self, *, now: datetime, received_before: int) -> int:
-        """Understand what was received before (microseconds) and is still as received; return how many there were.
+    async def catch_up(
+        self, *, now: datetime, received_before: int | None, received_since: int | None = None
+    ) -> int:
+        """Understand what was received between (microseconds) and is still as received; return how many there were.
 
         Each is tried once: what stays as it is does not hold up what came after it.
         """
         tried = 0
-        since: int | None = None
+        since = received_since
         # Those of the moment from which on is asked; they may still be as received.
         known: set[str] = set()
         while True:

@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from service.cli.tls import server_tls
 from service.cli.tuning import tune
@@ -32,8 +34,18 @@ async def serve(config: Config, _: argparse.Namespace) -> int:
         print(f"Taltio is at {address}", flush=True)
         await print_first_link(service, address)
         await stop.wait()
+        if service.archive.stores.soundness.is_lost:
+            _end_at_once()
         print("Stopping: what was begun is finished first.", flush=True)
     return 0
+
+
+def _end_at_once() -> NoReturn:
+    """End as in a crash: closing would sync files once more of which a sync has failed."""
+    from service.cli.main import EXIT_FAILED  # noqa: PLC0415  # that module imports this one
+
+    print("Stopping at once, because a sync failed: mend the disk and start again.", flush=True)
+    os._exit(EXIT_FAILED)
 
 
 @asynccontextmanager

@@ -56,8 +56,8 @@ _STORAGE: Final[Mapping[type[storage.StorageError], tuple[HTTPStatus, str, str]]
     ),
     storage.BrokenError: (
         HTTPStatus.SERVICE_UNAVAILABLE,
-        domain.UnavailableError.code,
-        domain.UnavailableError.public,
+        "storage_failed",
+        "The archive's disk failed to keep what was written. Nothing more is taken until its operator has mended it.",
     ),
 }
 _FROM_FRAMEWORK: Final[Mapping[int, str]] = {
@@ -67,7 +67,8 @@ _FROM_FRAMEWORK: Final[Mapping[int, str]] = {
     HTTPStatus.EXPECTATION_FAILED: "expectation_failed",
 }
 CODES: Final = frozenset(
-    {error.code for error in STATUS} | {"full", "method_not_allowed", "expectation_failed"}
+    {error.code for error in STATUS}
+    | {"full", "storage_failed", "method_not_allowed", "expectation_failed"}
 )
 """The codes of this module's table; subclasses that are not named in it add their own."""
 

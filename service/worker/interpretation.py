@@ -65,21 +65,30 @@ class Interpretation:
 
     async def catch_up(self) -> None:
         """Understand what the store holds and no queue does: at once for what a crash left, then now and again."""
-        age = timedelta()
+        is_first = True
         while True:
             now = self.clock()
             try:
-                await self.understanding.catch_up(
-                    now=now, received_before=to_microseconds(now - age)
-                )
+                await self._catch_up(now, is_first=is_first)
                 await self.understanding.meet_waiting(now=now)
             except (ArchiveError, StorageError) as error:
                 _log.warning(
                     "interpretation.catch_up_failed", extra={"code": type(error).__name__}
                 )
-            # What has just come is in the queue; only what stays is taken from the store.
-            age = CATCH_UP_EVERY
+            is_first = False
             await asyncio.sleep(CATCH_UP_EVERY.total_seconds())
+
+    async def _catch_up(self, now: datetime, *, is_first: bool) -> None:
+        if is_first:
+            # Also what seems to come from the future: the clock may have been set back since.
+            await self.understanding.catch_up(now=now, received_before=None)
+            return
+        # What has just come is in the queue; only what stays is taken from the store.
+        before, ahead = now - CATCH_UP_EVERY, now + CATCH_UP_EVERY
+        await self.understanding.catch_up(now=now, received_before=to_microseconds(before))
+        await self.understanding.catch_up(
+            now=now, received_before=None, received_since=to_microseconds(ahead)
+        )
 
     async def _understand(self, batch: Sequence[_Item]) -> None:
         try:

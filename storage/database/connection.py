@@ -8,7 +8,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -102,11 +102,12 @@ def translated(error: Exception, path: Path, *, is_committing: bool = False) -> 
     text = f"{path.name}: {name}"
     if code in _TAKEN:
         return ConflictError(str(error))
-    if primary == sqlite3.SQLITE_FULL or (
-        code == sqlite3.SQLITE_IOERR_WRITE and _is_full(path.parent)
-    ):
+    refusal = _refusal_of(path.parent) if code == sqlite3.SQLITE_IOERR_WRITE else None
+    if primary == sqlite3.SQLITE_FULL or refusal in _FULL:
         return FullError(text)
-    if primary == sqlite3.SQLITE_IOERR and (is_committing or code in _UNSAFE):
+    # What a read-only disk refuses was not written: neither the disk nor what was synced before is in doubt.
+    is_disk = primary == sqlite3.SQLITE_IOERR and refusal != errno.EROFS
+    if is_disk and (is_committing or code in _UNSAFE):
         return BrokenError(text)
     if primary in {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}:
         return StorageError(f"{path.name}: a value cannot be stored ({name})")
@@ -121,14 +122,18 @@ _UNSAFE: Final = {
 }
 
 
-def _is_full(directory: Path) -> bool:
-    """Tell whether there is no room: SQLite reports an exceeded quota as any other failed write."""
+def _refusal_of(directory: Path) -> int | None:
+    """Return why nothing can be written there: SQLite reports all but a full disk as a failed write."""
     probe = directory / f".room-{os.getpid()}-{os.urandom(8).hex()}"
     try:
-        with probe.open("xb") as file:
-            file.write(bytes(65536))
+        file = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(file, bytes(65536), 0)
+        finally:
+            os.close(file)
     except OSError as error:
-        return error.errno in _FULL
+        return error.errno
     finally:
-        probe.unlink(missing_ok=True)
-    return False
+        with suppress(OSError):
+            probe.unlink()
+    return None

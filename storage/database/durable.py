@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from storage.database.connection import translated
-from storage.errors import BrokenError, StorageError
+from storage.errors import BrokenError, StorageError, UnavailableError
+from storage.soundness import Soundness
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
 CHECKPOINT_ROWS: Final = 2000
@@ -24,9 +25,9 @@ CHECKPOINTING: Final = ("wal_autocheckpoint=0", f"journal_size_limit={LONGEST_BY
 class Durable:
     """Begins, commits and rolls back; after a failure that leaves durability in doubt, never again."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, soundness: Soundness) -> None:
         self._path = path
-        self._broken: BrokenError | None = None
+        self._soundness = soundness
         self._rows_carried = 0
 
     @contextmanager
@@ -37,8 +38,7 @@ class Durable:
             UnavailableError: Nothing was stored.
             BrokenError: It may or may not be stored, and nothing more will be.
         """
-        if self._broken is not None:
-            raise BrokenError(*self._broken.args)
+        self._soundness.require()
         try:
             self._checkpoint(db)
             # IMMEDIATE takes the write lock now, while the wait for other writers still applies.
@@ -55,6 +55,20 @@ class Durable:
             failure = translated(error, self._path, is_committing=True)
             raise self._failed(db, failure) from error
 
+    def empty_log(self, db: sqlite3.Connection) -> None:
+        """Carry the whole write-ahead log over into the database, and cut it to nothing.
+
+        Raises:
+            UnavailableError: Somebody keeps reading what is in it.
+            BrokenError: It may or may not be carried over, and nothing more will be stored.
+        """
+        try:
+            busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise self._failed(db, translated(error, self._path)) from error
+        if busy:
+            raise UnavailableError(f"{self._path.name}: somebody keeps reading; try again")
+
     def _checkpoint(self, db: sqlite3.Connection) -> None:
         """Carry a long write-ahead log over into the database.
 
@@ -69,15 +83,15 @@ class Durable:
 
     def _failed(self, db: sqlite3.Connection, failure: StorageError) -> StorageError:
         if isinstance(failure, BrokenError):
-            self._broken = failure
+            self._soundness.lose(failure)
         self._roll_back(db)
-        return self._broken or failure
+        return BrokenError(*failure.args) if self._soundness.is_lost else failure
 
     def _roll_back(self, db: sqlite3.Connection) -> None:
         if db.in_transaction:
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
         if db.in_transaction:
-            self._broken = BrokenError(
-                f"{self._path.name}: a transaction cannot be rolled back"
+            self._soundness.lose(
+                BrokenError(f"{self._path.name}: a transaction cannot be rolled back")
             )

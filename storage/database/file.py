@@ -38,7 +38,9 @@ def prepare(path: Path, history: History, *, create: bool) -> None:
             _create(path, history)
         with closing(connect(path, "secure_delete=ON")) as db:
             _require_wal(db, path)
-            if _get_revision(db, path, history) != history.head:
+            revision = _get_revision(db, path, history)
+            _carry_over(db)
+            if revision != history.head:
                 _upgrade(db, history)
     except sqlite3.Error as error:
         raise translated(error, path) from error
@@ -101,6 +103,15 @@ def _require_wal(db: sqlite3.Connection, path: Path) -> None:
     (mode,) = db.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
         raise UnavailableError(f"{path}: the file system cannot hold a write-ahead log")
+
+
+def _carry_over(db: sqlite3.Connection) -> None:
+    """Bring into the database, synced, what a process that ended early left in the write-ahead log.
+
+    That process may have seen a sync fail. Then the log holds what only the kernel's memory holds, and what were
+    written behind it would be lost with it in a power cut, for a log is read up to its first gap.
+    """
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
 def _get_revision(db: sqlite3.Connection, path: Path, history: History) -> str:

@@ -13,12 +13,15 @@ from storage.rows import JobRow
 from storage.tables import TABLES
 
 _COLUMNS: Final = tuple(column.name for column in TABLES[JobRow].columns)
-_SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM jobs WHERE kind = ? AND "  # noqa: S608  # our own names
+_SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM jobs WHERE kind = :kind AND "  # noqa: S608  # our own names
 # One kind at a time, so that a backlog of one hides no job of another and no index is left.
 _DUE: Final = (
-    f"{_SELECT} state = 'queued' AND run_at <= ? ORDER BY run_at, id LIMIT ?",
-    f"{_SELECT} state = 'claimed' AND claimed_until <= ? ORDER BY run_at, id LIMIT ?",
+    f"{_SELECT} state = 'queued' AND run_at <= :now ORDER BY run_at, id LIMIT :limit",
+    f"{_SELECT} state = 'queued' AND run_at > :far ORDER BY run_at, id LIMIT :limit",
+    f"{_SELECT} state = 'claimed' AND claimed_until <= :now ORDER BY run_at, id LIMIT :limit",
+    f"{_SELECT} state = 'claimed' AND claimed_until > :far ORDER BY run_at, id LIMIT :limit",
 )
+_DAY: Final = 24 * 3600 * 1_000_000
 _CLAIM: Final = (
     "UPDATE jobs SET state = 'claimed', claimed_until = ?, attempts = attempts + 1 WHERE id = ?"
 )
@@ -47,10 +50,11 @@ def claim(
 
 
 def _due(db: sqlite3.Connection, kinds: Collection[str], now: int, limit: int) -> list[JobRow]:
+    asked: dict[str, int | str] = {"now": now, "far": now + _DAY, "limit": limit}
     found = (
         [
             JobRow(**dict(zip(_COLUMNS, values, strict=True)))
-            for values in db.execute(statement, (kind, now, limit))
+            for values in db.execute(statement, asked | {"kind": kind})
         ]
         for kind in kinds
         for statement in _DUE

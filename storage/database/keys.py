@@ -21,9 +21,10 @@ from storage.database.connection import Connection, connected, translated
 from storage.database.durable import CHECKPOINTING, Durable
 from storage.database.file import prepare
 from storage.database.inserting import insert_all
-from storage.errors import StaleError, UnavailableError
+from storage.errors import StaleError
 from storage.migrations import KEYS
 from storage.rows import CLOSED, KeyRow
+from storage.soundness import Soundness
 from storage.waiting import settled
 
 P = ParamSpec("P")
@@ -63,16 +64,22 @@ _values: Final = attrgetter("id", "kind", "wrapped_by", "wrapped", "made_at")
 class SqliteKeyStore:
     """`storage.ports.KeyStore` on an SQLite file of its own."""
 
-    def __init__(self, path: Path, writer: Connection, reader: Connection) -> None:
+    def __init__(
+        self, path: Path, writer: Connection, reader: Connection, soundness: Soundness
+    ) -> None:
         self._path = path
         self._writer = writer
         self._reader = reader
-        self._durable = Durable(path)
+        self._durable = Durable(path, soundness)
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, path: Path, *, create: bool) -> AsyncIterator[Self]:
+    async def opened(
+        cls, path: Path, *, create: bool, soundness: Soundness | None = None
+    ) -> AsyncIterator[Self]:
         """Open the key store at ``path``, brought up to date, and close it again.
+
+        ``soundness`` is shared with the process's other stores; without it, it is for itself.
 
         Raises:
             MissingError: There is none, and ``create`` does not allow to make it.
@@ -84,7 +91,7 @@ class SqliteKeyStore:
             opening = connected(path, "secure_delete=ON", "temp_store=MEMORY", *CHECKPOINTING)
             writer = await stack.enter_async_context(opening)
             reader = await stack.enter_async_context(connected(path, "query_only=ON"))
-            yield cls(path, writer, reader)
+            yield cls(path, writer, reader, soundness or Soundness())
 
     async def put_keys(self, rows: Sequence[KeyRow]) -> None:
         await self._run(self._writer, self._put, rows)
@@ -123,9 +130,7 @@ class SqliteKeyStore:
         with self._durable.transaction(db):
             db.executemany(_EMPTY, ((key_id,) for key_id in ids))
         # Also when nothing was there any more: an earlier call may have been stopped before this line.
-        busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise UnavailableError(f"{self._path.name}: somebody keeps reading; try again")
+        self._durable.empty_log(db)
 
     async def _run(
         self,

@@ -23,6 +23,7 @@ from storage.errors import StorageError
 from storage.migrations import ARCHIVE
 from storage.ports import Change, Condition, Lookup, StoredEntry
 from storage.rows import JobRow, Row
+from storage.soundness import Soundness
 from storage.waiting import settled
 
 P = ParamSpec("P")
@@ -42,18 +43,29 @@ _ABOUT = (
 class SqliteStore:
     """`storage.ports.Store` and `storage.ports.LogStore` on an SQLite file, beside other processes."""
 
-    def __init__(self, path: Path, writer: Connection, readers: Sequence[Connection]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        writer: Connection,
+        readers: Sequence[Connection],
+        *,
+        soundness: Soundness,
+    ) -> None:
         self._path = path
         self._writer = writer
         self._readers = readers
         self._statements = Statements(sqlite.dialect(paramstyle="qmark"))
-        self._durable = Durable(path)
+        self._durable = Durable(path, soundness)
         self._commits = Commits(path, self._durable, self._statements)
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, path: Path, *, create: bool) -> AsyncIterator[Self]:
+    async def opened(
+        cls, path: Path, *, create: bool, soundness: Soundness | None = None
+    ) -> AsyncIterator[Self]:
         """Open the database at ``path``, brought up to date, and close it again.
+
+        ``soundness`` is shared with the process's other stores; without it, it is for itself.
 
         Raises:
             MissingError: There is none, and ``create`` does not allow to make it.
@@ -67,7 +79,7 @@ class SqliteStore:
                 await stack.enter_async_context(connected(path, "query_only=ON"))
                 for _ in range(READERS)
             ]
-            yield cls(path, writer, readers)
+            yield cls(path, writer, readers, soundness=soundness or Soundness())
 
     async def commit(self, change: Change) -> None:
         (refusal,) = await self.commit_each([change])

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A row of revisions, in the folder ``name``; ``head`` is the newest."""
+    """A row of revisions, one module each in ``folder``; ``head`` is the newest."""
 
     name: str
     head: str
+    folder: Path
 
     @property
     def table(self) -> str:
@@ -25,8 +26,9 @@ class History:
         return f"{self.name}_revision"
 
 
-ARCHIVE: Final = History("archive", "0001")
-KEYS: Final = History("keys", "0001")
+_HERE: Final = Path(__file__).parent
+ARCHIVE: Final = History("archive", "0001", _HERE / "archive")
+KEYS: Final = History("keys", "0001", _HERE / "keys")
 
 
 def upgrade(connection: "Connection", history: History) -> None:
@@ -35,8 +37,7 @@ def upgrade(connection: "Connection", history: History) -> None:
     from alembic.runtime.migration import MigrationContext  # noqa: PLC0415  # as above
     from alembic.script import ScriptDirectory  # noqa: PLC0415  # as above
 
-    here = Path(__file__).parent
-    script = ScriptDirectory(str(here), version_locations=[str(here / history.name)])
+    script = ScriptDirectory(str(_HERE), version_locations=[str(history.folder)])
     context = MigrationContext.configure(
         connection,
         opts={

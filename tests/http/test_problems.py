@@ -44,7 +44,7 @@ class _NewError(domain.GrantRequiredError):
         (domain.ArchiveError("x"), 500, "internal"),
         (domain.UnavailableError("x"), 503, "unavailable"),
         (storage.UnavailableError("x"), 503, "unavailable"),
-        (storage.BrokenError("x"), 503, "unavailable"),
+        (storage.BrokenError("x"), 503, "storage_failed"),
         (storage.FullError("x"), 507, "full"),
         (storage.ConflictError("x"), 500, "internal"),
         (ValueError("x"), 500, "internal"),

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +32,17 @@ class Running:
 
 @asynccontextmanager
 async def started(
-    folder: Path, *arguments: str, until: str = "is at"
+    folder: Path,
+    *arguments: str,
+    until: str = "is at",
+    environment: Mapping[str, str] = ENVIRONMENT,
 ) -> AsyncIterator[Running]:
     """Start the program in ``folder``; yield once a line with ``until`` was printed; never leave it running."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         *arguments,
         cwd=folder,
-        env=ENVIRONMENT,
+        env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -47,7 +50,7 @@ async def started(
     said: list[str] = []
     reader = None
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while until not in "".join(said):
                 line = (await process.stdout.readline()).decode()
                 assert line, "the program ended:\n" + "".join(said)
@@ -69,7 +72,7 @@ async def _read_on(process: asyncio.subprocess.Process, said: list[str]) -> None
 
 
 async def run(folder: Path, *arguments: str, code: int = 0) -> str:
-    """Run a subcommand to its end and return what it printed."""
+    """Run a subcommand to its end and return what it printed; if that was to fail, also of what."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         *arguments,
@@ -81,4 +84,11 @@ async def run(folder: Path, *arguments: str, code: int = 0) -> str:
     )
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == code, (out + err).decode()
-    return out.decode()
+    return (out + err if code else out).decode()
+
+
+async def until(holds: Callable[[], bool], *, seconds: float = 90) -> None:
+    """Wait until something holds of another process, which tells nobody."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110  # there is nothing to be told by
+            await asyncio.sleep(0.02)

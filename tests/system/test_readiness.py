@@ -7,11 +7,11 @@ from tests.system.world import NOBODY
 async def test_readyz_names_what_is_not_in_order_and_nothing_else(world):
     answer = await world.ask(NOBODY, "GET", "/readyz")
     assert (answer.status, answer.json) == (200, {"status": "ready"})
-    world.archive.stores.blobs._broken = BrokenError("/secret/path")
+    world.archive.stores.soundness.lose(BrokenError("/secret/path"))
     world.service.watch.note("jobs")
     answer = await world.ask(NOBODY, "GET", "/readyz")
     assert answer.status == 503
     assert answer.json["status"] == "not ready"
-    assert set(answer.json["problems"]) == {"blobs", "loops"}
+    assert set(answer.json["problems"]) == {"blobs", "durability", "loops"}
     assert b"secret" not in answer.body
     assert (await world.ask(NOBODY, "GET", "/healthz")).status == 200

@@ -9,9 +9,11 @@ import pytest
 
 from service.archive.receive import keep_delivery
 from service.serving import log_keeper
+from service.wiring import published_files
 from service.worker.readiness import LIMIT, Limited, Readiness, resident_bytes
 from service.worker.supervisor import Watch, supervised
 from storage.errors import BrokenError, FullError, UnavailableError
+from storage.soundness import Soundness
 from tests.conftest import NOW
 
 
@@ -122,13 +124,19 @@ async def test_the_stores_refuse_a_change_of_nothing_once_a_sync_failed(archive,
     """The real stores: what durability is asked with is refused where it was lost."""
     stores = archive.stores
     backend = stores.log if port == "store" else stores.keys._keys
-    backend._durable._broken = BrokenError("x")
+    backend._durable._soundness = Soundness()
+    backend._durable._soundness.lose(BrokenError("x"))
     assert set(await problems(parts)) == {"durability"}
 
 
-async def test_blobs_whose_sync_failed_are_named(archive, parts):
-    archive.stores.blobs._broken = BrokenError("x")
-    assert set(await problems(parts)) == {"blobs"}
+async def test_a_sync_that_failed_in_one_store_ends_writing_in_all(archive, parts):
+    archive.stores.blobs.soundness.lose(BrokenError("x"))
+    assert set(await problems(parts)) == {"blobs", "durability"}
+    for write in (archive.stores.store.commit, archive.stores.keys.put_keys):
+        with pytest.raises(BrokenError):
+            await write([])
+    with pytest.raises(BrokenError):
+        published_files(archive.config, archive.stores.soundness).write("checkpoint", b"")
 
 
 async def test_a_log_that_is_not_published_for_a_minute_is_named(archive, parts):
