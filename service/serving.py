@@ -178,6 +178,7 @@ def _household(archive: Archive) -> Household:
             stores.blobs,
             timedelta(days=archive.config.intake.keep_deliveries_days),
         ),
+        erasures=archive.erasures,
         leftovers=Leftovers(stores.store, stores.keys, stores.blobs),
         provider=archive.provider,
         ring=archive.vault.ring,

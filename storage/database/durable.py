@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from storage.database.connection import translated
-from storage.errors import BrokenError, StorageError
+from storage.errors import BrokenError, StorageError, UnavailableError
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
 CHECKPOINT_ROWS: Final = 2000
@@ -54,6 +54,22 @@ class Durable:
         except sqlite3.Error as error:
             failure = translated(error, self._path, is_committing=True)
             raise self._failed(db, failure) from error
+
+    def empty_log(self, db: sqlite3.Connection) -> None:
+        """Carry the write-ahead log over into the database, and cut it to nothing.
+
+        Raises:
+            UnavailableError: Somebody reads from it, or writes.
+            BrokenError: As for ``transaction``.
+        """
+        if self._broken is not None:
+            raise BrokenError(*self._broken.args)
+        try:
+            busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise self._failed(db, translated(error, self._path)) from error
+        if busy:
+            raise UnavailableError(f"{self._path.name}: somebody keeps reading; try again")
 
     def _checkpoint(self, db: sqlite3.Connection) -> None:
         """Carry a long write-ahead log over into the database.
