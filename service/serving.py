@@ -14,7 +14,9 @@ from service.api import (
     attention,
     contacts,
     content,
+    erasures,
     grants,
+    holds,
     log,
     openapi,
     system,
@@ -118,6 +120,8 @@ def all_routes() -> list[Route]:
         *contacts.routes(),
         *attention.routes(),
         *grants.grant_routes(),
+        *holds.hold_routes(),
+        *erasures.erasure_routes(),
         *content.content_routes(),
         *verification.verification_routes(),
         *log.routes(),
@@ -219,6 +223,7 @@ def _fill(
     app[CONTACTS], app[FINDER] = archive.contacts, archive.finder
     app[ATTENTION] = archive.attention
     app[grants.GRANTS] = archive.grants
+    app[holds.HOLDS], app[erasures.ERASURES] = archive.holds, archive.erasures
     app[content.CONTENTS] = content.Contents(archive.opener)
     app[PUBLISHED_LOG] = keeper.published
     app[INTAKE], app[TOKENS] = archive.intake, archive.access.tokens

@@ -53,6 +53,15 @@ POST   /api/v1/attention/{item_id}/settle                 x        HDM     401  
 POST   /api/v1/grants                                     HD       HD      401  201
 GET    /api/v1/grants                                     HD       HD      401  200
 DELETE /api/v1/grants/{id}                                HD       HD      401  204
+POST   /api/v1/holds                                      HD       HD      401  201
+GET    /api/v1/holds                                      HD       HD      401  200
+GET    /api/v1/holds/{hold_id}                            HD       HD      401  200
+POST   /api/v1/holds/{hold_id}/release-request            x        HD      401  200
+POST   /api/v1/holds/{hold_id}/release                    x        D       401  200
+POST   /api/v1/erasures                                   x        D       401  201
+GET    /api/v1/erasures                                   D        D       401  200
+POST   /api/v1/erasures/{erasure_id}/approve              x        D       401  200
+DELETE /api/v1/erasures/{erasure_id}                      x        D       401  204
 GET    /api/v1/recordings/{id}/content                    HD       HD      401  200
 GET    /api/v1/messages/{id}/content                      HD       HD      401  200
 POST   /api/v1/recordings/{id}/heard                      HD       HD      401  404

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import hmac
 import json
+import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from service.archive.hold_rows import HoldOrder
 from service.archive.receive import keep_delivery
 from service.archive.register import read_register
-from service.domain.actor import OPERATOR, SYSTEM, Role
+from service.domain.actor import OPERATOR, SYSTEM, Actor, ActorKind, Role
+from service.domain.retention import Ground
 from service.http.server import listening
 from service.serving import Service, build_service
 from service.wiring import Archive
@@ -90,6 +93,7 @@ class Answer:
         return self.json["code"] if is_problem else None
 
 
+FIRST = Actor(id="us_first", kind=ActorKind.PERSON, roles=frozenset({Role.DPO}))
 NOBODY = Asker(None, "nobody")
 
 
@@ -153,6 +157,31 @@ class World:
         """Return a new grant of the asker for the archive's contact."""
         order = {"purpose": "verify_contact", "contacts": [self.ids["contact"]]}
         return (await self.ask(asker, "POST", "/api/v1/grants", body=order)).json["id"]
+
+    async def new_contact(self) -> str:
+        """Return the id of a contact that nothing else is about."""
+        sender = await self.token(Role.INTEGRATION)
+        told = contact(f"c-{secrets.token_hex(8)}")
+        return (await self.ask(sender, "POST", "/api/v1/contacts", body=told)).json["id"]
+
+    async def hold(self) -> str:
+        """Return a hold whose owner asked for its release."""
+        order = HoldOrder(contact_id=await self.new_contact(), reason="Reklamaatio")
+        holds = self.archive.holds
+        placed = await holds.place(order, actor=FIRST, now=self.now)
+        await holds.request_release(placed.id, actor=FIRST, now=self.now)
+        return placed.id
+
+    async def erasure(self) -> str:
+        """Return an erasure that somebody asked for."""
+        asked = await self.archive.erasures.request(
+            await self.new_contact(),
+            ground=Ground.DATA_SUBJECT_REQUEST,
+            reference=None,
+            actor=FIRST,
+            now=self.now,
+        )
+        return asked.id
 
     async def raise_item(self, ident: str) -> str:
         """Let something need attention; return its id."""
@@ -224,6 +253,8 @@ async def good_request(world, asker, route):
         "{customer_id}": ids["customer"],
         "{item_id}": ids["item"],
         "{grant_id}": grant,
+        "{hold_id}": await world.hold() if "{hold_id}" in route else "",
+        "{erasure_id}": await world.erasure() if "{erasure_id}" in route else "",
         "{source}": "pbx",
         "{source_id}": "c-0",
         "{name}": "taltio.css" if "static" in route else "a.wav",
@@ -241,7 +272,10 @@ async def good_request(world, asker, route):
     method, path = route.split()
     for name, value in names.items():
         path = path.replace(name, value)
+    fresh = await world.new_contact() if route == "POST /api/v1/erasures" else ""
     bodies = {
+        "POST /api/v1/holds": {"contact": ids["contact"], "reason": "Reklamaatio"},
+        "POST /api/v1/erasures": {"contact": fresh, "ground": "data_subject_request"},
         "POST /api/v1/contacts": contact(f"c-{asker.kind}-{asker.role}"),
         "PUT /api/v1/contacts/{contact_id}/recordings/{name}": AUDIO,
         "PUT /intake/{source}/{source_id}/recordings/{name}": AUDIO,
