@@ -51,6 +51,7 @@ from service.intake.app_keys import (
 from service.intake.standard_webhooks import WebhookSecret
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
+from service.web.disposal_desk import ArchiveDisposals
 from service.web.pages import page_routes, set_up_pages
 from service.web.problem_pages import show_problem
 from service.wiring import Archive, authentic_log, ledger_files, published_files
@@ -242,6 +243,9 @@ def _fill(
             verifier=archive.verifier,
             items=archive.attention,
             users=access.users,
+        ),
+        disposals=ArchiveDisposals(
+            archive.holds, archive.erasures, archive.contacts, access.users
         ),
         door=Door(access.sign_in, access.sessions, access.invites, access.users),
         timezone=config.archive.timezone.key,

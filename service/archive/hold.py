@@ -152,6 +152,26 @@ class Holds:
         following = f"{shown[-1].placed_at}.{shown[-1].id}" if len(rows) > limit else None
         return HoldPage(tuple(await self._holds(shown)), following)
 
+    async def find_covering(self, contact_id: str, *, actor: Actor) -> Sequence[Hold]:
+        """Return the holds that keep a contact, also those of its customers.
+
+        Raises:
+            NotPermittedError: The actor may not see holds.
+            NotFoundError: There is no such contact.
+        """
+        require_permission(actor, Permission.HOLD)
+        contacts = await self.store.find(ContactRow, {"id": parse_id("ct", contact_id)})
+        if not contacts:
+            raise NotFoundError("no such contact")
+        customers = await find_customers_of(self.store, contact_id)
+        rows = await self._rows_of(contact_id, customers)
+        return decide_disposition(
+            contact_id,
+            customer_ids=customers,
+            started_at=from_microseconds(contacts[0].started_at),
+            holds=await self._holds(rows),
+        ).holds
+
     async def get(self, hold_id: str, *, actor: Actor) -> Hold:
         """Return a hold.
 
@@ -217,9 +237,7 @@ class Holds:
         Raises:
             TamperedError: The holds are not those of which the log tells; then nothing may be erased.
         """
-        rows = [*await self.store.find(HoldRow, {"contact_id": contact.id})]
-        if customer_ids:
-            rows += await self.store.find(HoldRow, {"customer_id": sorted(customer_ids)})
+        rows = await self._rows_of(contact.id, customer_ids)
         by_id = {row.id: row for row in rows}
         for target in (contact.id, *sorted(customer_ids)):
             await self._require_as_logged(target, by_id)
@@ -231,6 +249,12 @@ class Holds:
         )
 
     # -- what the methods above have in common
+
+    async def _rows_of(self, contact_id: str, customer_ids: Collection[str]) -> list[HoldRow]:
+        rows = [*await self.store.find(HoldRow, {"contact_id": contact_id})]
+        if customer_ids:
+            rows += await self.store.find(HoldRow, {"customer_id": sorted(customer_ids)})
+        return rows
 
     async def _require_target(self, hold: Hold) -> list[Write]:
         """Return what keeps the target as it is until the hold is placed."""

@@ -88,6 +88,12 @@ GET    /contacts/{contact_id}                             x        AHD     303  
 GET    /contacts/{contact_id}/verification                x        HDU     303  200
 POST   /contacts/{contact_id}/grants                      x        HD      303  303
 POST   /contacts/{contact_id}/links                       x        HD      303  303
+POST   /contacts/{contact_id}/holds                       x        HD      303  303
+POST   /holds/{hold_id}/release-request                   x        HD      303  303
+POST   /holds/{hold_id}/release                           x        D       303  303
+POST   /contacts/{contact_id}/erasures                    x        D       303  303
+POST   /erasures/{erasure_id}/approve                     x        D       303  303
+POST   /erasures/{erasure_id}/withdraw                    x        D       303  303
 POST   /grants/{grant_id}/withdraw                        x        HD      303  303
 GET    /attention                                         x        HDM     303  200
 POST   /attention/{item_id}/retry                         x        HDM     303  303

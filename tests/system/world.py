@@ -249,7 +249,9 @@ async def good_request(world, asker, route):
     may_grant = asker.role in {Role.COMPLAINT_HANDLER, Role.DPO}
     grant = await world.grant(asker) if needs_grant and may_grant else "gr_" + "a" * 26
     names = {
-        "{contact_id}": ids["contact"],
+        "{contact_id}": await world.new_contact()
+        if route == "POST /contacts/{contact_id}/erasures"
+        else ids["contact"],
         "{customer_id}": ids["customer"],
         "{item_id}": ids["item"],
         "{grant_id}": grant,
@@ -286,10 +288,15 @@ async def good_request(world, asker, route):
         "POST /first-password/{invite}": b"password=x&again=x",
         "POST /contacts/{contact_id}/grants": b"purpose=verify_contact",
         "POST /contacts/{contact_id}/links": f"customer={ids['customer']}&theirs=yes".encode(),
+        "POST /contacts/{contact_id}/holds": b"reason=Reklamaatio",
+        "POST /contacts/{contact_id}/erasures": b"ground=data_subject_request",
         "POST /grants/{grant_id}/withdraw": f"contact={ids['contact']}".encode(),
     }
     body = bodies.get(route)
     headers = {"Access_Grant": grant} if "/content" in route or "/heard" in route else {}
+    is_of_page = not path.startswith(("/api", "/intake"))
+    if is_of_page and any(part in route for part in ("{hold_id}", "{erasure_id}")):
+        body = f"contact={ids['contact']}".encode()
     if isinstance(body, bytes) and method == "POST":
         headers |= FORM
     return method, path, body, headers
