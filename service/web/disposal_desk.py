@@ -193,6 +193,7 @@ def _hold_view(hold: Hold, names: Mapping[str, str], actor: Actor) -> HoldView:
         placed_at=hold.placed_at,
         review_on=hold.review_on,
         requested_by_name=names.get(hold.requested_by or "", hold.requested_by),
+        can_request=hold.requested_by != actor.id,
         can_release=is_requested
         and not had_a_part
         and is_permitted(actor, Permission.RELEASE_HOLD),

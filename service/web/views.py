@@ -154,7 +154,10 @@ class ContactDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldView:
-    """A hold that keeps a contact. ``can_release``: the asking actor can be the second person."""
+    """A hold that keeps a contact.
+
+    ``can_release``: the asking actor can be the second person. ``can_request``: they can be the first one.
+    """
 
     id: str
     is_of_customer: bool
@@ -164,6 +167,7 @@ class HoldView:
     placed_at: datetime
     review_on: date
     requested_by_name: str | None
+    can_request: bool
     can_release: bool
 
 
