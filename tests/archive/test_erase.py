@@ -435,7 +435,7 @@ async def test_nothing_is_tied_or_added_to_a_contact_that_is_erased_meanwhile(ar
     late = Late()
     interpreter = replace(archive.interpreter, store=late)
     contacts = replace(archive.contacts, interpreter=interpreter)
-    customer = await customer_of(archive, "1001")
+    customer = await customer_of(archive, "1003")
     await contacts.link(contact_id, customer, state=LinkState.LINKED, actor=HANDLER, now=NOW)
     assert late.is_done
     assert await store.find(ContactTokenRow, {"contact_id": contact_id}) == []
