@@ -285,7 +285,7 @@ def archive_from(
         opener=Opener(stores.store, authentic_log(stores, ring), stores.blobs, vault, openings),
         verifier=verifier,
         holds=holds,
-        erasures=Erasures(_disposal(config, stores, ring), holds, vault),
+        erasures=Erasures(_disposal(config, stores, ring), holds, vault, openings.forget),
         access=_access(config, stores, vault),
     )
 

@@ -12,6 +12,7 @@ from service.archive.erase import UNFINISHED
 from service.archive.expire import DeliveryExpiry
 from service.archive.hold import HoldOrder
 from service.archive.replay import replay_erasures
+from service.archive.targets import Asked, Subject
 from service.domain.actor import OPERATOR, SYSTEM, Actor, ActorKind, Role
 from service.domain.customer import LinkState
 from service.domain.errors import (
@@ -23,6 +24,7 @@ from service.domain.errors import (
     TamperedError,
 )
 from service.domain.errors import UnavailableError as NotNowError
+from service.domain.purpose import Purpose
 from service.domain.retention import ErasureState, Ground
 from service.log.entry import EntryType, decode_entry
 from service.wiring import disposal_of, key_provider, opened_archive
@@ -221,6 +223,22 @@ async def test_nobody_finds_opens_or_amends_it_any_more(archive):
         await archive.erasures.request(
             contact_id, ground=GROUND, reference=None, actor=DPO, now=NOW
         )
+
+
+async def test_what_somebody_is_listening_to_closes_at_once(archive):
+    contact_id = await contact_with_everything(archive)
+    recording = await recording_of(archive, contact_id)
+    purpose = Purpose.VERIFY_CONTACT
+    grant = await archive.grants.create(
+        actor=HANDLER, purpose=purpose, contact_ids=[contact_id], reference=None, now=NOW
+    )
+    asked = Asked(Subject.RECORDING, recording)
+    opened = await archive.opener.open(asked, actor=HANDLER, grant_id=grant.id, now=NOW)
+    assert not opened.is_closed
+    await erase(archive, contact_id)
+    assert opened.is_closed
+    with pytest.raises(ErasedError):
+        await archive.opener.open(asked, actor=HANDLER, grant_id=grant.id, now=NOW)
 
 
 async def test_what_its_source_sends_again_brings_nothing_back(archive):
