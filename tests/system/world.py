@@ -295,7 +295,7 @@ async def good_request(world, asker, route):
     body = bodies.get(route)
     headers = {"Access_Grant": grant} if "/content" in route or "/heard" in route else {}
     is_of_page = not path.startswith(("/api", "/intake"))
-    if is_of_page and any(part in route for part in ("{hold_id}", "{erasure_id}")):
+    if is_of_page and any(part in route for part in ("{hold_id}", "{erasure_id}", "{item_id}")):
         body = f"contact={ids['contact']}".encode()
     if isinstance(body, bytes) and method == "POST":
         headers |= FORM
