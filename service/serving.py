@@ -15,7 +15,9 @@ from service.api import (
     attention,
     contacts,
     content,
+    erasures,
     grants,
+    holds,
     log,
     openapi,
     system,
@@ -50,6 +52,7 @@ from service.intake.app_keys import (
 from service.intake.standard_webhooks import WebhookSecret
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
+from service.web.disposal_desk import ArchiveDisposals
 from service.web.pages import page_routes, set_up_pages
 from service.web.problem_pages import show_problem
 from service.wiring import Archive, authentic_log, ledger_files, published_files
@@ -122,6 +125,8 @@ def all_routes() -> list[Route]:
         *contacts.routes(),
         *attention.routes(),
         *grants.grant_routes(),
+        *holds.hold_routes(),
+        *erasures.erasure_routes(),
         *content.content_routes(),
         *verification.verification_routes(),
         *log.routes(),
@@ -183,6 +188,7 @@ def _household(archive: Archive) -> Household:
             stores.blobs,
             timedelta(days=archive.config.intake.keep_deliveries_days),
         ),
+        erasures=archive.erasures,
         leftovers=Leftovers(stores.store, stores.keys, stores.blobs),
         provider=archive.provider,
         ring=archive.vault.ring,
@@ -223,6 +229,7 @@ def _fill(
     app[CONTACTS], app[FINDER] = archive.contacts, archive.finder
     app[ATTENTION] = archive.attention
     app[grants.GRANTS] = archive.grants
+    app[holds.HOLDS], app[erasures.ERASURES] = archive.holds, archive.erasures
     app[content.CONTENTS] = content.Contents(archive.opener)
     app[PUBLISHED_LOG] = keeper.published
     app[INTAKE], app[TOKENS] = archive.intake, archive.access.tokens
@@ -241,6 +248,9 @@ def _fill(
             verifier=archive.verifier,
             items=archive.attention,
             users=access.users,
+        ),
+        disposals=ArchiveDisposals(
+            archive.holds, archive.erasures, archive.contacts, access.users
         ),
         door=Door(access.sign_in, access.sessions, access.invites, access.users),
         timezone=config.archive.timezone.key,

@@ -25,9 +25,14 @@ from service.archive.contact_checks import ContactChecker
 from service.archive.contacts import Contacts
 from service.archive.customers import Register
 from service.archive.deliveries import DeliveryOpener
+from service.archive.dispose import Disposal
+from service.archive.erase import Erasures
+from service.archive.erasure_ledger import FILE as ERASURES
+from service.archive.erasure_ledger import ErasureLedger
 from service.archive.expect import Expectations
 from service.archive.export import Exporter
 from service.archive.grants import Grants
+from service.archive.hold import Holds
 from service.archive.interpret import Interpreter, SourceRule
 from service.archive.lookup import Finder
 from service.archive.marked import AuthenticLog, Marker, MarkingStore
@@ -56,7 +61,8 @@ from storage.database.keys import SqliteKeyStore
 from storage.database.lock import instance_lock
 from storage.database.sqlite import SqliteStore
 from storage.files import FileBlobs
-from storage.ports import BlobStore, KeyStore, LogStore, Store
+from storage.ledger import FileLedger
+from storage.ports import BlobStore, KeyStore, LogStore, Scrub, Store
 from storage.published import PublishedFiles
 from storage.soundness import Soundness
 
@@ -78,6 +84,7 @@ class Stores:
     keys: KeyStore
     blobs: BlobStore
     soundness: Soundness
+    scrub: Scrub
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,8 @@ class Archive:
     openings: Openings
     opener: Opener
     verifier: Verifier
+    holds: Holds
+    erasures: Erasures
     access: Access
 
 
@@ -200,6 +209,11 @@ def rotation_of(archive: Archive) -> Rotation:
     )
 
 
+def disposal_of(archive: Archive) -> Disposal:
+    """Return what disposes of contacts of an open archive; also what a restore replays the erasure ledger with."""
+    return archive.erasures.disposal
+
+
 def exporter_of(archive: Archive) -> Exporter:
     """Return what hands contacts of an open archive out."""
     return Exporter(
@@ -252,6 +266,7 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
             keys=await stack.enter_async_context(GroupKeys.opened(keys)),
             blobs=blobs,
             soundness=soundness,
+            scrub=store,
         )
 
 
@@ -318,6 +333,7 @@ def archive_from(
         ContactChecker(stores.store, stores.log, stores.blobs, vault),
         published_log(config, ring),
     )
+    holds = Holds(stores.store, authentic_log(stores, ring), vault)
     return Archive(
         config=config,
         stores=stores,
@@ -339,7 +355,21 @@ def archive_from(
         openings=openings,
         opener=Opener(stores.store, authentic_log(stores, ring), stores.blobs, vault, openings),
         verifier=verifier,
+        holds=holds,
+        erasures=Erasures(_disposal(config, stores, ring), holds, vault, openings.forget),
         access=_access(config, stores, vault),
+    )
+
+
+def _disposal(config: Config, stores: Stores, ring: KeyRing) -> Disposal:
+    ledger = FileLedger(config.archive.directory / LEDGER_DIRECTORY / ERASURES)
+    return Disposal(
+        store=stores.store,
+        log=authentic_log(stores, ring),
+        keys=stores.keys,
+        blobs=stores.blobs,
+        ledger=ErasureLedger(ledger),
+        scrub=stores.scrub,
     )
 
 

@@ -5,7 +5,7 @@ before, outside of it; rows carry a version, and a change made on a stale readin
 So no transaction is ever open while somebody else's code runs, and every backend commits in one step.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,6 +47,15 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class Require:
+    """Change nothing, and let the change fail with a StaleError unless the row with ``key`` has ``version``."""
+
+    table: type[Row]
+    key: tuple[object, ...]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Append:
     """Append ``entry`` to the log. It can be found again by each id in ``about``.
 
@@ -58,7 +67,7 @@ class Append:
     mark: bytes = b""
 
 
-Write = Add | Put | Replace | Remove | Append
+Write = Add | Put | Replace | Remove | Require | Append
 Change = Sequence[Write]
 
 
@@ -114,7 +123,7 @@ class Store(Protocol):
 
         Raises:
             ConflictError: An added row's place is taken. Nothing was stored.
-            StaleError: A replaced row has another version, or is gone. Nothing was stored.
+            StaleError: A replaced or required row has another version, or is gone. Nothing was stored.
             UnavailableError: Nothing was stored.
             BrokenError: Durability can no longer be promised.
         """
@@ -161,6 +170,36 @@ class Store(Protocol):
         A job whose lease has run out is due again. So is what lies more than a day ahead, for nothing is put off that
         long: the clock was wrong then. The rows returned count the attempt that begins.
         """
+        ...
+
+
+class Scrub(Protocol):
+    """Overwriting what was removed from a store of rows, which its files may still hold."""
+
+    async def scrub(self) -> None:
+        """Leave as little in the files of the store, of what was removed or replaced before, as the engine can.
+
+        Raises:
+            UnavailableError: Somebody keeps reading what was; trying again later may succeed.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """Lines that are only ever added, kept apart from backups and never restored from one."""
+
+    async def append(self, follow: Callable[[bytes], bytes]) -> None:
+        """Add the line that ``follow`` returns, given the last one (empty for the first). It has no line break.
+
+        On return it survives a power cut. ``follow`` runs on a thread, alone among all processes.
+
+        Raises:
+            FullError, UnavailableError: Nothing was added.
+        """
+        ...
+
+    async def read(self) -> Sequence[bytes]:
+        """Return every line, in order; one that a crash cut short was never acted upon, and is not among them."""
         ...
 
 

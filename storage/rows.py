@@ -99,7 +99,10 @@ class CustomerTokenRow(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkRow(Row):
-    """A contact's tie to a customer. ``state``: ``linked``, ``candidate`` or ``unlinked`` (by hand)."""
+    """A contact's tie to a customer. ``state``: ``linked``, ``candidate`` or ``unlinked`` (by hand).
+
+    That of a tombstone, which is shown in the customer's history, is ``erased``.
+    """
 
     KEY: ClassVar[tuple[str, ...]] = ("contact_id", "customer_id")
 
@@ -283,6 +286,58 @@ class JobRow(Row):
     attempts: int
     claimed_until: int
     last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldRow(Row):
+    """A legal hold: of ``contact_id``, or of ``customer_id`` and what began within the period (half-open, may be open).
+
+    ``state``: ``placed``, ``release_requested`` or ``released``. ``owner_id`` is who placed it.
+    """
+
+    id: str
+    version: int
+    contact_id: str | None
+    customer_id: str | None
+    period_from: int | None
+    period_to: int | None
+    state: str
+    owner_id: str
+    placed_at: int
+    review_on: str
+    requested_by: str | None
+    released_by: str | None
+    released_at: int | None
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureRow(Row):
+    """An erasure of one contact. ``state``: ``requested``, ``withdrawn``, ``erasing`` or ``erased``.
+
+    ``erasing``: it is decided and being done; ``parts`` are then the ids, comma-separated, of what is to be destroyed.
+    """
+
+    id: str
+    version: int
+    contact_id: str
+    ground: str
+    state: str
+    requested_by: str
+    requested_at: int
+    approved_by: str | None
+    approved_at: int | None
+    finished_at: int | None
+    parts: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardRow(Row):
+    """Nothing but a version: who decides on many rows requires it, who adds to them replaces it."""
+
+    id: str
+    version: int
 
 
 CLOSED: Final = "closed"

@@ -166,6 +166,21 @@ TABLES: Mapping[type[Row], Table] = MappingProxyType(
                 UniqueConstraint("kind", "subject"),
                 Index("jobs_state", "kind", "state", "run_at", "id"),
             ),
+            _table(
+                "holds",
+                rows.HoldRow,
+                _present("holds_contact_id", "contact_id"),
+                _present("holds_customer_id", "customer_id"),
+                Index("holds_placed_at", "placed_at", "id"),
+            ),
+            _table(
+                "erasures",
+                rows.ErasureRow,
+                Index("erasures_contact_id", "contact_id"),
+                Index("erasures_state", "state", "requested_at"),
+                Index("erasures_requested_at", "requested_at", "id"),
+            ),
+            _table("guards", rows.GuardRow),
         )
     )
 )

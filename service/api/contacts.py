@@ -1,13 +1,20 @@
 """``/api/v1/contacts`` and what belongs to it."""
 
 import re
+from collections.abc import Mapping
 
 from aiohttp import web
 
 from service.api.answers import json_response
 from service.api.app_keys import CONTACTS, FINDER, SETTINGS
 from service.api.criteria import PARAMETERS, parse_criteria
-from service.api.views import contact_json, customer_json, page_json, view_json
+from service.api.views import (
+    contact_json,
+    customer_json,
+    page_json,
+    tombstone_json,
+    view_json,
+)
 from service.archive.lookup import MAX_LIMIT, Criteria
 from service.domain.customer import LinkState
 from service.domain.errors import InvalidInputError
@@ -81,7 +88,7 @@ async def find_contacts(request: web.Request) -> web.Response:
     query = read_query(request, (*PARAMETERS, *_PAGING))
     settings = request.app[SETTINGS]
     criteria = parse_criteria(query, region=settings.region, timezone=settings.timezone)
-    return await _page(request, criteria, cursor=query.get("cursor"), limit=query.get("limit"))
+    return json_response(await _find(request, criteria, query))
 
 
 async def get_contact(request: web.Request) -> web.Response:
@@ -109,7 +116,12 @@ async def find_customer_contacts(request: web.Request) -> web.Response:
         request.match_info["customer_id"], actor=request[ACTOR]
     )
     criteria = Criteria(customer_number=customer.number)
-    return await _page(request, criteria, cursor=query.get("cursor"), limit=query.get("limit"))
+    page = await _find(request, criteria, query)
+    erased = []
+    if "cursor" not in query:
+        stones = await request.app[CONTACTS].find_tombstones(customer.id, actor=request[ACTOR])
+        erased = [tombstone_json(stone) for stone in stones]
+    return json_response({**page, "erased": erased})
 
 
 async def link_contact(request: web.Request) -> web.Response:
@@ -133,17 +145,17 @@ async def link_contact(request: web.Request) -> web.Response:
     return json_response(view_json(await contacts.get(contact_id, actor=request[ACTOR])))
 
 
-async def _page(
-    request: web.Request, criteria: Criteria, *, cursor: str | None, limit: str | None
-) -> web.Response:
+async def _find(
+    request: web.Request, criteria: Criteria, query: Mapping[str, str]
+) -> Mapping[str, object]:
     page = await request.app[FINDER].find(
         criteria,
         actor=request[ACTOR],
-        cursor=cursor,
-        limit=parse_limit(limit, most=MAX_LIMIT),
+        cursor=query.get("cursor"),
+        limit=parse_limit(query.get("limit"), most=MAX_LIMIT),
         now=request[NOW],
     )
-    return json_response(page_json(page, criteria))
+    return page_json(page, criteria)
 
 
 def parse_limit(text: str | None, *, most: int) -> int:

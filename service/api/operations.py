@@ -11,6 +11,7 @@ from service.api import shapes
 from service.api.content import HeardReport
 from service.api.grants import GrantOrder
 from service.domain.contact import Channel, Direction, RecordingState
+from service.domain.retention import ErasureState
 from service.sources.generic import ContactJson
 
 JsonType = Any
@@ -123,7 +124,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     ),
     "GET /api/v1/customers/{customer_id}": Operation(answers={200: shapes.ShownCustomer}),
     "GET /api/v1/customers/{customer_id}/contacts": Operation(
-        query=_PAGING, answers={200: shapes.ContactPage}
+        query=_PAGING, answers={200: shapes.CustomerContactPage}
     ),
     "GET /api/v1/attention": Operation(
         query={"settled": _text("`yes` shows the settled ones too."), **_PAGING},
@@ -141,6 +142,42 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     ),
     "GET /api/v1/grants": Operation(query=_PAGING, answers={200: shapes.GrantPage}),
     "DELETE /api/v1/grants/{id}": Operation(answers={204: None}),
+    "POST /api/v1/holds": Operation(
+        body=shapes.HoldRequest, answers={201: shapes.ShownHold}, problems=(404, 410)
+    ),
+    "GET /api/v1/holds": Operation(
+        query={
+            "contact": _text("Those of this contact."),
+            "customer": _text("Those of this customer."),
+            "released": _text("`yes` shows the released ones too."),
+            **_PAGING,
+        },
+        answers={200: shapes.HoldPage},
+    ),
+    "GET /api/v1/holds/{hold_id}": Operation(answers={200: shapes.ShownHold}),
+    "POST /api/v1/holds/{hold_id}/release-request": Operation(
+        answers={200: shapes.ShownHold}, problems=(409,)
+    ),
+    "POST /api/v1/holds/{hold_id}/release": Operation(
+        answers={200: shapes.ShownHold}, problems=(409,)
+    ),
+    "POST /api/v1/erasures": Operation(
+        body=shapes.ErasureRequest,
+        answers={201: shapes.ShownErasure},
+        problems=(404, 409, 410),
+    ),
+    "GET /api/v1/erasures": Operation(
+        query={
+            "contact": _text("Those of this contact."),
+            "state": ErasureState,
+            **_PAGING,
+        },
+        answers={200: shapes.ErasurePage},
+    ),
+    "POST /api/v1/erasures/{erasure_id}/approve": Operation(
+        answers={200: shapes.ShownErasure}, problems=(409, 410)
+    ),
+    "DELETE /api/v1/erasures/{erasure_id}": Operation(answers={204: None}, problems=(409,)),
     "GET /api/v1/recordings/{id}/content": Operation(
         query={**_GRANT_QUERY, **_RENDITION},
         headers={**_GRANT, **_RANGE},

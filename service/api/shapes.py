@@ -12,12 +12,15 @@ from service.archive.checks import AnchorKind, Code, Outcome, State
 from service.domain.contact import Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
+from service.domain.retention import ErasureState, Ground, HoldState
 
 _ID = r"_[a-z2-7]{26}$"
 ActorId = Annotated[str, Meta(description="A user, a token, `system` or `operator`.")]
 ContactId = Annotated[str, Meta(pattern="^ct" + _ID)]
 CustomerId = Annotated[str, Meta(pattern="^cu" + _ID)]
 GrantId = Annotated[str, Meta(pattern="^gr" + _ID)]
+HoldId = Annotated[str, Meta(pattern="^ho" + _ID)]
+ErasureId = Annotated[str, Meta(pattern="^er" + _ID)]
 ItemId = Annotated[str, Meta(pattern="^at" + _ID)]
 MessageId = Annotated[str, Meta(pattern="^ms" + _ID)]
 RecordingId = Annotated[str, Meta(pattern="^rc" + _ID)]
@@ -134,6 +137,12 @@ class ContactPage(Shape, frozen=True, kw_only=True):
     more_customers: bool
     searched: Searched | UnsetType = UNSET
     next: Cursor | None
+
+
+class CustomerContactPage(ContactPage, frozen=True, kw_only=True):
+    """A customer's contacts; the first page also tells of those that were erased."""
+
+    erased: list["ShownTombstone"]
 
 
 class ShownRecording(Shape, frozen=True, kw_only=True):
@@ -265,6 +274,86 @@ class GrantPage(Shape, frozen=True, kw_only=True):
 
     grants: list[ShownGrant]
     next: Cursor | None
+
+
+class HoldRequest(Shape, frozen=True, kw_only=True):
+    """What is to be held, and why: a contact, or a customer's contacts that began within a period, also later ones."""
+
+    contact: ContactId | UnsetType = UNSET
+    customer: CustomerId | UnsetType = UNSET
+    period_from: str | UnsetType = UNSET
+    period_to: str | UnsetType = UNSET
+    reason: str
+    reference: str | UnsetType = UNSET
+    review_on: Date | UnsetType = UNSET
+
+
+class ShownHold(Shape, frozen=True, kw_only=True):
+    """A legal hold; until it is `released`, nothing that it covers can be erased."""
+
+    id: HoldId
+    state: HoldState
+    contact: ContactId | UnsetType = UNSET
+    customer: CustomerId | UnsetType = UNSET
+    period_from: datetime | UnsetType = UNSET
+    period_to: datetime | UnsetType = UNSET
+    reason: str
+    reference: str | UnsetType = UNSET
+    owner: ActorId
+    placed_at: datetime
+    review_on: Date
+    release_requested_by: ActorId | UnsetType = UNSET
+    released_by: ActorId | UnsetType = UNSET
+    released_at: datetime | UnsetType = UNSET
+
+
+class HoldPage(Shape, frozen=True, kw_only=True):
+    """Holds, newest first."""
+
+    holds: list[ShownHold]
+    next: Cursor | None
+
+
+class ErasureRequest(Shape, frozen=True, kw_only=True):
+    """The contact that is to be erased, and why. `reference` names the request or order that it follows."""
+
+    contact: ContactId
+    ground: Ground
+    reference: str | UnsetType = UNSET
+
+
+class ShownErasure(Shape, frozen=True, kw_only=True):
+    """An erasure of one contact; `erasing` once it is decided, `erased` once its keys are destroyed."""
+
+    id: ErasureId
+    contact: ContactId
+    ground: Ground
+    reference: str | UnsetType = UNSET
+    state: ErasureState
+    requested_by: ActorId
+    requested_at: datetime
+    approved_by: ActorId | UnsetType = UNSET
+    approved_at: datetime | UnsetType = UNSET
+    finished_at: datetime | UnsetType = UNSET
+
+
+class ErasurePage(Shape, frozen=True, kw_only=True):
+    """Erasures, newest first."""
+
+    erasures: list[ShownErasure]
+    next: Cursor | None
+
+
+class ShownTombstone(Shape, frozen=True, kw_only=True):
+    """A contact that was erased, when and why. `finished` once what opened it is destroyed."""
+
+    id: ContactId
+    channel: Channel
+    direction: Direction
+    started_at: datetime
+    ground: Ground
+    erased_at: datetime
+    finished: bool
 
 
 class Heard(Shape, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from service.archive.contact_json import Json, known
 from service.archive.contact_json import contact_json as contact_details
 from service.archive.contacts import ContactView, MessageView, RecordingView
 from service.archive.lookup import Criteria, Found, Page, Reason
+from service.archive.tombstones import Tombstone
 from service.domain.contact import Contact
 from service.domain.customer import Customer, Link
 from service.domain.times import format_time, from_microseconds
@@ -158,3 +159,16 @@ def customer_json(customer: Customer) -> Json:
             ],
         }
     )
+
+
+def tombstone_json(stone: Tombstone) -> Json:
+    """Return what is shown of a contact that was erased."""
+    return {
+        "id": stone.id,
+        "channel": stone.channel,
+        "direction": stone.direction,
+        "started_at": format_time(stone.started_at),
+        "ground": stone.ground,
+        "erased_at": format_time(stone.erased_at),
+        "finished": stone.is_finished,
+    }

@@ -48,6 +48,7 @@ class Code(StrEnum):
     LINKS = "links"
     CONTACT_TOKENS = "contact_tokens"
     ACCOUNT = "account"
+    ERASED = "erased"
 
 
 WORDS: Final[Mapping[Code, str]] = MappingProxyType(
@@ -71,6 +72,7 @@ WORDS: Final[Mapping[Code, str]] = MappingProxyType(
         Code.LINKS: "The contact is tied to the customers of whom the log tells.",
         Code.CONTACT_TOKENS: "The contact is found by what it and its customer tell, and by nothing else.",
         Code.ACCOUNT: "The account may do what the log says.",
+        Code.ERASED: "Nothing is left of the contact that was erased.",
     }
 )
 """What it means when a check passes."""
@@ -96,6 +98,7 @@ WRONG: Final[Mapping[Code, str]] = MappingProxyType(
         Code.LINKS: "The contact is not tied to the customers of whom the log tells.",
         Code.CONTACT_TOKENS: "The contact is not found by what it tells, or is found by something else.",
         Code.ACCOUNT: "The account may do other than the log says.",
+        Code.ERASED: "Something is left of the contact that was erased.",
     }
 )
 """What it means when a check fails."""

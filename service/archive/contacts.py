@@ -18,6 +18,7 @@ from service.archive.records import (
     customer_of,
     link_of,
 )
+from service.archive.tombstones import Tombstone, erased_error, find_tombstones_of
 from service.archive.understand import Understanding
 from service.archive.vault import open_value
 from service.crypto.fields import FieldSealer
@@ -234,6 +235,16 @@ class Contacts:
             raise NotFoundError("no such customer")
         return customers[0]
 
+    async def find_tombstones(self, customer_id: str, *, actor: Actor) -> Sequence[Tombstone]:
+        """Return what is shown of a customer's contacts that were erased, newest first.
+
+        Raises:
+            NotPermittedError: The actor may not read contacts.
+            NotFoundError: The id is none of a customer.
+        """
+        require_permission(actor, Permission.READ_CONTACT)
+        return await find_tombstones_of(self.store, parse_id("cu", customer_id))
+
     async def link(
         self,
         contact_id: str,
@@ -288,7 +299,7 @@ class Contacts:
         if not rows:
             raise NotFoundError("no such contact")
         if rows[0].state != "kept":
-            raise ErasedError(f"{contact_id} was erased")
+            raise await erased_error(self.store, contact_id)
         sealer = await self.interpreter.vault.get_sealer(rows[0].id)
         return contact_of(rows[0], sealer), sealer
 

@@ -34,7 +34,7 @@ from service.domain.contact import (
 from service.domain.ids import new_id
 from service.domain.times import format_time, to_microseconds
 from service.log.entry import EntryType, LogEntry, Value
-from storage.ports import Add, Append, Change, Replace, Write
+from storage.ports import Add, Append, Change, Replace, Require, Write
 from storage.rows import (
     AttentionRow,
     ContactRow,
@@ -276,8 +276,7 @@ class Draft:
         if row is not None:
             first = [Add(row) if self.is_new else Replace(row)]
             rows.insert(0, row)
-        return [
-            *first,
+        rest = [
             *self.recordings.writes(),
             *self._writes,
             *self._entries(rows),
@@ -292,6 +291,10 @@ class Draft:
             ),
             *also,
         ]
+        if rest and not first and self.stored is not None:
+            # Nothing is added to a contact that is erased meanwhile.
+            first = [Require(ContactRow, (self.stored.id,), self.stored.version)]
+        return [*first, *rest]
 
     def _contact_row(self) -> ContactRow | None:
         """Return the contact's row as it is to be, and let ``contact`` be what it says; None when it stays."""

@@ -24,7 +24,7 @@ from service.domain.errors import TamperedError, UnavailableError
 from service.domain.times import to_microseconds
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import ConflictError, StaleError
-from storage.ports import Add, Append, Remove, Replace, Store, Write
+from storage.ports import Add, Append, Remove, Replace, Require, Store, Write
 from storage.rows import ContactRow, ContactTokenRow, CustomerTokenRow, LinkRow
 
 IDENTIFYING: Final = ("customer_number", "metering_point")
@@ -107,7 +107,12 @@ class Linking:
             decided = await self._decide(
                 contacts, before, actor=actor, now=now, by_hand=by_hand
             )
-            changes = {one: writes for one, writes in decided.writes.items() if writes}
+            # Nothing is tied to a contact that is erased meanwhile.
+            changes = {
+                one.id: [Require(ContactRow, (one.id,), one.version), *decided.writes[one.id]]
+                for one in contacts
+                if decided.writes[one.id]
+            }
             if not changes:
                 return len(changed)
             errors = await self.store.commit_each(list(changes.values()))

@@ -17,9 +17,10 @@ from service.archive.contact_checks import ContactChecker
 from service.archive.evidence import ContactRows, Evidence
 from service.archive.log_checks import LOG, EntryProof, LogFindings, check_log
 from service.archive.published import LogView, PublishedLog
+from service.archive.tombstones import erased_error
 from service.archive.unlisted import find_unlisted
 from service.domain.actor import Actor
-from service.domain.errors import ErasedError, NotFoundError, UnavailableError
+from service.domain.errors import NotFoundError, UnavailableError
 from service.domain.ids import parse_id
 from service.domain.permission import Permission, require_permission
 from service.log.entry import EntryType, LogEntry, encode_entry
@@ -141,7 +142,7 @@ class Verifier:
         if rows.contact is None and not evidence.entries and not broken:
             raise NotFoundError(f"no contact {contact_id}")
         if evidence.is_erased:
-            raise ErasedError(f"{contact_id} was erased")
+            raise await erased_error(self.checker.store, contact_id)
         found = await self.checker.check(rows, evidence, wants_plain_hash=True)
         log = await self._prove(evidence, view)
         checks = (*found, *broken, *log.checks)

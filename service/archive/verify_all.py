@@ -15,6 +15,7 @@ from service.archive.contact_checks import ContactChecker
 from service.archive.evidence import ContactRows
 from service.archive.published import PublishedLog
 from service.archive.verify_accounts import AccountChecker
+from service.archive.verify_erased import check_erased
 from service.archive.verify_index import LogIndex, check_key
 from service.archive.verify_links import LinkChecker
 from service.archive.verify_log import StoredLog, inspect_published
@@ -154,6 +155,9 @@ class ArchiveVerifier:
         while True:
             evidence, broken = await self.checker.get_evidence(rows)
             if evidence.is_erased:
+                # As it is now: it may have been erased since it was read.
+                now_there = (await self.checker.read([rows.id]))[rows.id]
+                report.add(rows.id, (*broken, *await check_erased(self.checker, now_there)))
                 return
             checks = await self.checker.check(
                 rows, evidence, wants_plain_hash=False, on_bytes=read

@@ -53,6 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_tokens(commands)
     _add_keys(commands)
     _add_contacts(commands)
+    _add_holds(commands)
+    _add_erasures(commands)
     _add_log(commands)
     _add_jobs(commands)
     _add_witness(commands)
@@ -164,6 +166,52 @@ def _add_contacts(commands: "_Commands[argparse.ArgumentParser]") -> None:
     export.add_argument(
         "--recipient", metavar="age1…", help="who can open the age files (format age)"
     )
+
+
+def _add_holds(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "holds", "legal holds: what must not be erased")
+    place = _add(group, "place", "place a hold and print its id", "hold_commands:place")
+    target = place.add_mutually_exclusive_group(required=True)
+    target.add_argument("--contact", help="the contact that is held")
+    target.add_argument(
+        "--customer", metavar="NUMBER", help="whose contacts are held, also later ones"
+    )
+    place.add_argument("--from", dest="period_from", help="of those, what began then or later")
+    place.add_argument("--to", dest="period_to", help="of those, what began before")
+    place.add_argument("--reason", required=True)
+    place.add_argument("--reference", help="the reference of the case")
+    place.add_argument("--review-on", metavar="DAY", help="when somebody looks again")
+    listing = _add(group, "list", "list the holds", "hold_commands:list_holds")
+    listing.add_argument("--all", action="store_true", help="the released ones too")
+    request = _add(
+        group, "request-release", "ask that a hold ends", "hold_commands:request_release"
+    )
+    release = _add(
+        group, "release", "agree that it ends, as the second person", "hold_commands:release"
+    )
+    for command in (request, release):
+        command.add_argument("id", metavar="HOLD")
+    for command in (place, listing, request, release):
+        command.add_argument("--actor", required=True, metavar="LOGIN", help="who does it")
+
+
+def _add_erasures(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "erase", "erasing contacts, by two people")
+    request = _add(group, "request", "ask that a contact is erased", "erase_commands:request")
+    request.add_argument("contact", metavar="CONTACT")
+    request.add_argument("--ground", required=True, help="why: a word of the closed list")
+    request.add_argument("--reference", help="the reference of the request or order")
+    approve = _add(
+        group, "approve", "agree, as the second person: it is erased", "erase_commands:approve"
+    )
+    withdraw = _add(
+        group, "withdraw", "take back what is not decided", "erase_commands:withdraw"
+    )
+    for command in (approve, withdraw):
+        command.add_argument("id", metavar="ERASURE")
+    listing = _add(group, "list", "list the erasures", "erase_commands:list_erasures")
+    for command in (request, approve, withdraw, listing):
+        command.add_argument("--actor", required=True, metavar="LOGIN", help="who does it")
 
 
 def _add_log(commands: "_Commands[argparse.ArgumentParser]") -> None:

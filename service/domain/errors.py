@@ -50,6 +50,13 @@ class ContradictionError(ArchiveError):
         self.detail = detail
 
 
+class HeldError(ContradictionError):
+    """A legal hold forbids it; ``detail`` names the hold."""
+
+    code = "held"
+    public = "A legal hold keeps this from being erased."
+
+
 class NotPermittedError(ArchiveError):
     """The actor may not do this."""
 
@@ -79,10 +86,14 @@ class TamperedError(ArchiveError):
 
 
 class ErasedError(ArchiveError):
-    """The keys were destroyed on purpose; the content is gone for good."""
+    """The keys were destroyed on purpose; the content is gone for good. ``detail`` says when and why, where known."""
 
     code = "erased"
     public = "This was erased."
+
+    def __init__(self, text: str, *, detail: str | None = None) -> None:
+        super().__init__(text)
+        self.detail = detail
 
 
 class UnavailableError(ArchiveError):

@@ -21,6 +21,9 @@ class Permission(StrEnum):
     VERIFY = "verify"
     READ_ATTENTION = "read_attention"
     SETTLE_ATTENTION = "settle_attention"
+    HOLD = "hold"
+    RELEASE_HOLD = "release_hold"
+    ERASE = "erase"
     MANAGE_USERS = "manage_users"
     READ_LOG_ENTRIES = "read_log_entries"
     READ_METRICS = "read_metrics"
@@ -40,6 +43,7 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
             _P.VERIFY,
             _P.READ_ATTENTION,
             _P.SETTLE_ATTENTION,
+            _P.HOLD,
         }
     ),
     # Reviewers find and open by samples only, and there are no samples yet.
@@ -55,6 +59,9 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
             _P.VERIFY,
             _P.READ_ATTENTION,
             _P.SETTLE_ATTENTION,
+            _P.HOLD,
+            _P.RELEASE_HOLD,
+            _P.ERASE,
         }
     ),
     # Administrators never open content; what they may settle shows ids and reasons only.

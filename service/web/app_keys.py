@@ -10,6 +10,7 @@ from service.access.sessions import Sessions
 from service.access.signin import SignIn
 from service.access.users import Users
 from service.web.desk import Desk
+from service.web.disposal_desk import Disposals
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,4 +24,5 @@ class Door:
 
 
 DESK: Final = web.AppKey("desk", Desk)
+DISPOSALS: Final = web.AppKey("disposals", Disposals)
 DOOR: Final = web.AppKey("door", Door)

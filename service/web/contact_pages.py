@@ -8,13 +8,15 @@ from aiohttp import web
 
 from service.domain.actor import Actor
 from service.domain.contact import RecordingState
-from service.domain.errors import InvalidInputError
+from service.domain.errors import ErasedError, InvalidInputError
 from service.domain.permission import Permission, is_permitted
+from service.domain.retention import Ground
 from service.http.bodies import read_form
 from service.http.frame import ACTOR, NOW
 from service.http.queries import read_query
-from service.web.app_keys import DESK
+from service.web.app_keys import DESK, DISPOSALS
 from service.web.desk import Desk
+from service.web.disposal_pages import show_tombstone
 from service.web.gate import parse_gate
 from service.web.render import render
 from service.web.viewmodels import PlayerView, decide_purposes, player_view
@@ -23,12 +25,23 @@ from service.web.views import ContactDetail, IntegrityState, OpenedMessage, Play
 _PLAYABLE: Final = frozenset({Playback.ORIGINAL, Playback.RENDITION})
 _TELLING: Final = frozenset({IntegrityState.UNCHECKED, IntegrityState.ALTERED})
 _NO_GATE: Final = {"purpose": "", "reference": "", "problem": None}
-_NOTICES: Final = {"link": "links.saved", "withdrawn": "grant.withdrawn"}
+_NOTICES: Final = {
+    "link": "links.saved",
+    "withdrawn": "grant.withdrawn",
+    "held": "hold.saved",
+    "release_requested": "hold.release_asked",
+    "released": "hold.released",
+    "erasure_requested": "erasure.asked",
+    "erasure_withdrawn": "erasure.withdrawn",
+}
 
 
 async def show_contact(request: web.Request) -> web.Response:
     """``GET /contacts/{contact_id}``. Messages are opened when there is a grant; a recording when it is played."""
-    return await _contact_page(request, gate=_NO_GATE, status=200)
+    try:
+        return await _contact_page(request, gate=_NO_GATE, status=200)
+    except ErasedError:
+        return await show_tombstone(request)
 
 
 async def add_grant(request: web.Request) -> web.Response:
@@ -119,6 +132,8 @@ async def _contact_page(
         "has_content": _has_content(detail),
         "purposes": decide_purposes(actor) if may_open else (),
         "gate": gate,
+        "disposal": await request.config_dict[DISPOSALS].view(detail.contact.id, actor=actor),
+        "grounds": tuple(Ground),
         "notice": _NOTICES.get(read_query(request, ("done",)).get("done", "")),
         **content,
     }

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -34,6 +34,10 @@ class Formats:
     def day(self, at: datetime) -> str:
         """Return the date: ``3.9.2026``."""
         return format_date(self._local(at).date(), _DAY[self.language], self.language)
+
+    def date(self, on: date) -> str:
+        """Return a day that is in no time zone: ``3.9.2026``."""
+        return format_date(on, _DAY[self.language], self.language)
 
     def month(self, at: datetime) -> str:
         """Return month and year: ``syyskuu 2026``."""

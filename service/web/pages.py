@@ -10,12 +10,14 @@ from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Need, Route
 from service.web import (
     attention_pages,
     contact_pages,
+    disposal_pages,
     door_pages,
     search_pages,
     start_pages,
 )
-from service.web.app_keys import DESK, DOOR, Door
+from service.web.app_keys import DESK, DISPOSALS, DOOR, Door
 from service.web.desk import Desk
+from service.web.disposal_desk import Disposals
 from service.web.render import PRESS, set_up_press
 
 _P = Permission
@@ -24,6 +26,7 @@ _P = Permission
 def page_routes() -> tuple[Route, ...]:
     """Return the routes of the pages. The application needs ``set_up_pages``."""
     contact = "/contacts/{contact_id}"
+    hold, erasure = "/holds/{hold_id}", "/erasures/{erasure_id}"
     invite = "/first-password/{invite}"
     return (
         # Without credentials, so that nobody waits for a session to be looked up.
@@ -49,6 +52,12 @@ def page_routes() -> tuple[Route, ...]:
         _page("POST", f"{contact}/grants", contact_pages.add_grant, _P.GRANT),
         _page("POST", f"{contact}/links", contact_pages.decide_link, _P.LINK),
         _page("POST", "/grants/{grant_id}/withdraw", contact_pages.withdraw_grant, _P.GRANT),
+        _page("POST", f"{contact}/holds", disposal_pages.place_hold, _P.HOLD),
+        _page("POST", f"{hold}/release-request", disposal_pages.request_release, _P.HOLD),
+        _page("POST", f"{hold}/release", disposal_pages.release, _P.RELEASE_HOLD),
+        _page("POST", f"{contact}/erasures", disposal_pages.request_erasure, _P.ERASE),
+        _page("POST", f"{erasure}/approve", disposal_pages.approve_erasure, _P.ERASE),
+        _page("POST", f"{erasure}/withdraw", disposal_pages.withdraw_erasure, _P.ERASE),
         _page("GET", "/attention", attention_pages.show_attention, _P.READ_ATTENTION),
         _page("POST", "/attention/{item_id}/retry", attention_pages.retry, _P.SETTLE_ATTENTION),
         _page(
@@ -61,6 +70,7 @@ def set_up_pages(
     app: web.Application,
     *,
     desk: Desk,
+    disposals: Disposals,
     door: Door,
     timezone: str,
     region: str,
@@ -70,7 +80,7 @@ def set_up_pages(
 
     The pages offer ``languages`` in this order, and speak the first to whoever wants none of them.
     """
-    app[DESK], app[DOOR] = desk, door
+    app[DESK], app[DISPOSALS], app[DOOR] = desk, disposals, door
     set_up_press(app, timezone=timezone, region=region, languages=languages)
 
 

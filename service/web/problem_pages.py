@@ -17,6 +17,7 @@ LOOKS: Final = {
     "not_found": "search",
     "cross_site": "shield",
     "contradiction": "warning",
+    "held": "locked",
     "too_many_requests": "hourglass",
     "unavailable": "hourglass",
     "altered": "broken",

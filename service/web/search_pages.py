@@ -4,7 +4,7 @@ from aiohttp import web
 
 from service.http.frame import ACTOR, NOW
 from service.http.queries import read_query
-from service.web.app_keys import DESK
+from service.web.app_keys import DESK, DISPOSALS
 from service.web.render import PRESS, language_of, render
 from service.web.searchform import FIELDS, parse_search
 from service.web.viewmodels import searched_criteria
@@ -41,11 +41,17 @@ async def show_search(request: web.Request) -> web.Response:
 
 async def show_customer(request: web.Request) -> web.Response:
     """``GET /customers/{customer_id}``: a customer and their contacts."""
+    actor, customer_id = request[ACTOR], request.match_info["customer_id"]
+    cursor = read_query(request, ("cursor",)).get("cursor")
     history = await request.config_dict[DESK].customer_history(
-        request.match_info["customer_id"],
-        actor=request[ACTOR],
-        cursor=read_query(request, ("cursor",)).get("cursor"),
-        now=request[NOW],
+        customer_id, actor=actor, cursor=cursor, now=request[NOW]
     )
-    values = {"section": "search", "customer": history.customer, "page": history.page}
+    values = {
+        "section": "search",
+        "customer": history.customer,
+        "page": history.page,
+        "stones": ()
+        if cursor
+        else await request.config_dict[DISPOSALS].tombstones(customer_id, actor=actor),
+    }
     return await render(request, "customer.html", values)

@@ -1,13 +1,14 @@
 """What the desk shows: frozen values, in the clear, already permitted. Times are aware UTC."""
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from service.archive.lookup import Reason
 from service.domain.contact import Contact, PartyRole, RecordingState
 from service.domain.customer import Customer, Link
 from service.domain.purpose import Grant, Purpose
+from service.domain.retention import Ground
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +150,44 @@ class ContactDetail:
     grant: Grant | None = None
     openings: tuple[OpeningView, ...] = ()
     attention: tuple[AttentionItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldView:
+    """A hold that keeps a contact.
+
+    ``can_release``: the asking actor can be the second person. ``can_request``: they can be the first one.
+    """
+
+    id: str
+    is_of_customer: bool
+    reason: str = field(repr=False)
+    reference: str | None
+    owner_name: str
+    placed_at: datetime
+    review_on: date
+    requested_by_name: str | None
+    can_request: bool
+    can_release: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureView:
+    """That somebody asked for a contact to be erased. ``can_approve``: the asking actor can be the second person."""
+
+    id: str
+    ground: Ground
+    requested_by_name: str
+    requested_at: datetime
+    can_approve: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisposalView:
+    """What keeps a contact, and whether its erasure was asked for."""
+
+    holds: tuple[HoldView, ...] = ()
+    erasure: ErasureView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from service.archive.erase import Erasures
 from service.archive.expect import Expectations
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Sessions as IntakeSessions
@@ -22,6 +23,7 @@ KEYS_EVERY: Final = timedelta(seconds=5)
 """A rotation settles for longer than this before it relies on every process having taken its epoch up."""
 SESSIONS_EVERY: Final = timedelta(minutes=5)
 REMIND_EVERY: Final = timedelta(minutes=5)
+ERASURES_EVERY: Final = timedelta(minutes=1)
 EXPIRE_EVERY: Final = timedelta(hours=1)
 LEFTOVERS_EVERY: Final = timedelta(days=1)
 _AFTER_START: Final = timedelta(minutes=10)
@@ -89,6 +91,7 @@ class Household:
     expectations: Expectations
     sessions: Expiring
     expiry: DeliveryExpiry
+    erasures: Erasures
     leftovers: Leftovers
     provider: KeyProvider
     ring: KeyRing
@@ -101,6 +104,7 @@ class Household:
             Chore("expectations", GIVE_UP_EVERY, self._give_up),
             Chore("sessions", SESSIONS_EVERY, self._remove_sessions),
             Chore("reminders", REMIND_EVERY, self._remind),
+            Chore("erasures", ERASURES_EVERY, self._finish_erasures),
             Chore("deliveries", EXPIRE_EVERY, self._expire),
             Chore("unused keys", LEFTOVERS_EVERY, self._destroy_unused, _AFTER_START),
             Chore("unfinished blobs", LEFTOVERS_EVERY, self._tidy, _AFTER_START),
@@ -128,6 +132,9 @@ class Household:
 
     async def _remind(self, now: datetime) -> None:
         await self.expiry.remind(now=now)
+
+    async def _finish_erasures(self, now: datetime) -> None:
+        await self.erasures.finish_interrupted(now=now)
 
     async def _expire(self, now: datetime) -> None:
         await self.expiry.run(now=now)

@@ -16,7 +16,7 @@ from storage.database.durable import Durable
 from storage.database.inserting import insert_all
 from storage.database.statements import Statements
 from storage.errors import StaleError, StorageError
-from storage.ports import Add, Append, Change, Remove, Replace, Write
+from storage.ports import Add, Append, Change, Remove, Replace, Require, Write
 from storage.rows import Row
 from storage.tables import TABLES
 
@@ -102,6 +102,8 @@ class Commits:
             db.executemany(self._statements.remove(table).sql, keys)
         elif kind is Replace:
             self._replace(db, table, items)
+        elif kind is Require:
+            self._require(db, table, items)
         elif kind is Add:
             statement = self._statements.add(table)
             insert_all(db, statement.sql, map(attrgetter(*statement.names), items))
@@ -120,6 +122,12 @@ class Commits:
             if len(items) == 1:
                 named += f" {attrgetter(*table.KEY)(items[0])}"
             raise StaleError(f"{named}: another version is there, or none")
+
+    def _require(self, db: sqlite3.Connection, table: type[Row], items: Sequence[Any]) -> None:
+        sql = self._statements.require(table).sql
+        for item in items:
+            if db.execute(sql, item).fetchone() is None:
+                raise StaleError(f"{TABLES[table].name}: another version is there, or none")
 
     def _append(self, db: sqlite3.Connection, appended: Sequence[Append]) -> None:
         (size,) = db.execute("SELECT ifnull(max(position) + 1, 0) FROM log").fetchone()
@@ -162,6 +170,8 @@ def _sorted(changes: Sequence[Change]) -> tuple[dict[type[Row], list[Run]], list
             item: Item
             if isinstance(write, Remove):
                 table, item = write.table, write.key
+            elif isinstance(write, Require):
+                table, item = write.table, (*write.key, write.version)
             else:
                 table, item = type(write.row), write.row
             if table not in TABLES:

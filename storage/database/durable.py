@@ -62,6 +62,7 @@ class Durable:
             UnavailableError: Somebody keeps reading what is in it.
             BrokenError: It may or may not be carried over, and nothing more will be stored.
         """
+        self._soundness.require()
         try:
             busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:

@@ -41,7 +41,7 @@ _ABOUT = (
 
 
 class SqliteStore:
-    """`storage.ports.Store` and `storage.ports.LogStore` on an SQLite file, beside other processes."""
+    """`storage.ports.Store`, `LogStore` and `Scrub` on an SQLite file, beside other processes."""
 
     def __init__(
         self,
@@ -73,7 +73,8 @@ class SqliteStore:
         """
         await settled(asyncio.to_thread(prepare, path, ARCHIVE, create=create))
         async with AsyncExitStack() as stack:
-            writing = connected(path, *CHECKPOINTING)
+            # What is removed is overwritten with zeros.
+            writing = connected(path, *CHECKPOINTING, "secure_delete=ON")
             writer = await stack.enter_async_context(writing)
             readers = [
                 await stack.enter_async_context(connected(path, "query_only=ON"))
@@ -127,6 +128,12 @@ class SqliteStore:
             return await self._writer.run(
                 claim, self._durable, kinds, now=now, lease=lease, limit=limit
             )
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
+
+    async def scrub(self) -> None:
+        try:
+            await self._writer.run(self._durable.empty_log)
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
 

@@ -90,6 +90,19 @@ class Statements:
             ("remove", row), lambda: delete(table).where(*(_is(table, k) for k in row.KEY))
         )
 
+    def require(self, row: type[Row]) -> Statement:
+        """Select the version of the row with a key, if it is the one that is expected."""
+        table = TABLES[row]
+        return self.once(
+            ("require", row),
+            lambda: (
+                select(table.c.version)
+                .where(*(_is(table, k) for k in row.KEY), _is(table, "version"))
+                # An engine that lets others write meanwhile keeps the row as it is until the commit.
+                .with_for_update(read=True)
+            ),
+        )
+
     def find(
         self, row: type[Row], shape: Shape, order: Sequence[str], *, has_limit: bool
     ) -> Statement:

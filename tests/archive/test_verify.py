@@ -49,6 +49,7 @@ CODES = set(Code) - {
     Code.LINKS,
     Code.CONTACT_TOKENS,
     Code.ACCOUNT,
+    Code.ERASED,
 }
 """Those of a contact."""
 

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import hmac
 import json
+import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from service.archive.hold_rows import HoldOrder
 from service.archive.receive import keep_delivery
 from service.archive.register import read_register
-from service.domain.actor import OPERATOR, SYSTEM, Role
+from service.domain.actor import OPERATOR, SYSTEM, Actor, ActorKind, Role
+from service.domain.retention import Ground
 from service.http.server import listening
 from service.serving import Service, build_service
 from service.wiring import Archive
@@ -97,6 +100,7 @@ class Answer:
         return self.json["code"] if is_problem else None
 
 
+FIRST = Actor(id="us_first", kind=ActorKind.PERSON, roles=frozenset({Role.DPO}))
 NOBODY = Asker(None, "nobody")
 
 
@@ -160,6 +164,31 @@ class World:
         """Return a new grant of the asker for the archive's contact."""
         order = {"purpose": "verify_contact", "contacts": [self.ids["contact"]]}
         return (await self.ask(asker, "POST", "/api/v1/grants", body=order)).json["id"]
+
+    async def new_contact(self) -> str:
+        """Return the id of a contact that nothing else is about."""
+        sender = await self.token(Role.INTEGRATION)
+        told = contact(f"c-{secrets.token_hex(8)}")
+        return (await self.ask(sender, "POST", "/api/v1/contacts", body=told)).json["id"]
+
+    async def hold(self) -> str:
+        """Return a hold whose owner asked for its release."""
+        order = HoldOrder(contact_id=await self.new_contact(), reason="Reklamaatio")
+        holds = self.archive.holds
+        placed = await holds.place(order, actor=FIRST, now=self.now)
+        await holds.request_release(placed.id, actor=FIRST, now=self.now)
+        return placed.id
+
+    async def erasure(self) -> str:
+        """Return an erasure that somebody asked for."""
+        asked = await self.archive.erasures.request(
+            await self.new_contact(),
+            ground=Ground.DATA_SUBJECT_REQUEST,
+            reference=None,
+            actor=FIRST,
+            now=self.now,
+        )
+        return asked.id
 
     async def raise_item(self, ident: str) -> str:
         """Let something need attention; return its id."""
@@ -227,10 +256,14 @@ async def good_request(world, asker, route):
     may_grant = asker.role in {Role.COMPLAINT_HANDLER, Role.DPO}
     grant = await world.grant(asker) if needs_grant and may_grant else "gr_" + "a" * 26
     names = {
-        "{contact_id}": ids["contact"],
+        "{contact_id}": await world.new_contact()
+        if route == "POST /contacts/{contact_id}/erasures"
+        else ids["contact"],
         "{customer_id}": ids["customer"],
         "{item_id}": ids["item"],
         "{grant_id}": grant,
+        "{hold_id}": await world.hold() if "{hold_id}" in route else "",
+        "{erasure_id}": await world.erasure() if "{erasure_id}" in route else "",
         "{source}": "pbx",
         "{source_id}": "c-0",
         "{name}": "taltio.css" if "static" in route else "a.wav",
@@ -248,7 +281,10 @@ async def good_request(world, asker, route):
     method, path = route.split()
     for name, value in names.items():
         path = path.replace(name, value)
+    fresh = await world.new_contact() if route == "POST /api/v1/erasures" else ""
     bodies = {
+        "POST /api/v1/holds": {"contact": ids["contact"], "reason": "Reklamaatio"},
+        "POST /api/v1/erasures": {"contact": fresh, "ground": "data_subject_request"},
         "POST /api/v1/contacts": contact(f"c-{asker.kind}-{asker.role}"),
         "PUT /api/v1/contacts/{contact_id}/recordings/{name}": AUDIO,
         "PUT /intake/{source}/{source_id}/recordings/{name}": AUDIO,
@@ -259,10 +295,15 @@ async def good_request(world, asker, route):
         "POST /first-password/{invite}": b"password=x&again=x",
         "POST /contacts/{contact_id}/grants": b"purpose=verify_contact",
         "POST /contacts/{contact_id}/links": f"customer={ids['customer']}&theirs=yes".encode(),
+        "POST /contacts/{contact_id}/holds": b"reason=Reklamaatio",
+        "POST /contacts/{contact_id}/erasures": b"ground=data_subject_request",
         "POST /grants/{grant_id}/withdraw": f"contact={ids['contact']}".encode(),
     }
     body = bodies.get(route)
     headers = {"Access_Grant": grant} if "/content" in route or "/heard" in route else {}
+    is_of_page = not path.startswith(("/api", "/intake"))
+    if is_of_page and any(part in route for part in ("{hold_id}", "{erasure_id}", "{item_id}")):
+        body = f"contact={ids['contact']}".encode()
     if isinstance(body, bytes) and method == "POST":
         headers |= FORM
     return method, path, body, headers

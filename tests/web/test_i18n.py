@@ -9,6 +9,7 @@ from service.archive.checks import AnchorKind, Code
 from service.domain.contact import SCALARS, Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
+from service.domain.retention import Ground
 from service.web.i18n import LANGUAGES, choose_language, load_words
 from service.web.problem_pages import LOOKS
 from service.web.searchform import FIELDS, BoxKind
@@ -27,6 +28,7 @@ COMPOSED = {
     "recording.state.{}": RecordingState,
     "recording.lead.{}": set(RecordingState) - {RecordingState.PRESENT},
     "purpose.{}": Purpose,
+    "erasure.ground.{}": Ground,
     "purpose.{}.lead": Purpose,
     "links.state.{}": LinkState,
     "links.certainty.{}": Certainty,

@@ -28,6 +28,7 @@ from service.web.views import (
     ContactDetail,
     CustomerHistory,
     CustomerSummary,
+    DisposalView,
     FoundContact,
     FoundPage,
     IntegrityState,
@@ -500,6 +501,19 @@ class FakeDesk:
             raise GrantRequiredError("no grant")
 
 
+class FakeDisposals:
+    """Nothing is held, and nothing was erased."""
+
+    async def view(self, contact_id, *, actor):  # noqa: ARG002  # the protocol's parameters
+        return DisposalView()
+
+    async def tombstones(self, customer_id, *, actor):  # noqa: ARG002  # the protocol's parameters
+        return ()
+
+    async def tombstone(self, contact_id, *, actor):  # noqa: ARG002  # the protocol's parameters
+        raise NotFoundError("no such tombstone")
+
+
 def extra_routes(desk: FakeDesk) -> tuple[Route, ...]:
     """Return what the interface adds to the pages: one recording to play, by ranges, and its reports."""
 
@@ -539,6 +553,7 @@ def build(
     set_up_pages(
         app,
         desk=desk,
+        disposals=FakeDisposals(),
         door=door,
         timezone="Europe/Helsinki",
         region="FI",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,7 +20,8 @@ from service.worker.housekeeping import Chore, Household, Housekeeping
 from service.worker.leftovers import Leftovers
 from storage.errors import StorageError
 from storage.ports import Add
-from storage.rows import KeyRow, RecordingRow, SessionRow
+from storage.rows import ErasureRow, KeyRow, RecordingRow, SessionRow
+from tests.archive.test_erase import OTHER, contact_with_everything, request
 from tests.archive.test_spine import call, deliver, deliver_recording
 from tests.conftest import NOW
 from tests.fakes import Clock
@@ -35,6 +37,7 @@ def household(archive):
         expectations=archive.expectations,
         sessions=Sessions(store=stores.store, users=None, rules=SessionRules()),
         expiry=DeliveryExpiry(stores.store, stores.keys, stores.blobs, KEEP),
+        erasures=archive.erasures,
         leftovers=Leftovers(stores.store, stores.keys, stores.blobs),
         provider=archive.provider,
         ring=archive.vault.ring,
@@ -126,6 +129,21 @@ async def test_old_deliveries_are_erased(archive, household):
     await chore(household, "deliveries").do(NOW + KEEP)
     assert household.expiry.keep_for == KEEP
     assert await archive.stores.keys.find_keys("epoch:1", after="dl_", limit=1) is not None
+
+
+async def test_an_interrupted_erasure_is_finished(archive, household):
+    contact_id = await contact_with_everything(archive)
+    asked = await request(archive, contact_id)
+
+    class Busy:
+        async def scrub(self):
+            raise StorageError("somebody keeps reading")
+
+    busy = replace(archive.erasures.disposal, scrub=Busy())
+    await replace(archive.erasures, disposal=busy).approve(asked.id, actor=OTHER, now=NOW)
+    await chore(household, "erasures").do(NOW)
+    (row,) = await archive.stores.store.find(ErasureRow, {"id": asked.id})
+    assert row.state == "erased"
 
 
 # -- keys

@@ -170,6 +170,7 @@ def upgrade() -> None:
         unique=("kind", "subject"),
     )
     _index("jobs_state", "jobs", ("kind", "state", "run_at", "id"))
+    _disposal()
     _table(
         "log",
         "position integer, entry blob, leaf blob, mark blob",
@@ -181,6 +182,31 @@ def upgrade() -> None:
         key=("subject", "position"),
         is_clustered=True,
     )
+
+
+def _disposal() -> None:
+    """Create the tables of holds and erasures."""
+    _table(
+        "holds",
+        "id text, version integer, contact_id text?, customer_id text?, period_from integer?, "
+        "period_to integer?, state text, owner_id text, placed_at integer, review_on text, "
+        "requested_by text?, released_by text?, released_at integer?, sealed blob",
+        key=("id",),
+    )
+    _index("holds_contact_id", "holds", ("contact_id",), where="contact_id IS NOT NULL")
+    _index("holds_customer_id", "holds", ("customer_id",), where="customer_id IS NOT NULL")
+    _index("holds_placed_at", "holds", ("placed_at", "id"))
+    _table(
+        "erasures",
+        "id text, version integer, contact_id text, ground text, state text, "
+        "requested_by text, requested_at integer, approved_by text?, approved_at integer?, "
+        "finished_at integer?, parts text, sealed blob",
+        key=("id",),
+    )
+    _index("erasures_contact_id", "erasures", ("contact_id",))
+    _index("erasures_requested_at", "erasures", ("requested_at", "id"))
+    _index("erasures_state", "erasures", ("state", "requested_at"))
+    _table("guards", "id text, version integer", key=("id",))
 
 
 def _table(
