@@ -12,6 +12,7 @@ from service.config.problems import ConfigError, Problem, ValueRefusedError
 from service.config.sections import (
     SECTIONS,
     ArchiveConfig,
+    BackupConfig,
     Config,
     GrantsConfig,
     IntakeConfig,
@@ -104,6 +105,7 @@ class _Reader:
             storage=self._section("storage", StorageConfig, context),
             intake=intake,
             log=self._section("log", LogConfig, context),
+            backup=self._section("backup", BackupConfig, context),
             limits=self._section("limits", LimitsConfig, context),
             grants=self._section("grants", GrantsConfig, context),
             media=self._section("media", MediaConfig, context),

@@ -168,6 +168,13 @@ def _read_recipient(value: object, _: Context) -> str:
     return plain
 
 
+def _read_recipients(value: object, context: Context) -> tuple[str, ...]:
+    recipients = tuple(_read_recipient(item, context) for item in require_texts(value))
+    if "" in recipients:
+        raise ValueRefusedError("expected age recipients (age1… or age1pq1…), got an empty one")
+    return recipients
+
+
 def require_text(value: object) -> str:
     """Return ``value`` if it is text without control characters, else refuse it."""
     if not isinstance(value, str):
@@ -214,3 +221,4 @@ INHERITED_MINUTES = Kind("a whole number of minutes", _read_inherited_minutes)
 LANGUAGE_LIST = Kind(f"a list of {', '.join(LANGUAGES)}", _read_languages)
 PHONE_NUMBERS = Kind("a list of telephone numbers", _read_phone_numbers)
 RECIPIENT = Kind("an age recipient, or nothing", _read_recipient)
+RECIPIENTS = Kind("a list of age recipients", _read_recipients)
