@@ -16,7 +16,7 @@ from service.backup.restore import ERASURES, Target
 from service.backup.unpack import Unpacker
 from service.config import Config
 from service.crypto.recipients import parse_recipient
-from service.domain.errors import InvalidInputError
+from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.ring import KeyRing
 from service.wiring import KEY_STORE, LEDGER_DIRECTORY, Archive
 from storage.backups import BackupFolders
@@ -62,6 +62,8 @@ async def opened_pool(places: Places, *, create: bool = False) -> AsyncIterator[
     Raises:
         storage.errors.StorageError: They are not there, or cannot be used.
     """
+    if not create and not await asyncio.to_thread(places.archive.names):
+        raise UnavailableError(f"{places.archive.directory} holds no backup")
     # Asked first, so that nothing is made below a mount point without its mount.
     await asyncio.to_thread(places.archive.names)
     async with FileBlobs.opened(places.pool, create=create) as pool:

@@ -411,10 +411,11 @@ class Health(Shape, frozen=True, kw_only=True):
 
 
 class Readiness(Shape, frozen=True, kw_only=True):
-    """Whether everything that is needed is there, and what is not."""
+    """Whether everything that is needed is there, and what is not. `warnings` stop nothing."""
 
     status: Literal["ready", "not ready"]
     problems: dict[str, str] | UnsetType = UNSET
+    warnings: dict[str, str] | UnsetType = UNSET
 
 
 class ProblemDocument(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -20,10 +20,14 @@ Measure = Callable[[], Awaitable[Mapping[str, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is asked when somebody asks how it goes. ``checks`` are by the name of what they check."""
+    """What is asked when somebody asks how it goes. ``checks`` are by the name of what they check.
+
+    ``warnings`` are told too, but what they tell of stops nothing: the service is ready all the same.
+    """
 
     checks: Mapping[str, Check]
     measure: Measure
+    warnings: Mapping[str, Check] = field(default_factory=dict)
 
 
 HEALTH: Final = web.AppKey("health", Health)
@@ -38,12 +42,17 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """``GET /readyz``: 200 when everything needed is there, 503 and what is not, in words, otherwise."""
     read_query(request, ())
-    checks = request.app[HEALTH].checks
-    answers = await asyncio.gather(*(check() for check in checks.values()))
-    problems = {name: why for name, why in zip(checks, answers, strict=True) if why is not None}
+    health = request.app[HEALTH]
+    problems, warnings = await asyncio.gather(_told(health.checks), _told(health.warnings))
+    told = {"warnings": warnings} if warnings else {}
     if problems:
-        return json_response({"status": "not ready", "problems": problems}, status=503)
-    return json_response({"status": "ready"})
+        return json_response({"status": "not ready", "problems": problems, **told}, status=503)
+    return json_response({"status": "ready", **told})
+
+
+async def _told(checks: Mapping[str, Check]) -> dict[str, str]:
+    answers = await asyncio.gather(*(check() for check in checks.values()))
+    return {name: why for name, why in zip(checks, answers, strict=True) if why is not None}
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -131,11 +131,12 @@ class BackupVerifier:
         """Compare what is there with what the log says was made: the newest must be there, and none be another."""
         newest = records[-1].name if records else ""
         for kind, listed in ((Kind.ARCHIVE, archive), (Kind.KEYS, keys)):
-            there = {one.name for one in listed}
+            there = {one.name: one for one in listed}
             if newest and newest not in there:
                 verdict.add(newest, f"the newest backup ({kind}) that was made is missing")
             for record in records:
-                if record.name not in there:
+                # One that says nothing of itself is found by that.
+                if record.name not in there or not there[record.name].manifest:
                     continue
                 wanted = (
                     record.manifest_sha256

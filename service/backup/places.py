@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from service.backup.manifest import KEY_FIELD, Kind, Manifest, read_manifest
+from service.backup.manifest import KEY_FIELD, MANIFEST, Kind, Manifest, read_manifest
 from service.crypto.recipients import Identity, Recipient
 from service.crypto.secret import IndexKey
-from service.domain.errors import ArchiveError, UnavailableError
+from service.domain.errors import ArchiveError, TamperedError, UnavailableError
 from service.keys.ring import KeyRing
 from storage.backups import BackupFolders
-from storage.errors import StorageError
+from storage.errors import MissingError, StorageError
 
 POOL = "blobs"
 
@@ -93,6 +93,8 @@ def find_backups(places: Places, kind: Kind, key: IndexKey | None) -> Sequence[L
 def _listed(folders: BackupFolders, name: str, kind: Kind, key: IndexKey | None) -> Listed:
     try:
         return Listed(name, read_manifest(folders, name, kind=kind, key=key))
+    except MissingError:
+        return Listed(name, None, TamperedError(f"{name}: {MANIFEST} is missing"))
     except (ArchiveError, StorageError) as error:
         return Listed(name, None, error)
     except OSError as error:

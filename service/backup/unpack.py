@@ -1,5 +1,6 @@
 """Taking the files of a backup out of their seal: what comes out is what was put in, or an error. Blocking."""
 
+import hashlib
 import os
 import tarfile
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import BinaryIO
 from service.backup.log_archive import read_log
 from service.backup.manifest import Manifest
 from service.backup.places import BackupKeys, Places
-from service.backup.sealed import Opened
+from service.backup.sealed import Opened, SealedFile
 from service.backup.working import create_private
 from service.crypto.errors import NoMatchError
 from service.domain.errors import TamperedError, UnavailableError
@@ -75,6 +76,10 @@ class Unpacker:
                 opened = self._open(source)
                 yield opened
         except NoMatchError as error:
+            if _read(path) != stated:
+                raise TamperedError(
+                    f"{called} is not the file that was written then"
+                ) from error
             raise UnavailableError(
                 f"{called} opens with none of the keys at hand: its epoch may be destroyed. Name an identity that it "
                 "was sealed to as well: --identity FILE"
@@ -88,3 +93,9 @@ class Unpacker:
 
     def _open(self, source: BinaryIO) -> Opened:
         return Opened(source, self.keys.identities)
+
+
+def _read(path: Path) -> SealedFile:
+    with path.open("rb") as source:
+        digest = hashlib.file_digest(source, "sha256")
+        return SealedFile(source.tell(), digest.hexdigest())

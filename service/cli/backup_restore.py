@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from service.archive.replay import replay_erasures
 from service.backup.afterwards import Afterwards
 from service.backup.manifest import Manifest
 from service.backup.restore import Restoring, Target, put_in_place
@@ -20,7 +21,7 @@ from service.domain.times import format_time
 from service.keys.ring import KeyRing
 from service.log.checkpoint import decode_checkpoint
 from service.serving import log_keeper
-from service.wiring import Archive, key_provider, opened_archive
+from service.wiring import Archive, disposal_of, key_provider, opened_archive
 from service.wiring_backups import config_at, opened_pool, restore_target
 from service.worker.signed import CHECKPOINT, STATE, UNKNOWN, LogState
 from storage.errors import MissingError
@@ -69,9 +70,11 @@ async def _finish(
         await afterwards.record(manifest, actor=OPERATOR.id, now=now)
         # Where the backup does not continue what was signed, this begins a new log, before anything is put into it.
         await keeper.publish(now=now)
+        again = await replay_erasures(disposal_of(archive), now=now)
         await afterwards.sign_everybody_out()
         copied, missing = await afterwards.bring_blobs(pool, partial(Stages(), "objects"))
         await keeper.publish(now=now)
+    print(f"{again:,} contacts that were erased since are erased again.")
     print(
         f"{copied.objects:,} objects ({human_size(copied.object_bytes)}) are back.", flush=True
     )

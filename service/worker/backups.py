@@ -25,6 +25,7 @@ from storage.ports import Append, Replace, Store, Write
 from storage.rows import AttentionRow
 
 LOOK_EVERY: Final = timedelta(minutes=5)
+FIRST_LOOK: Final = timedelta(seconds=60)
 LATE: Final = "backup_late"
 UNFIT: Final = "backup_unfit"
 ABOUT: Final = "backups"
