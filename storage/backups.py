@@ -35,7 +35,7 @@ class BackupFolders:
         Raises:
             UnavailableError: The directory is not there, or cannot be read.
         """
-        with _translated(self.directory):
+        with translated(self.directory):
             # Not made where it is missing: another machine's directory that is not mounted would be one of ours.
             found = [path.name for path in self.directory.iterdir() if path.is_dir()]
         return sorted((name for name in found if _NAME.fullmatch(name)), key=_order)
@@ -75,7 +75,7 @@ class BackupFolders:
 
     @contextmanager
     def _held(self, flags: int) -> Iterator[None]:
-        with _translated(self.directory):
+        with translated(self.directory):
             lock = os.open(self.directory / _LOCK, flags | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +91,7 @@ class BackupFolders:
     def begin(self, name: str) -> Iterator["NewBackup"]:
         """Begin a backup; left without ``finish``, nothing of it remains."""
         folder = self.directory / f"{_NEW}{name}"
-        with _translated(self.directory):
+        with translated(self.directory):
             folder.mkdir(mode=0o700)
         try:
             yield NewBackup(folder, self.directory / name)
@@ -100,7 +100,7 @@ class BackupFolders:
 
     def remove(self, name: str) -> None:
         """Remove a backup. It loses its name at once, whatever happens next."""
-        with _translated(self.directory):
+        with translated(self.directory):
             old = self.directory / f"{_OLD}{name}"
             (self.directory / name).rename(old)
             sync_directory(self.directory)
@@ -115,7 +115,7 @@ class BackupFolders:
         return name
 
     def _clear(self) -> None:
-        with _translated(self.directory):
+        with translated(self.directory):
             for path in self.directory.iterdir():
                 if path.name.startswith((_NEW, _OLD)):
                     shutil.rmtree(path)
@@ -136,7 +136,7 @@ class NewBackup:
 
     def write(self, file: str, data: bytes) -> None:
         """Write a small file durably."""
-        with _translated(self.folder), self.path(file).open("xb") as out:
+        with translated(self.folder), self.path(file).open("xb") as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
@@ -147,7 +147,7 @@ class NewBackup:
         Raises:
             ConflictError: The name is taken.
         """
-        with _translated(self.folder):
+        with translated(self.folder):
             sync_directory(self.folder)
             try:
                 self.folder.rename(self.target)
@@ -164,7 +164,8 @@ def _order(name: str) -> tuple[str, int]:
 
 
 @contextmanager
-def _translated(directory: Path) -> Iterator[None]:
+def translated(directory: Path) -> Iterator[None]:
+    """Raise what the system says of files in ``directory`` in the archive's words."""
     try:
         yield
     except FileNotFoundError as error:

@@ -59,9 +59,13 @@ class BlobCopier:
             for row in waiting:
                 await self._copy(row, copied)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_AT_ONCE):
-                group.create_task(work())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_AT_ONCE):
+                    group.create_task(work())
+        except ExceptionGroup as failed:
+            # What stopped one stopped all; one reason is enough.
+            raise failed.exceptions[0] from failed
 
     async def _copy(self, row: ObjectRow, copied: Copied) -> None:
         if not await self._is_there(row):

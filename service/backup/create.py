@@ -39,7 +39,7 @@ from service.crypto.recipients import Recipient
 from service.domain.errors import UnavailableError
 from service.keys.ring import KeyRing
 from service.log.entry import EntryType, LogEntry, encode_entry
-from storage.backups import NewBackup
+from storage.backups import NewBackup, translated
 from storage.ports import Append, BlobStore, LogStore, Snapshot, Snapshots, Store
 
 LOG_FILE: Final = "log.tar.age"
@@ -101,7 +101,8 @@ class BackupMaker:
             await asyncio.to_thread(clear_scratch, self.directory)
             if not is_first:
                 await self._require_mounted()
-            made = await self._make(now, progress)
+            with translated(self.places.archive.directory):
+                made = await self._make(now, progress)
             await self._record(made, actor=actor, now=now)
             removed = await self.let_go(now=now)
         return Made(*made, removed)

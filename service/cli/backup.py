@@ -27,6 +27,7 @@ from service.keys.errors import KeysRefusedError
 from service.keys.ring import KeyRing
 from service.wiring import key_provider, opened_archive, opened_stores
 from service.wiring_backups import backup_places, drill_of, opened_maker, opened_pool
+from storage.backups import translated
 from storage.errors import StorageError
 from storage.ports import BlobStore
 
@@ -96,6 +97,11 @@ def _row(name: str, archive: Listed | None, keys: Listed | None) -> tuple[str, .
 
 async def verify(config: Config, options: argparse.Namespace) -> int:
     """Read and check backups, or try one out."""
+    with translated(_scratch(config)):
+        return await _verify(config, options)
+
+
+async def _verify(config: Config, options: argparse.Namespace) -> int:
     ring = _find_ring(config)
     bringing_up = bringing_up_of(config, ring, options.identity)
     places = bringing_up.unpacker.places

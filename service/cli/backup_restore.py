@@ -24,6 +24,7 @@ from service.serving import log_keeper
 from service.wiring import Archive, disposal_of, key_provider, opened_archive
 from service.wiring_backups import config_at, opened_pool, restore_target
 from service.worker.signed import CHECKPOINT, STATE, UNKNOWN, LogState
+from storage.backups import translated
 from storage.errors import MissingError
 from storage.ports import BlobStore
 
@@ -44,9 +45,13 @@ async def restore(config: Config, options: argparse.Namespace) -> int:
             manifest = await asyncio.to_thread(restoring.choose, options.name)
             print(f"Restoring {manifest.name} to {target.directory}.", flush=True)
             staged = target.staged()
-            await restoring.bring_back(manifest, staged, ledger=options.ledger)
-            missing = await _finish(config_at(config, staged), manifest, pool, options.ledger)
-    await asyncio.to_thread(put_in_place, target)
+            with translated(staged.directory):
+                await restoring.bring_back(manifest, staged, ledger=options.ledger)
+                missing = await _finish(
+                    config_at(config, staged), manifest, pool, options.ledger
+                )
+    with translated(target.directory):
+        await asyncio.to_thread(put_in_place, target)
     return _tell(manifest, target, missing)
 
 
