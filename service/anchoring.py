@@ -1,8 +1,9 @@
 """Builds what asks others outside: every witness, and the timestamp authority."""
 
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -34,9 +35,13 @@ def asking_outside(
     return tuple(asking)
 
 
-def troubles(asking: Sequence[Asking]) -> Mapping[str, str]:
-    """Return by name why the last time that something was asked failed, for those where it did."""
-    return {one.name: one.trouble for one in asking if one.trouble is not None}
+def troubles(asking: Sequence[Asking]) -> Mapping[str, Callable[[], Awaitable[str | None]]]:
+    """Return by name what tells why the last time that something was asked failed, or None where it did not."""
+    return {one.name: partial(_trouble, one) for one in asking}
+
+
+async def _trouble(one: Asking) -> str | None:
+    return one.trouble
 
 
 def _witness(

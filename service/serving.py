@@ -35,6 +35,7 @@ from service.api.system import HEALTH, Health
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
+from service.backup.due import age_of
 from service.config import Config, SourceConfig, StorageUrl
 from service.domain.errors import InvalidInputError
 from service.http.addresses import Site
@@ -56,15 +57,17 @@ from service.web.disposal_desk import ArchiveDisposals
 from service.web.pages import page_routes, set_up_pages
 from service.web.problem_pages import show_problem
 from service.wiring import Archive, authentic_log, ledger_files, published_files
+from service.wiring_backups import backup_places, opened_daily
+from service.worker.backups import FIRST_LOOK, LOOK_EVERY, DailyBackup
 from service.worker.checkpoints import LogKeeper
-from service.worker.housekeeping import Household, Housekeeping
+from service.worker.housekeeping import Chore, Household, Housekeeping
 from service.worker.interpretation import Interpretation
 from service.worker.jobs import JobRunner, Kind
 from service.worker.leftovers import Leftovers
 from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
 from service.worker.outside import Asking
-from service.worker.readiness import Readiness, resident_bytes
+from service.worker.readiness import Limited, Readiness, resident_bytes
 from service.worker.supervisor import Loop, Watch, supervised
 from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow
 
@@ -86,6 +89,7 @@ class Service:
     keeper: LogKeeper
     watch: Watch
     outside: tuple[Asking, ...]
+    daily: DailyBackup | None
 
 
 def log_keeper(archive: Archive) -> LogKeeper:
@@ -113,9 +117,11 @@ def build_service(archive: Archive) -> Service:
     keeper = log_keeper(archive)
     app = build_application(_frame(archive), all_routes())
     _fill(app, archive, offer=interpretation.offer, keeper=keeper)
-    watch, outside = Watch(), asking_outside(archive, keeper, clock)
-    app[HEALTH] = _health(archive, interpretation, _readiness(archive, keeper, watch), outside)
-    return Service(archive, app, interpretation, keeper, watch, outside)
+    watch, daily = Watch(), _daily_backup(archive)
+    outside = asking_outside(archive, keeper, clock)
+    readiness = _readiness(archive, keeper, watch)
+    app[HEALTH] = _health(archive, interpretation, readiness, outside, daily)
+    return Service(archive, app, interpretation, keeper, watch, outside, daily)
 
 
 def all_routes() -> list[Route]:
@@ -170,11 +176,34 @@ async def working(service: Service) -> AsyncIterator[None]:
             every=timedelta(seconds=archive.config.log.checkpoint_seconds),
         ),
         "jobs": jobs.run,
-        "housekeeping": Housekeeping(_household(archive).chores(), clock).run,
+        "housekeeping": Housekeeping(_chores(service), clock).run,
         **{one.name: one.run for one in service.outside},
     }
     async with supervised(loops, interpretation=service.interpretation, watch=service.watch):
         yield
+
+
+def _chores(service: Service) -> tuple[Chore, ...]:
+    chores = _household(service.archive).chores()
+    if service.daily is None:
+        return chores
+    return (*chores, Chore("backup", LOOK_EVERY, service.daily.run, FIRST_LOOK))
+
+
+def _daily_backup(archive: Archive) -> DailyBackup | None:
+    """Return what makes a backup every day; None where none is to be made."""
+    config = archive.config
+    if config.backup.directory is None:
+        return None
+    return DailyBackup(
+        opened=partial(opened_daily, archive),
+        store=archive.stores.store,
+        places=backup_places(config),
+        ring=archive.vault.ring,
+        hour=config.backup.hour,
+        timezone=config.archive.timezone,
+        begun_at=clock(),
+    )
 
 
 def _household(archive: Archive) -> Household:
@@ -289,8 +318,12 @@ def _health(
     interpretation: Interpretation,
     readiness: Readiness,
     outside: Sequence[Asking],
+    daily: DailyBackup | None,
 ) -> Health:
     stores = archive.stores
+
+    async def late() -> str | None:
+        return None if daily is None else await daily.late(clock())
 
     async def numbers() -> Mapping[str, float]:
         memory = resident_bytes()
@@ -307,10 +340,12 @@ def _health(
             "interpretation_backlog": interpretation.backlog,
             "openings_open": archive.openings.count,
             "anchors_in_trouble": sum(one.trouble is not None for one in outside),
+            "backup_age_seconds": age_of(await daily.newest() if daily else None, now=clock()),
+            "backup_running": daily is not None and daily.is_running,
             **({} if memory is None else {"process_resident_bytes": memory}),
         }
 
-    return Health(readiness.checks(), numbers, lambda: troubles(outside))
+    return Health(readiness.checks(), numbers, {**troubles(outside), "backup": Limited(late)})
 
 
 def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from storage.errors import StorageError
@@ -328,4 +329,51 @@ class BlobStore(Protocol):
 
     async def tidy(self, *, begun_before: datetime) -> int:
         """Remove what unfinished blobs left that were begun before then, unless known to be written; say how many."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a copy of a store is: of which engine, at which revision of its tables, with how many rows in each."""
+
+    engine: str
+    revision: str
+    rows: Mapping[str, int]
+
+
+class Snapshots(Protocol):
+    """Copies of a whole store of rows or keys, each one file and of one moment. Blocking: call from a thread."""
+
+    @property
+    def file_name(self) -> str:
+        """What a copy is called in a backup."""
+        ...
+
+    def copy_to(self, target: Path, *, on_progress: Callable[[int, int], None]) -> Snapshot:
+        """Write a copy to ``target``, which is not there yet, while others go on writing to the store.
+
+        It holds everything that was committed before the call, and of later commits the first ones or none. It is
+        read back and found sound, and not synced. What ``on_progress`` (done, total) raises ends the copying.
+
+        Raises:
+            UnavailableError: The store cannot be read, or is damaged.
+            FullError: There is no room for the copy.
+        """
+        ...
+
+    def require_known(self, snapshot: Snapshot) -> None:
+        """Refuse a copy that cannot be put back here.
+
+        Raises:
+            UnavailableError: It is of another engine, or of a newer program.
+        """
+        ...
+
+    def put_back(self, copy: Path) -> None:
+        """Let ``copy``, on the same file system, become the store, brought up to date; it is used up.
+
+        Raises:
+            ConflictError: There is a store already. It was kept.
+            UnavailableError: It is no copy of such a store, or a newer program wrote it.
+        """
         ...

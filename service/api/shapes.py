@@ -425,7 +425,7 @@ class Health(Shape, frozen=True, kw_only=True):
 
 
 class Readiness(Shape, frozen=True, kw_only=True):
-    """Whether everything that is needed is there, and what is not; `warnings`: what it can do without for a while."""
+    """Whether everything that is needed is there, and what is not. `warnings` stop nothing."""
 
     status: Literal["ready", "not ready"]
     problems: dict[str, str] | UnsetType = UNSET

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
@@ -22,12 +22,12 @@ Measure = Callable[[], Awaitable[Mapping[str, float]]]
 class Health:
     """What is asked when somebody asks how it goes. ``checks`` are by the name of what they check.
 
-    ``warnings`` tells by name what is in trouble although the service can do without it for a while.
+    ``warnings`` are told too, but what they tell of stops nothing: the service is ready all the same.
     """
 
     checks: Mapping[str, Check]
     measure: Measure
-    warnings: Callable[[], Mapping[str, str]] = dict
+    warnings: Mapping[str, Check] = field(default_factory=dict)
 
 
 HEALTH: Final = web.AppKey("health", Health)
@@ -46,15 +46,17 @@ async def readyz(request: web.Request) -> web.Response:
     kept without it.
     """
     read_query(request, ())
-    checks = request.app[HEALTH].checks
-    warnings = request.app[HEALTH].warnings()
+    health = request.app[HEALTH]
+    problems, warnings = await asyncio.gather(_told(health.checks), _told(health.warnings))
     told = {"warnings": warnings} if warnings else {}
-    answers = await asyncio.gather(*(check() for check in checks.values()))
-    problems = {name: why for name, why in zip(checks, answers, strict=True) if why is not None}
     if problems:
-        answer = {"status": "not ready", "problems": problems, **told}
-        return json_response(answer, status=503)
+        return json_response({"status": "not ready", "problems": problems, **told}, status=503)
     return json_response({"status": "ready", **told})
+
+
+async def _told(checks: Mapping[str, Check]) -> dict[str, str]:
+    answers = await asyncio.gather(*(check() for check in checks.values()))
+    return {name: why for name, why in zip(checks, answers, strict=True) if why is not None}
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_erasures(commands)
     _add_log(commands)
     _add_jobs(commands)
+    _add_backup(commands)
     _add_witness(commands)
     return parser
 
@@ -274,3 +275,44 @@ def _add_witness(commands: "_Commands[argparse.ArgumentParser]") -> None:
     serve.add_argument("--listen", default="127.0.0.1:8090", metavar="HOST:PORT")
     serve.add_argument("--certificate", type=Path, metavar="FILE", help="TLS chain, PEM")
     serve.add_argument("--certificate-key", type=Path, metavar="FILE", help="its key, PEM")
+
+
+def _add_backup(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "backup", "backups of the archive and of its key store")
+    create = _add(group, "create", "make a backup beside the running service", "backup:create")
+    create.add_argument(
+        "--first", action="store_true", help="the directory is a new place for backups"
+    )
+    _add(group, "list", "list the backups", "backup:list_backups")
+    verify = _add(
+        group,
+        "verify",
+        "read and check backups: exit code 0 verified, 1 altered, 2 could not be checked",
+        "backup:verify",
+    )
+    verify.add_argument("names", nargs="*", metavar="NAME", help="these; all by default")
+    verify.add_argument(
+        "--drill",
+        action="store_true",
+        help="bring one up in a temporary place instead, and try it; the newest by default",
+    )
+    restore = _add(
+        group, "restore", "restore a backup to an empty place", "backup_restore:restore"
+    )
+    restore.add_argument("name", nargs="?", metavar="NAME", help="which; the newest by default")
+    ledger = restore.add_mutually_exclusive_group(required=True)
+    ledger.add_argument(
+        "--ledger", type=Path, metavar="DIR", help="the ledger of the archive that was lost"
+    )
+    ledger.add_argument(
+        "--without-ledger",
+        action="store_true",
+        help="the ledger is lost too: what was erased since the newest backup comes back",
+    )
+    for command in (verify, restore):
+        command.add_argument(
+            "--identity",
+            type=Path,
+            metavar="FILE",
+            help="a file with an age identity to which backups were sealed as well",
+        )

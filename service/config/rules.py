@@ -1,9 +1,10 @@
 """What settings must not say together: pure rules, each a refusal that protects data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.config.addresses import StorageUrl
 from service.config.buckets import BucketUrl, find_residency_fault
 from service.config.sections import Config
 
@@ -25,6 +26,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _places(config)
     yield from _bucket(config)
     yield from _escrow(config)
+    yield from _backup(config)
     yield from _sources(config)
     yield from _anchors(config)
 
@@ -86,6 +88,42 @@ def _escrow(config: Config) -> Iterator[Contradiction]:
         wanted = "age1pq1" if keys.kind == "hybrid" else "age1 and not age1pq1"
         reason = f'kind is "{keys.kind}", so the recipient has to begin with {wanted}'
         yield _within("keys", "escrow_recipient", reason, "kind")
+
+
+def _backup(config: Config) -> Iterator[Contradiction]:
+    backup, is_hybrid = config.backup, config.keys.kind == "hybrid"
+    places = {"directory": backup.directory, "keys_directory": backup.keys_directory}
+    missing = [name for name, place in places.items() if place is None]
+    if len(missing) == 1:
+        yield _within("backup", missing[0], "is needed with the other directory", *places)
+    elif not missing:
+        yield from _backup_places(config, {name: p for name, p in places.items() if p})
+    if any(one.startswith("age1pq1") != is_hybrid for one in backup.recipients):
+        wanted = "age1pq1" if is_hybrid else "age1 and not age1pq1"
+        reason = (
+            f'[keys] kind is "{config.keys.kind}", so each recipient has to begin with {wanted}'
+        )
+        yield Contradiction(("backup", "recipients"), reason, (("keys", "kind"),))
+
+
+def _backup_places(config: Config, places: Mapping[str, Path]) -> Iterator[Contradiction]:
+    """Keep backups away from what they are of, and the two kinds apart."""
+    others = {
+        ("archive", "directory"): config.archive.directory,
+        ("keys", "directory"): config.keys.directory,
+    }
+    if isinstance(config.storage.blobs, StorageUrl):
+        others["storage", "blobs"] = config.storage.blobs.path
+    for name, place in places.items():
+        for setting, other in others.items():
+            if _is_inside(place, other) or _is_inside(other, place):
+                section, key = setting
+                reason = f"lies inside [{section}] {key}, or that inside it; whoever loses one loses both"
+                yield Contradiction(("backup", name), reason, (setting,))
+    one, two = places.values()
+    if _is_inside(one, two) or _is_inside(two, one):
+        reason = "lies inside the other directory of backups, or that inside it"
+        yield _within("backup", "keys_directory", reason, "directory")
 
 
 def _sources(config: Config) -> Iterator[Contradiction]:

@@ -256,6 +256,46 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupConfig:
+    """Backups, which the running service makes by itself every day."""
+
+    directory: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Where backups of the archive go: a directory that exists, best on another machine. Empty: "
+        "none are made.",
+        default="",
+    )
+    keys_directory: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Where backups of the key store go: a directory that exists, apart from the one above, "
+        "because old copies bring back what was erased.",
+        default="",
+    )
+    recipients: tuple[str, ...] = setting(
+        values.RECIPIENTS,
+        "Age recipients that can open backups too, of the same kind as [keys] kind. The current "
+        "epoch and the escrow recipient can in any case.",
+        default=[],
+    )
+    hour: int = setting(
+        values.whole_number(0, 23),
+        "A backup is made after this hour of each day, in [archive] timezone.",
+        default=2,
+    )
+    keep_days: int = setting(
+        values.whole_number(1, 3650),
+        "Backups of the archive are kept this long. They hold no key.",
+        default=35,
+    )
+    keep_keys_days: int = setting(
+        values.whole_number(1, 30),
+        "Backups of the key store are kept this long: so long can what is erased be brought back "
+        "by whoever has the keys directory too.",
+        default=14,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsConfig:
     """Protection against guessing."""
 
@@ -375,6 +415,7 @@ class Config:
     storage: StorageConfig = field(default_factory=StorageConfig)
     intake: IntakeConfig = field(default_factory=IntakeConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    backup: BackupConfig = field(default_factory=BackupConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     grants: GrantsConfig = field(default_factory=GrantsConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
@@ -389,6 +430,7 @@ SECTIONS: Mapping[str, type] = {
     "storage": StorageConfig,
     "intake": IntakeConfig,
     "log": LogConfig,
+    "backup": BackupConfig,
     "limits": LimitsConfig,
     "grants": GrantsConfig,
     "media": MediaConfig,

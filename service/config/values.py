@@ -168,6 +168,13 @@ def _read_recipient(value: object, _: Context) -> str:
     return plain
 
 
+def _read_recipients(value: object, context: Context) -> tuple[str, ...]:
+    recipients = tuple(_read_recipient(item, context) for item in require_texts(value))
+    if "" in recipients:
+        raise ValueRefusedError("expected age recipients (age1… or age1pq1…), got an empty one")
+    return recipients
+
+
 def require_text(value: object) -> str:
     """Return ``value`` if it is text without control characters, else refuse it."""
     if not isinstance(value, str):
@@ -217,3 +224,4 @@ OBJECT_IDENTIFIER = text(
     "an object identifier such as 1.2.3, or nothing", r"([0-2](\.(0|[1-9][0-9]*))+)?"
 )
 RECIPIENT = Kind("an age recipient, or nothing", _read_recipient)
+RECIPIENTS = Kind("a list of age recipients", _read_recipients)

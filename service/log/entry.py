@@ -87,6 +87,8 @@ class EntryType(StrEnum):
     USER_CHANGED = "user.changed"
     TOKEN_CREATED = "token.created"  # noqa: S105  # the name of an event, not a secret
     TOKEN_REVOKED = "token.revoked"  # noqa: S105  # as above
+    BACKUP_MADE = "backup.made"
+    BACKUP_RESTORED = "backup.restored"
     KEY_EPOCH_CREATED = "key.epoch_created"
     KEY_EPOCH_RETIRED = "key.epoch_retired"
     KEY_EPOCH_DESTROYED = "key.epoch_destroyed"

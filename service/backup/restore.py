@@ -1,0 +1,166 @@
+"""Restoring a backup to where nothing is: first beside that place, and put there at last, whole.
+
+Order: rows, keys, published log, ledger; then the log begins anew where it must, and what was erased since is erased
+again, before any blob is brought; the blobs; the places. Killed anywhere before the last step, nothing is there, and
+the next attempt goes on with the blobs that were brought.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from service.backup.bringing_up import BringingUp
+from service.backup.create import ERASURES_FILE, LOG_FILE
+from service.backup.manifest import Kind, Manifest, read_manifest
+from service.backup.places import find_backups
+from service.backup.working import on_thread
+from service.domain.errors import TamperedError, UnavailableError
+from storage.errors import ConflictError
+from storage.syncing import sync_directory
+
+STAGED: Final = ".restoring"
+ERASURES: Final = "erasures"
+"""The file of the erasure ledger, in the ledger's directory."""
+
+_log: Final = logging.getLogger("taltio")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an archive is: its directory, its rows, its keys, its blobs, its ledger."""
+
+    directory: Path
+    rows: Path
+    keys: Path
+    blobs: Path
+    ledger: Path
+
+    def staged(self) -> "Target":
+        """Return where it is brought up before it is put there."""
+        return Target(*(self._stage(path) for path in self._paths()))
+
+    def require_empty(self) -> None:
+        """Refuse a place where something is.
+
+        Raises:
+            ConflictError: Something is there. It was kept.
+        """
+        for path in (self.directory, self.blobs):
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise ConflictError(
+                    f"{path} is not empty, and a backup is restored to an empty place only: move it away (its ledger "
+                    "is needed: --ledger), or let [archive] directory name another"
+                )
+            if path.is_mount():
+                raise ConflictError(
+                    f"{path} is a mount point, and what is restored takes its place by being renamed: let the setting "
+                    "name a directory within it"
+                )
+        if self.rows.exists():
+            raise ConflictError(f"{self.rows} is there already: move it away first")
+
+    def moves(self) -> Iterator[tuple[Path, Path]]:
+        """Yield what is to be renamed to what at last, the archive's own directory being the very last."""
+        outside = [path for path in (self.blobs, self.rows) if not self._is_inside(path)]
+        for path in (*outside, self.directory):
+            yield self._stage(path), path
+
+    def _paths(self) -> tuple[Path, ...]:
+        return (self.directory, self.rows, self.keys, self.blobs, self.ledger)
+
+    def _is_inside(self, path: Path) -> bool:
+        return path.is_relative_to(self.directory)
+
+    def _stage(self, path: Path) -> Path:
+        staged = self.directory.with_name(self.directory.name + STAGED)
+        if self._is_inside(path):
+            return staged / path.relative_to(self.directory)
+        return path.with_name(path.name + STAGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """Restores backups."""
+
+    bringing_up: BringingUp
+
+    def choose(self, name: str | None) -> Manifest:
+        """Return the backup ``name``, or the newest one that can be believed.
+
+        Raises:
+            MissingError, TamperedError: There is none, or it is not as the archive wrote it.
+            UnavailableError: There is none at all, or a newer program made it.
+        """
+        unpacker = self.bringing_up.unpacker
+        places, key = unpacker.places, unpacker.keys.index_key
+        if name is not None:
+            return read_manifest(places.archive, name, kind=Kind.ARCHIVE, key=key)
+        listed = find_backups(places, Kind.ARCHIVE, key)
+        if not listed:
+            raise UnavailableError(f"{places.archive.directory} holds no backup")
+        newest = listed[-1]
+        if newest.manifest is None:
+            # An older one is never taken silently.
+            raise newest.trouble or TamperedError(f"{newest.name} does not say what it is")
+        return newest.manifest
+
+    async def bring_back(
+        self, manifest: Manifest, staged: Target, *, ledger: Path | None
+    ) -> None:
+        """Bring rows, keys, log and ledger of a backup to ``staged``, all of it anew except for blobs.
+
+        Without ``ledger``, what newer backups know of erasures since takes its place; the log must then begin anew.
+
+        Raises:
+            TamperedError, UnavailableError: It is not as it was written, cannot be opened, or is a newer program's.
+            OSError: There is no room, or a directory cannot be written.
+        """
+        await on_thread(lambda _: _clear(staged))
+        await self.bringing_up.put_back(manifest, staged.rows)
+        keys = self.bringing_up.newest_keys()
+        await self.bringing_up.put_back(keys, staged.keys)
+        unpacker = self.bringing_up.unpacker
+
+        def step(check: Callable[[], None]) -> None:
+            unpacker.unpack_log(manifest, LOG_FILE, staged.directory)
+            if ledger is not None:
+                shutil.copytree(ledger, staged.ledger)
+                return
+            staged.ledger.mkdir(mode=0o755)
+            if ERASURES_FILE in keys.files:
+                unpacker.unpack(keys, ERASURES_FILE, staged.ledger / ERASURES, check=check)
+
+        await on_thread(step)
+
+
+def put_in_place(target: Target) -> None:
+    """Let what is staged be the archive. On return that survives a power cut. Blocking.
+
+    Raises:
+        ConflictError: Something is there by now. It was kept.
+    """
+    target.require_empty()
+    # Whatever wrote the files, they are on the disk before they get their names.
+    os.sync()
+    for staged, final in target.moves():
+        with suppress(FileNotFoundError, NotADirectoryError):
+            final.rmdir()
+        staged.rename(final)
+        sync_directory(final.parent)
+
+
+def _clear(staged: Target) -> None:
+    """Remove what an earlier attempt left, apart from blobs, and make the directories."""
+    if staged.directory.exists():
+        _log.info("backup.restore_goes_on", extra={"directory": str(staged.directory)})
+    for path in (staged.directory, staged.blobs, staged.rows.parent):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    staged.rows.unlink(missing_ok=True)
+    for left in staged.directory.iterdir():
+        if left != staged.blobs:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
