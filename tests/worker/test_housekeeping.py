@@ -263,4 +263,4 @@ async def test_a_recording_that_belongs_to_nothing_for_a_day_is_reported(archive
 
 def test_every_chore_has_a_name_of_its_own(household):
     names = [one.name for one in household.chores()]
-    assert len(names) == len(set(names)) == 8
+    assert len(names) == len(set(names)) == 9
