@@ -8,7 +8,6 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.cli.hardening import harden
 from service.cli.tls import server_tls
 from service.config import Config
 from service.config.addresses import ADDRESS
@@ -45,7 +44,6 @@ async def watch(_: Config, options: argparse.Namespace) -> int:
 
 async def serve(_: Config, options: argparse.Namespace) -> int:
     """Cosign until a signal asks to stop."""
-    harden()
     logging.basicConfig(
         stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )

@@ -111,7 +111,10 @@ async def test_other_bytes_under_one_identification_are_kept_and_shown(archive, 
     kept = await deliver(archive, call(queue="Laskutus"), ident="w-1", now=now)
     assert not kept.is_duplicate
     items = await archive.attention.find(actor=HANDLER)
-    assert {item.reason for item in items} == {"id_reused", "contradiction"}
+    assert {reason for item in items for reason in item.reasons} == {
+        "id_reused",
+        "contradiction",
+    }
     (found,) = await find(archive, now, phone="+358401234567")
     assert found.contact.queue == "Asiakaspalvelu"
 

@@ -35,14 +35,14 @@ async def started(
     folder: Path,
     *arguments: str,
     until: str = "is at",
-    environment: Mapping[str, str] = ENVIRONMENT,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Running]:
     """Start the program in ``folder``; yield once a line with ``until`` was printed; never leave it running."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         *arguments,
         cwd=folder,
-        env=environment,
+        env=environment or ENVIRONMENT,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
