@@ -12,6 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # What the tests run that is not Python: age opens our files, OpenSSL makes certificates, Chromium shows the pages.
+# And PostgreSQL, whose server programs Debian keeps out of the path.
 PROGRAMS := age openssl sqlite3 xxd chromium
 # Two workers suit small machines; a file's tests share their fixtures.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -113,6 +114,7 @@ programs:
 	@missing=""; for program in $(PROGRAMS); do \
 		command -v "$$program" >/dev/null || missing="$$missing $$program"; \
 	done; \
+	command -v initdb /usr/lib/postgresql/*/bin/initdb >/dev/null || missing="$$missing postgresql"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "make: installing$$missing"; \

@@ -161,6 +161,13 @@ class Store(Protocol):
         """
         ...
 
+    async def wait_for_jobs(self, seconds: float) -> None:
+        """Return when somebody may have added a job since the call, at the latest after ``seconds``.
+
+        Not everything is heard of, so ask again after that time all the same.
+        """
+        ...
+
 
 class LogStore(Protocol):
     """Reading the log; writing is part of a change."""

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from sqlalchemy.dialects import sqlite
 
+from storage.database.bell import Bell
 from storage.database.commit import Commits
 from storage.database.connection import Connection, connected, translated
 from storage.database.durable import CHECKPOINTING, Durable
@@ -21,7 +22,7 @@ from storage.database.lookup import Asking, is_one_statement, looking_up
 from storage.database.statements import Statements, shape_of
 from storage.errors import StorageError
 from storage.migrations import ARCHIVE
-from storage.ports import Change, Condition, Lookup, StoredEntry
+from storage.ports import Add, Change, Condition, Lookup, Put, StoredEntry
 from storage.rows import JobRow, Row
 from storage.waiting import settled
 
@@ -40,6 +41,7 @@ class SqliteStore:
         self._writer = writer
         self._readers = readers
         self._statements = Statements(sqlite.dialect(paramstyle="qmark"))
+        self._bell = Bell()
         self._durable = Durable(path)
         self._commits = Commits(path, self._durable, self._statements)
 
@@ -68,7 +70,17 @@ class SqliteStore:
             raise refusal
 
     async def commit_each(self, changes: Sequence[Change]) -> Sequence[StorageError | None]:
-        return await self._writer.run(self._commits.each, changes)
+        outcomes = await self._writer.run(self._commits.each, changes)
+        stored = [
+            change for change, refusal in zip(changes, outcomes, strict=True) if not refusal
+        ]
+        if any(
+            isinstance(write, Add | Put) and isinstance(write.row, JobRow)
+            for change in stored
+            for write in change
+        ):
+            self._bell.ring()
+        return outcomes
 
     async def find(
         self,
@@ -110,6 +122,9 @@ class SqliteStore:
             )
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
+
+    async def wait_for_jobs(self, seconds: float) -> None:
+        await self._bell.wait(seconds)
 
     async def log_size(self) -> int:
         ((size,),) = await self._read(_rows, self._statements.log_size().sql)
