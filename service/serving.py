@@ -32,7 +32,7 @@ from service.api.system import HEALTH, Health
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
-from service.config import Config, SourceConfig
+from service.config import Config, SourceConfig, StorageUrl
 from service.domain.errors import InvalidInputError
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
@@ -93,6 +93,7 @@ def log_keeper(archive: Archive) -> LogKeeper:
         anchors=config.log.anchor_directory,
         name=config.archive.name,
         signing_key=lambda: archive.vault.ring.log_signing_key,
+        publishes=stores.publishes,
     )
 
 
@@ -294,6 +295,7 @@ def _health(archive: Archive, interpretation: Interpretation, readiness: Readine
 
 def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:
     config, stores = archive.config, archive.stores
+    database = config.storage.database
     return Readiness(
         store=stores.store,
         log=stores.log,
@@ -304,8 +306,8 @@ def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:
         watch=watch,
         directories=(
             config.archive.directory,
-            config.storage.database.path.parent,
             config.storage.blobs.path,
+            *([database.path.parent] if isinstance(database, StorageUrl) else []),
         ),
         publish_every=timedelta(seconds=config.log.checkpoint_seconds),
         clock=clock,

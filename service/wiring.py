@@ -1,9 +1,17 @@
 """Builds the archive from its configuration; the only place that names a backend."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from service.access.accounts import Accounts
 from service.access.invites import Invites
@@ -33,9 +41,9 @@ from service.archive.rotate import Rotation
 from service.archive.understand import Adapter, Understanding
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
-from service.config import Config
+from service.config import Config, PostgresUrl, StorageUrl
 from service.crypto.recipients import parse_recipient
-from service.domain.errors import UnavailableError
+from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
 from service.keys.provider import KeyProvider
@@ -56,14 +64,30 @@ LOG_DIRECTORY, LEDGER_DIRECTORY = "log", "ledger"
 _SIGN_INS_AT_ONCE, _SECONDS_PER_SIGN_IN = 20, 30.0
 
 
+Publishes = Callable[[], Awaitable[bool]]
+
+
+async def always() -> bool:
+    """Say yes."""
+    return True
+
+
+class _RowsAndLog(Store, LogStore, Protocol):
+    """What keeps rows and log together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What keeps bytes and rows. ``store`` and ``keys`` gather what many callers commit at once."""
+    """What keeps bytes and rows. ``store`` and ``keys`` gather what many callers commit at once.
+
+    ``publishes`` tells whether it is this process, of those that share the database, that publishes the log now.
+    """
 
     store: Store
     log: LogStore
     keys: KeyStore
     blobs: BlobStore
+    publishes: Publishes = always
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +125,26 @@ class Archive:
     access: Access
 
 
-def is_new(config: Config) -> bool:
+async def is_new(config: Config) -> bool:
     """Tell whether there is no archive yet where ``config`` says.
 
     Raises:
         UnavailableError: There was one, and its database is missing: an empty one in its place would hide the loss.
+        storage.errors.UnavailableError: The database's server cannot be asked.
     """
-    if config.storage.database.path.exists():
+    database = config.storage.database
+    if isinstance(database, PostgresUrl):
+        with _driver():
+            from storage.database.postgres.store import PostgresStore  # noqa: PLC0415  # see `_driver`
+        is_there = await PostgresStore.is_there(database.url)
+    else:
+        is_there = database.path.exists()
+    if is_there:
         return False
     used = config.archive.directory / LEDGER_DIRECTORY
     if used.exists():
         raise UnavailableError(
-            f"{config.storage.database.path} is missing, though {used} shows that the archive was in use: restore the "
+            f"{database} has no archive, though {used} shows that the archive was in use: restore the "
             "database, or choose another [archive] directory for a new archive"
         )
     return True
@@ -121,9 +153,13 @@ def is_new(config: Config) -> bool:
 def held_alone(config: Config) -> AbstractContextManager[None]:
     """Hold the archive's directory, which exists, for this service alone inside the block.
 
+    On PostgreSQL any number of services may run, also on one directory.
+
     Raises:
         storage.errors.UnavailableError: Another service holds it.
     """
+    if isinstance(config.storage.database, PostgresUrl):
+        return nullcontext()
     return instance_lock(config.archive.directory)
 
 
@@ -193,10 +229,8 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
     async with AsyncExitStack() as stack:
         if create:
             config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key_path = config.archive.directory / KEY_STORE
-        keys = await stack.enter_async_context(SqliteKeyStore.opened(key_path, create=create))
-        path = config.storage.database.path
-        store = await stack.enter_async_context(SqliteStore.opened(path, create=create))
+        keys = await stack.enter_async_context(_opened_keys(config, create=create))
+        store, publishes = await _open_store(config, stack, create=create)
         blobs = await stack.enter_async_context(
             FileBlobs.opened(config.storage.blobs.path, create=create)
         )
@@ -205,7 +239,51 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
             log=store,
             keys=await stack.enter_async_context(GroupKeys.opened(keys)),
             blobs=blobs,
+            publishes=publishes,
         )
+
+
+async def _open_store(
+    config: Config, stack: AsyncExitStack, *, create: bool
+) -> tuple[_RowsAndLog, Publishes]:
+    """Open the store, and say how to ask whether this process publishes its log."""
+    database = config.storage.database
+    if isinstance(database, StorageUrl):
+        opening = SqliteStore.opened(database.path, create=create)
+        return await stack.enter_async_context(opening), always
+    with _driver():
+        from storage.database.postgres.store import SCHEMA, PostgresStore  # noqa: PLC0415  # see `_driver`
+        from storage.database.postgres.turn import PublishingTurn  # noqa: PLC0415  # as above
+    store = await stack.enter_async_context(PostgresStore.opened(database.url, create=create))
+    turn = await stack.enter_async_context(PublishingTurn.opened(database.url, schema=SCHEMA))
+    return store, turn.is_mine
+
+
+def _opened_keys(config: Config, *, create: bool) -> AbstractAsyncContextManager[KeyStore]:
+    place = config.storage.keys
+    if place is None and isinstance(config.storage.database, PostgresUrl):
+        place = config.storage.database
+    if not isinstance(place, PostgresUrl):
+        path = config.archive.directory / KEY_STORE if place is None else place.path
+        return SqliteKeyStore.opened(path, create=create)
+    with _driver():
+        from storage.database.postgres.keys import PostgresKeyStore  # noqa: PLC0415  # see `_driver`
+    return PostgresKeyStore.opened(place.url, create=create)
+
+
+@contextmanager
+def _driver() -> Iterator[None]:
+    """Import an engine inside the block: an installation on SQLite neither has its driver nor waits for it.
+
+    Raises:
+        InvalidInputError: The driver is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(
+            "a postgresql:// URL needs the driver asyncpg: install taltio[postgres]"
+        ) from error
 
 
 @asynccontextmanager

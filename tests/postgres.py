@@ -164,6 +164,10 @@ class Wire:
         if self.is_down:
             writer.transport.abort()
             return
+        with suppress(asyncio.CancelledError):
+            await self._lead(reader, writer)
+
+    async def _lead(self, reader, writer) -> None:
         there, back = await asyncio.open_unix_connection(self.target)
         ends = {writer, back}
         self._ends |= ends

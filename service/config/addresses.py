@@ -105,23 +105,16 @@ def _read_public_url(value: object, _: Context) -> str | None:
     return f"{url.scheme}://{url.netloc}"
 
 
-def _read_database(value: object, context: Context) -> StorageUrl:
-    if value == "":
-        return StorageUrl("sqlite", context.archive_directory / "taltio.db")
-    return StorageUrl(
-        "sqlite", _read_location(value, context, "sqlite", later=("postgresql", "postgres"))
-    )
-
-
 def _read_blobs(value: object, context: Context) -> StorageUrl:
     if value == "":
         return StorageUrl("file", context.archive_directory / "blobs")
-    return StorageUrl("file", _read_location(value, context, "file", later=("s3",)))
+    return StorageUrl("file", read_location(value, context, "file", later=("s3",)))
 
 
-def _read_location(
+def read_location(
     value: object, context: Context, scheme: str, *, later: tuple[str, ...]
 ) -> Path:
+    """Return the path in ``scheme:///path``; it may be relative to the file with the settings."""
     plain = require_text(value)
     url = _split(plain)
     if url.scheme in later:
@@ -155,5 +148,4 @@ def _shown(url: SplitResult, plain: str) -> str:
 ADDRESS = Kind("host:port", _read_address)
 NETWORKS = Kind("a list of addresses or networks", _read_networks)
 PUBLIC_URL = Kind("https://host, or nothing", _read_public_url)
-DATABASE = Kind("sqlite:///path, or nothing", _read_database)
 BLOBS = Kind("file:///path, or nothing", _read_blobs)

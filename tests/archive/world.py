@@ -33,6 +33,7 @@ from service.domain.purpose import Grant, Purpose
 from service.keys.file import FileKeyProvider
 from service.keys.ring import KeyRing
 from service.log.entry import LogEntry, decode_entry
+from service.wiring import always
 from service.worker.checkpoints import LogKeeper
 from storage.database.keys import SqliteKeyStore
 from storage.database.sqlite import SqliteStore
@@ -164,6 +165,7 @@ class World:
             anchors=self.directory / "anchors",
             name="archive.example.org",
             signing_key=lambda: self.ring.log_signing_key,
+            publishes=always,
         )
         self.published = PublishedLog(
             published=self.keeper.published,

@@ -153,6 +153,11 @@ class Session:
         finally:
             await session.drop()
 
+    @property
+    def is_connected(self) -> bool:
+        """The connection that was there before is still there, as far as one knows without asking."""
+        return self._db is not None and not self._db.is_closed()
+
     async def drop(self) -> None:
         """Forget the connection without asking the server, which may not answer."""
         if self._db is not None:

@@ -15,7 +15,7 @@ from storage.database.bell import Bell
 from storage.database.lookup import Asking, is_one_statement, looking_up
 from storage.database.postgres.commit import Commits, forget_old_marks
 from storage.database.postgres.jobs import claim, listen
-from storage.database.postgres.schema import prepare
+from storage.database.postgres.schema import is_there, prepare
 from storage.database.postgres.server import Db, Server, Session
 from storage.database.postgres.writing import Writing
 from storage.database.statements import Statement, Statements, shape_of
@@ -44,6 +44,15 @@ class PostgresStore:
         self._statements = Statements(postgresql.dialect(paramstyle="numeric_dollar"))  # type: ignore[no-untyped-call]  # theirs
         self._commits = Commits(server, Writing(self._statements))
         self._bell = Bell()
+
+    @staticmethod
+    async def is_there(url: str, *, schema: str = SCHEMA) -> bool:
+        """Tell whether there is an archive in the database.
+
+        Raises:
+            UnavailableError: It cannot be reached, or holds something else there.
+        """
+        return await is_there(Server(url, schema), ARCHIVE)
 
     @classmethod
     @asynccontextmanager
