@@ -83,23 +83,13 @@ class Cluster:
 
     def kill(self) -> None:
         """End every process of the server at once, as a power cut would."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self._end(signal.SIGKILL)
-        # Each backend is a session of its own; they notice that the postmaster is gone.
-        (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
-
-    def restart_after_kill(self) -> None:
-        # What is left of the old server may hold its memory for a moment.
-        for _ in range(50):
-            try:
-                self.start()
-            except AssertionError:
-                (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
-                subprocess.run(["sleep", "0.1"], check=True)
-            else:
-                return
-        raise AssertionError("PostgreSQL does not come back")
+        parent = self.process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        for pid in (parent, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(30)
+        (self.directory / "data" / "postmaster.pid").unlink()
 
     def _end(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -131,6 +121,31 @@ def running_cluster() -> Iterator[Cluster]:
             yield cluster
         finally:
             cluster.stop()
+
+
+@contextmanager
+def running_standby(primary: Cluster) -> Iterator[Cluster]:
+    """A server that follows another."""
+    with tempfile.TemporaryDirectory(prefix="taltio-pg-", ignore_cleanup_errors=True) as made:
+        directory = Path(made)
+        if primary.account:
+            os.chown(directory, primary.account["user"], primary.account["group"])
+        subprocess.run(
+            [
+                _program("pg_basebackup"),
+                *("-h", primary.directory, "-U", "taltio", "-D", directory / "data", "-R"),
+                *("-X", "stream", "--checkpoint=fast", "--no-sync"),
+            ],
+            check=True,
+            cwd=directory,
+            **primary.account,
+        )
+        follower = Cluster(directory, primary.account)
+        follower.start()
+        try:
+            yield follower
+        finally:
+            follower.stop()
 
 
 async def execute(url: str, sql: str) -> None:

@@ -44,7 +44,7 @@ _SEEK_EVERY: Final = 0.25
 _LOCK_LOG: Final = "SELECT pg_advisory_xact_lock(1952541807, hashtext(current_schema()))"
 _MARK: Final = (
     "INSERT INTO commit_marks (writer, number, marked_at) "
-    "VALUES ($1, $2, (extract(epoch FROM now()) * 1000000)::bigint) "
+    "VALUES ('{}', {}, (extract(epoch FROM now()) * 1000000)::bigint) "
     "ON CONFLICT (writer) DO UPDATE SET number = greatest(commit_marks.number, excluded.number), "
     "marked_at = excluded.marked_at RETURNING number"
 )
@@ -168,11 +168,13 @@ class Commits:
         return entries
 
     async def _finish(self, db: Db, entries: Sequence[_Entry]) -> None:
-        await db.execute(_MARK, self._writer, self._number)
+        mark = _MARK.format(self._writer, self._number)
         if not entries:
+            await db.execute(mark)
             return
-        # Last, for the lock is held until the commit. Nothing is waited for behind it.
-        await db.execute(_LOCK_LOG)
+        # Last, for the lock is held until the commit; nothing is waited for behind it. In one message with the mark,
+        # but not with what follows: that must see what was committed while this waited.
+        await db.execute(f"{mark}; {_LOCK_LOG}")
         texts, leaves, marks, _ = zip(*entries, strict=True)
         about = [(subject, n) for n, entry in enumerate(entries) for subject in entry[3]]
         subjects, places = [subject for subject, _ in about], [place for _, place in about]
@@ -202,7 +204,7 @@ class Commits:
         while True:
             try:
                 db = await self.session.connection()
-                ((number,),) = await db.fetch(_MARK, self._writer, self._number - 1)
+                ((number,),) = await db.fetch(_MARK.format(self._writer, self._number - 1))
             except (*LOST, *RETRIED, asyncpg.PostgresError, UnavailableError):
                 await self.session.drop()
                 if loop.time() > until:

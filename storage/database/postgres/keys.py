@@ -100,14 +100,14 @@ class PostgresKeyStore:
         await settled(self._writer.run(lambda db: db.execute(_DESTROY, list(ids))))
 
     async def _store(self, statement: str, rows: Sequence[KeyRow]) -> None:
-        # Done again where the answer is lost: the same keys are stored once more.
+        # Done again where the answer is lost. Nobody can have destroyed them meanwhile: no row names them yet.
         await settled(self._writer.run(partial(_stored, statement=statement, rows=rows)))
 
 
 async def _stored(db: Db, *, statement: str, rows: Sequence[KeyRow]) -> None:
     columns = [[getattr(row, name) for row in rows] for name in _COLUMNS]
-    async with transaction(db):
-        await db.execute(_ALONE if any(row.kind == CLOSED for row in rows) else _SHARE)
+    lock = _ALONE if any(row.kind == CLOSED for row in rows) else _SHARE
+    async with transaction(db, lock):
         await db.execute(statement, *columns)
         closed = await db.fetch(_CLOSED, list({row.wrapped_by for row in rows}), CLOSED)
         if closed:

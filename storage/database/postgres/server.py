@@ -216,14 +216,14 @@ class Session:
 
 
 @asynccontextmanager
-async def transaction(db: Db) -> AsyncIterator[None]:
-    """Commit what the block does; or nothing of it, if it fails.
+async def transaction(db: Db, lock: str) -> AsyncIterator[None]:
+    """Commit what the block does; or nothing of it, if it fails. ``lock`` is a statement that comes first.
 
     Raises:
         UnavailableError: The server rolled back what it was asked to commit.
     """
-    await db.execute("BEGIN")
     try:
+        await db.execute(f"BEGIN; {lock}")
         yield
     except BaseException:
         await roll_back(db)
