@@ -222,7 +222,11 @@ class KeyStore(Protocol):
         ...
 
     async def destroy_keys(self, ids: Collection[str]) -> None:
-        """Destroy the keys, so that on return no file of the store holds their bytes."""
+        """Destroy the keys: on return nobody gets them from the store any more, and a power cut brings none back.
+
+        A store in files of its own holds their bytes nowhere. A database server may keep them for a while in what only
+        its administrator can read; `docs/threat-model.md` says where.
+        """
         ...
 
 
