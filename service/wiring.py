@@ -1,17 +1,9 @@
 """Builds the archive from its configuration; the only place that names a backend."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    contextmanager,
-    nullcontext,
-)
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from service.access.accounts import Accounts
 from service.access.invites import Invites
@@ -41,9 +33,10 @@ from service.archive.rotate import Rotation
 from service.archive.understand import Adapter, Understanding
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
-from service.config import Config, PostgresUrl, StorageUrl
+from service.config import Config, PostgresUrl
 from service.crypto.recipients import parse_recipient
-from service.domain.errors import InvalidInputError, UnavailableError
+from service.databases import Publishes, always, is_database_there, open_store, opened_keys
+from service.domain.errors import UnavailableError
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
 from service.keys.provider import KeyProvider
@@ -51,29 +44,14 @@ from service.keys.ring import KeyRing
 from service.sources.events import Understood
 from service.sources.generic import parse_contact
 from storage.database.group import GroupCommit, GroupKeys
-from storage.database.keys import SqliteKeyStore
 from storage.database.lock import instance_lock
-from storage.database.sqlite import SqliteStore
 from storage.files import FileBlobs
 from storage.ports import BlobStore, KeyStore, LogStore, Store
 from storage.published import PublishedFiles
 
-KEY_STORE = "keys.db"
 LOG_DIRECTORY, LEDGER_DIRECTORY = "log", "ledger"
 # Failed sign-ins that one address may have at once, and how soon it may try again.
 _SIGN_INS_AT_ONCE, _SECONDS_PER_SIGN_IN = 20, 30.0
-
-
-Publishes = Callable[[], Awaitable[bool]]
-
-
-async def always() -> bool:
-    """Say yes."""
-    return True
-
-
-class _RowsAndLog(Store, LogStore, Protocol):
-    """What keeps rows and log together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +110,12 @@ async def is_new(config: Config) -> bool:
         UnavailableError: There was one, and its database is missing: an empty one in its place would hide the loss.
         storage.errors.UnavailableError: The database's server cannot be asked.
     """
-    database = config.storage.database
-    if isinstance(database, PostgresUrl):
-        with _driver():
-            from storage.database.postgres.store import PostgresStore  # noqa: PLC0415  # see `_driver`
-        is_there = await PostgresStore.is_there(database.url)
-    else:
-        is_there = database.path.exists()
-    if is_there:
+    if await is_database_there(config):
         return False
     used = config.archive.directory / LEDGER_DIRECTORY
     if used.exists():
         raise UnavailableError(
-            f"{database} has no archive, though {used} shows that the archive was in use: restore the "
+            f"{config.storage.database} has no archive, though {used} shows that the archive was in use: restore the "
             "database, or choose another [archive] directory for a new archive"
         )
     return True
@@ -229,8 +200,8 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
     async with AsyncExitStack() as stack:
         if create:
             config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        keys = await stack.enter_async_context(_opened_keys(config, create=create))
-        store, publishes = await _open_store(config, stack, create=create)
+        keys = await stack.enter_async_context(opened_keys(config, create=create))
+        store, publishes = await open_store(config, stack, create=create)
         blobs = await stack.enter_async_context(
             FileBlobs.opened(config.storage.blobs.path, create=create)
         )
@@ -241,49 +212,6 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
             blobs=blobs,
             publishes=publishes,
         )
-
-
-async def _open_store(
-    config: Config, stack: AsyncExitStack, *, create: bool
-) -> tuple[_RowsAndLog, Publishes]:
-    """Open the store, and say how to ask whether this process publishes its log."""
-    database = config.storage.database
-    if isinstance(database, StorageUrl):
-        opening = SqliteStore.opened(database.path, create=create)
-        return await stack.enter_async_context(opening), always
-    with _driver():
-        from storage.database.postgres.store import SCHEMA, PostgresStore  # noqa: PLC0415  # see `_driver`
-        from storage.database.postgres.turn import PublishingTurn  # noqa: PLC0415  # as above
-    store = await stack.enter_async_context(PostgresStore.opened(database.url, create=create))
-    turn = await stack.enter_async_context(PublishingTurn.opened(database.url, schema=SCHEMA))
-    return store, turn.is_mine
-
-
-def _opened_keys(config: Config, *, create: bool) -> AbstractAsyncContextManager[KeyStore]:
-    place = config.storage.keys
-    if place is None and isinstance(config.storage.database, PostgresUrl):
-        place = config.storage.database
-    if not isinstance(place, PostgresUrl):
-        path = config.archive.directory / KEY_STORE if place is None else place.path
-        return SqliteKeyStore.opened(path, create=create)
-    with _driver():
-        from storage.database.postgres.keys import PostgresKeyStore  # noqa: PLC0415  # see `_driver`
-    return PostgresKeyStore.opened(place.url, create=create)
-
-
-@contextmanager
-def _driver() -> Iterator[None]:
-    """Import an engine inside the block: an installation on SQLite neither has its driver nor waits for it.
-
-    Raises:
-        InvalidInputError: The driver is not installed.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise InvalidInputError(
-            "a postgresql:// URL needs the driver asyncpg: install taltio[postgres]"
-        ) from error
 
 
 @asynccontextmanager

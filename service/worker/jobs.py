@@ -135,9 +135,7 @@ class JobRunner:
         dead: list[Write] = [Put(replace(failed, state="dead"))]
         await self.store.commit(
             dead
-            + raise_attention(
-                JOB_DEAD, about=job.subject, source=None, actor="system", now=now
-            )
+            + raise_attention(JOB_DEAD, about=job.subject, source=None, actor="system", now=now)
         )
 
     async def _release(self, job: JobRow) -> None:

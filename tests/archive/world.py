@@ -19,6 +19,7 @@ from service.archive.receive import received_recording, recording_entry
 from service.archive.targets import Asked, Subject
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
+from service.databases import always
 from service.domain.actor import Actor, ActorKind, Role
 from service.domain.contact import (
     Channel,
@@ -33,7 +34,6 @@ from service.domain.purpose import Grant, Purpose
 from service.keys.file import FileKeyProvider
 from service.keys.ring import KeyRing
 from service.log.entry import LogEntry, decode_entry
-from service.wiring import always
 from service.worker.checkpoints import LogKeeper
 from storage.database.keys import SqliteKeyStore
 from storage.database.sqlite import SqliteStore

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.cli.log_files import verify_log_directory
+from service.databases import Publishes, always
 from service.domain.errors import TamperedError, UnavailableError
 from service.log.checkpoint import (
     Checkpoint,
@@ -26,7 +27,6 @@ from service.log.entry import EntryType, LogEntry, decode_entry, encode_entry
 from service.log.merkle import leaf_hash, root_hash
 from service.log.report import Outcome
 from service.log.tiles import tiles_of
-from service.wiring import Publishes, always
 from service.worker.checkpoints import CHECKPOINT, LAST, STATE, LogKeeper
 from storage.database.sqlite import SqliteStore
 from storage.errors import FullError, MissingError
