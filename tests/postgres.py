@@ -171,6 +171,9 @@ class Wire:
     port: int = 0
     cut_before: bytes = b""
     cut_after: bytes = b""
+    hold_before: bytes = b""
+    holding: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
     cuts: int = 0
     is_down: bool = False
     _ends: set[asyncio.StreamWriter] = field(default_factory=set, repr=False)
@@ -201,6 +204,9 @@ class Wire:
                 if self.cut_before and self.cut_before in data:
                     self.cut_before = b""
                     return self._cut(ends)
+                if self.hold_before and self.hold_before in data:
+                    self.holding.set()
+                    await self.go_on.wait()
                 back.write(data)
                 await back.drain()
                 if self.cut_after and self.cut_after in data:

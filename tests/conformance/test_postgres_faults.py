@@ -345,6 +345,27 @@ async def test_of_those_who_race_with_the_closing_of_a_wrapper_none_is_stored_af
         assert (await ours.count_keys()).get("is_1", 0) == stored
 
 
+async def test_a_wrapper_is_not_closed_while_keys_under_it_are_on_their_way(
+    wired_url, emptied, wire
+):
+    closing = KeyRow(id="is_1", kind=CLOSED, wrapped_by="", wrapped=b"", made_at=1)
+    async with (
+        PostgresKeyStore.opened(wired_url, create=False) as ours,
+        PostgresKeyStore.opened(emptied, create=False) as theirs,
+    ):
+        wire.hold_before = COMMIT
+        putting = asyncio.create_task(ours.put_keys([key(1)]))
+        await wire.holding.wait()
+        close = asyncio.create_task(theirs.put_keys([closing]))
+        await asyncio.sleep(0.2)
+        assert not close.done()
+        wire.go_on.set()
+        await asyncio.gather(putting, close)
+        with pytest.raises(StaleError):
+            await ours.put_keys([key(2)])
+        assert await theirs.count_keys() == {"is_1": 1}
+
+
 @pytest.mark.parametrize("when", ["cut_before", "cut_after"])
 async def test_keys_are_put_whatever_happens_to_the_connection(wired_url, wire, when):
     async with PostgresKeyStore.opened(wired_url, create=False) as keys:
