@@ -84,6 +84,8 @@ lock: .venv/dev.stamp ## Lock the dependencies anew; LOCK=--upgrade takes the ne
 	@$(COMPILE) $(LOCK) --output-file requirements.lock pyproject.toml
 	@$(COMPILE) $(LOCK) --extra s3 --constraint requirements.lock \
 		--output-file requirements-s3.lock pyproject.toml
+	@$(COMPILE) $(LOCK) --extra postgres --constraint requirements.lock \
+		--output-file requirements-postgres.lock pyproject.toml
 	@$(COMPILE) $(LOCK) --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
 

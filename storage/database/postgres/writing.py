@@ -144,6 +144,8 @@ def _remove(table: Table, key: Sequence[str]) -> ClauseElement:
 
 
 def _require(table: Table, key: Sequence[str]) -> ClauseElement:
+    if "version" not in table.c:
+        raise TypeError(f"{table.name} has no versions")
     names = (*key, "version")
     given = _given(table, names)
     return (
