@@ -13,6 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # What the tests run that is not Python: age opens our files, OpenSSL makes certificates, Chromium shows the pages.
 # strace and faketime make system calls and the clock fail, mkfs.ext4 makes disks to fill and to cut from power.
+# And PostgreSQL, whose server programs Debian keeps out of the path.
 PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4
 # Two workers suit small machines; a file's tests share their fixtures.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -83,6 +84,8 @@ lock: .venv/dev.stamp ## Lock the dependencies anew; LOCK=--upgrade takes the ne
 	@$(COMPILE) $(LOCK) --output-file requirements.lock pyproject.toml
 	@$(COMPILE) $(LOCK) --extra s3 --constraint requirements.lock \
 		--output-file requirements-s3.lock pyproject.toml
+	@$(COMPILE) $(LOCK) --extra postgres --constraint requirements.lock \
+		--output-file requirements-postgres.lock pyproject.toml
 	@$(COMPILE) $(LOCK) --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
 
@@ -120,6 +123,7 @@ programs:
 	@missing=""; for program in $(PROGRAMS); do \
 		command -v "$$program" >/dev/null || missing="$$missing $$program"; \
 	done; \
+	command -v initdb /usr/lib/postgresql/*/bin/initdb >/dev/null || missing="$$missing postgresql"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		missing="$${missing/mkfs.ext4/e2fsprogs}"; \

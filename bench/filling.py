@@ -26,12 +26,13 @@ from service.crypto.blind_index import TOKEN_BYTES, BlindIndex
 from service.crypto.fields import FieldSealer
 from service.crypto.secret import DataKey
 from service.crypto.wrap import WRAPPED_BYTES
+from service.databases import KEY_STORE
 from service.domain.contact import Channel, Contact, Direction, Party, PartyRole, RecordingState
 from service.domain.customer import Customer
 from service.domain.ids import new_id
 from service.domain.times import from_microseconds, to_microseconds
 from service.keys.ring import KeyRing
-from service.wiring import KEY_STORE, key_provider
+from service.wiring import key_provider
 from storage.database.keys import SqliteKeyStore
 from storage.database.statements import Statements
 from storage.rows import (

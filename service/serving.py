@@ -104,6 +104,7 @@ def log_keeper(archive: Archive) -> LogKeeper:
         name=config.archive.name,
         signing_key=lambda: archive.vault.ring.log_signing_key,
         vouched=archive.verifier.published.vouched,
+        publishes=stores.publishes,
     )
 
 
@@ -351,6 +352,7 @@ def _health(
 def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:
     config, stores = archive.config, archive.stores
     blobs = config.storage.blobs
+    database = config.storage.database
     return Readiness(
         store=stores.store,
         log=stores.log,
@@ -361,8 +363,8 @@ def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:
         watch=watch,
         directories=(
             config.archive.directory,
-            config.storage.database.path.parent,
             *([blobs.path] if isinstance(blobs, StorageUrl) else []),
+            *([database.path.parent] if isinstance(database, StorageUrl) else []),
         ),
         publish_every=timedelta(seconds=config.log.checkpoint_seconds),
         clock=clock,

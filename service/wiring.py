@@ -6,6 +6,7 @@ from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
+    nullcontext,
 )
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -44,9 +45,10 @@ from service.archive.rotate import Rotation
 from service.archive.understand import Adapter, Understanding
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
-from service.config import Config, StorageUrl
+from service.config import Config, PostgresUrl, StorageUrl
 from service.config.buckets import endpoint_of_aws
 from service.crypto.recipients import parse_recipient
+from service.databases import Publishes, always, is_database_there, open_store, opened_keys
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
@@ -57,16 +59,13 @@ from service.log.timestamp import Trust
 from service.sources.events import Understood
 from service.sources.generic import parse_contact
 from storage.database.group import GroupCommit, GroupKeys
-from storage.database.keys import SqliteKeyStore
 from storage.database.lock import instance_lock
-from storage.database.sqlite import SqliteStore
 from storage.files import FileBlobs
 from storage.ledger import FileLedger
 from storage.ports import BlobStore, KeyStore, LogStore, Scrub, Store
 from storage.published import PublishedFiles
 from storage.soundness import Soundness
 
-KEY_STORE = "keys.db"
 LOG_DIRECTORY, LEDGER_DIRECTORY = "log", "ledger"
 # Failed sign-ins that one address may have at once, and how soon it may try again.
 _SIGN_INS_AT_ONCE, _SECONDS_PER_SIGN_IN = 20, 30.0
@@ -77,6 +76,7 @@ class Stores:
     """What keeps bytes and rows. ``store`` and ``keys`` gather what many callers commit at once.
 
     All share ``soundness``: a sync that fails in one ends writing in all.
+    ``publishes`` tells whether it is this process, of those that share the database, that publishes the log now.
     """
 
     store: Store
@@ -85,6 +85,7 @@ class Stores:
     blobs: BlobStore
     soundness: Soundness
     scrub: Scrub
+    publishes: Publishes = always
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +125,19 @@ class Archive:
     access: Access
 
 
-def is_new(config: Config) -> bool:
+async def is_new(config: Config) -> bool:
     """Tell whether there is no archive yet where ``config`` says.
 
     Raises:
         UnavailableError: There was one, and its database is missing: an empty one in its place would hide the loss.
+        storage.errors.UnavailableError: The database's server cannot be asked.
     """
-    if config.storage.database.path.exists():
+    if await is_database_there(config):
         return False
     used = config.archive.directory / LEDGER_DIRECTORY
     if used.exists():
         raise UnavailableError(
-            f"{config.storage.database.path} is missing, though {used} shows that the archive was in use: restore the "
+            f"{config.storage.database} has no archive, though {used} shows that the archive was in use: restore the "
             "database, or choose another [archive] directory for a new archive"
         )
     return True
@@ -144,9 +146,13 @@ def is_new(config: Config) -> bool:
 def held_alone(config: Config) -> AbstractContextManager[None]:
     """Hold the archive's directory, which exists, for this service alone inside the block.
 
+    On PostgreSQL any number of services may run, also on one directory.
+
     Raises:
         storage.errors.UnavailableError: Another service holds it.
     """
+    if isinstance(config.storage.database, PostgresUrl):
+        return nullcontext()
     return instance_lock(config.archive.directory)
 
 
@@ -248,15 +254,11 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
     async with AsyncExitStack() as stack:
         if create:
             config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key_path = config.archive.directory / KEY_STORE
         soundness = Soundness()
         keys = await stack.enter_async_context(
-            SqliteKeyStore.opened(key_path, create=create, soundness=soundness)
+            opened_keys(config, create=create, soundness=soundness)
         )
-        path = config.storage.database.path
-        store = await stack.enter_async_context(
-            SqliteStore.opened(path, create=create, soundness=soundness)
-        )
+        store, publishes = await open_store(config, stack, create=create, soundness=soundness)
         blobs = await stack.enter_async_context(
             _opened_blobs(config, create=create, soundness=soundness)
         )
@@ -267,6 +269,7 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
             blobs=blobs,
             soundness=soundness,
             scrub=store,
+            publishes=publishes,
         )
 
 

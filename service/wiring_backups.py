@@ -16,9 +16,10 @@ from service.backup.restore import ERASURES, Target
 from service.backup.unpack import Unpacker
 from service.config import Config, StorageUrl
 from service.crypto.recipients import parse_recipient
+from service.databases import KEY_STORE
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.ring import KeyRing
-from service.wiring import KEY_STORE, LEDGER_DIRECTORY, Archive
+from service.wiring import LEDGER_DIRECTORY, Archive
 from storage.backups import BackupFolders
 from storage.database.keys import SqliteKeyStore
 from storage.database.snapshot import SqliteSnapshots
@@ -55,6 +56,18 @@ def backup_engine() -> Engine:
     )
 
 
+def _database_files(config: Config) -> tuple[Path, Path]:
+    """Return the files that hold rows and keys.
+
+    Raises:
+        InvalidInputError: One of them is on PostgreSQL.
+    """
+    rows, keys = config.storage.database, config.storage.keys
+    if not isinstance(rows, StorageUrl) or not isinstance(keys, StorageUrl | None):
+        raise InvalidInputError("backups are made of SQLite; PostgreSQL has tools of its own")
+    return rows.path, config.archive.directory / KEY_STORE if keys is None else keys.path
+
+
 @asynccontextmanager
 async def opened_pool(places: Places, *, create: bool = False) -> AsyncIterator[BlobStore]:
     """Open the blobs that backups share.
@@ -80,14 +93,15 @@ async def opened_maker(archive: Archive) -> AsyncIterator[BackupMaker]:
     """
     config, stores, engine = archive.config, archive.stores, backup_engine()
     places = backup_places(config)
+    rows, keys = _database_files(config)
     async with opened_pool(places, create=True) as pool:
         yield BackupMaker(
             store=stores.store,
             log=stores.log,
             blobs=stores.blobs,
             pool=pool,
-            rows=engine.rows_at(config.storage.database.path),
-            keys=engine.keys_at(config.archive.directory / KEY_STORE),
+            rows=engine.rows_at(rows),
+            keys=engine.keys_at(keys),
             ring=archive.vault.ring,
             places=places,
             directory=config.archive.directory,
@@ -127,17 +141,18 @@ def restore_target(config: Config) -> Target:
     """Return where an archive is to be restored.
 
     Raises:
-        InvalidInputError: Its blobs are in a bucket, where a backup is not restored to.
+        InvalidInputError: Its rows, keys or blobs are where a backup is not restored to.
     """
     directory, blobs = config.archive.directory, config.storage.blobs
     if not isinstance(blobs, StorageUrl):
         raise InvalidInputError(
             "a backup is restored to files, not to a bucket: set [storage] blobs to a directory"
         )
+    rows, keys = _database_files(config)
     return Target(
         directory=directory,
-        rows=config.storage.database.path,
-        keys=directory / KEY_STORE,
+        rows=rows,
+        keys=keys,
         blobs=blobs.path,
         ledger=directory / LEDGER_DIRECTORY,
     )
@@ -151,7 +166,8 @@ def config_at(config: Config, target: Target) -> Config:
         archive=replace(config.archive, directory=target.directory),
         storage=replace(
             storage,
-            database=replace(storage.database, path=target.rows),
+            database=StorageUrl("sqlite", target.rows),
+            keys=None,
             blobs=StorageUrl("file", target.blobs),
         ),
     )

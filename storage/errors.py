@@ -31,3 +31,10 @@ class BrokenError(StorageError):
     What was asked for may or may not be stored. It is never retried in this process, because the
     kernel may have dropped the pages and a second sync would falsely succeed.
     """
+
+
+class DoubtfulError(BrokenError):
+    """Nobody knows whether it was stored: the server was lost at the commit and cannot be asked.
+
+    Whole it is in any case, or absent. The backend goes on as soon as it reaches a server.
+    """

@@ -173,6 +173,13 @@ class Store(Protocol):
         """
         ...
 
+    async def wait_for_jobs(self, seconds: float) -> None:
+        """Return when somebody may have added a job since the call, at the latest after ``seconds``.
+
+        Not everything is heard of, so ask again after that time all the same.
+        """
+        ...
+
 
 class Scrub(Protocol):
     """Overwriting what was removed from a store of rows, which its files may still hold."""
@@ -257,7 +264,11 @@ class KeyStore(Protocol):
         ...
 
     async def destroy_keys(self, ids: Collection[str]) -> None:
-        """Destroy the keys, so that on return no file of the store holds their bytes."""
+        """Destroy the keys: on return nobody gets them from the store any more, and a power cut brings none back.
+
+        A store in files of its own holds their bytes nowhere. A database server may keep them for a while in what only
+        its administrator can read; `docs/threat-model.md` says where.
+        """
         ...
 
 

@@ -204,6 +204,17 @@ LOG_ABOUT = Table(
     sqlite_with_rowid=False,
 )
 
+# Which of its commits a writer has made, for the case that a server is lost before it answers:
+# see `storage.database.postgres.commit`. The commits of SQLite are never in doubt.
+COMMIT_MARKS = Table(
+    "commit_marks",
+    ARCHIVE,
+    Column("writer", TEXT, primary_key=True),
+    Column("number", INTEGER, nullable=False),
+    Column("marked_at", INTEGER, nullable=False),
+    sqlite_strict=True,
+)
+
 # A destroyed key leaves its slot, of ``room`` bytes, to the next key that fits: see `storage.database.keys`.
 KEY_SLOTS = Table(
     "keys",

@@ -7,6 +7,7 @@ import pytest
 from service.config import Config, parse_config
 from service.domain.actor import Actor, ActorKind, Role
 from service.wiring import Archive, key_provider, opened_archive
+from tests.postgres import Cluster, running_cluster
 from tests.seaweed import Seaweed, running_seaweed
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -51,3 +52,10 @@ async def archive(config: Config) -> AsyncIterator[Archive]:
     key_provider(config).create(now=NOW)
     async with opened_archive(config, create=True) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server that the tests of this process share; who stops it starts one of their own."""
+    with running_cluster() as running:
+        yield running

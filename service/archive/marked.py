@@ -75,6 +75,10 @@ class MarkingStore:
         """As the port says."""
         return await self.store.claim_jobs(kinds, now=now, lease=lease, limit=limit)
 
+    async def wait_for_jobs(self, seconds: float) -> None:
+        """As the port says."""
+        await self.store.wait_for_jobs(seconds)
+
     def _marked(self, change: Change) -> Change:
         return [
             Append(write.entry, write.about, self.marker.mark_of(write.entry))

@@ -65,7 +65,7 @@ async def running_service(
     )
     config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with held_alone(config):
-        create = is_new(config)
+        create = await is_new(config)
         if create:
             advice = key_provider(config).create(now=datetime.now(UTC))
             if not is_quiet:

@@ -1,6 +1,7 @@
 """The settings: every one a typed field with a default and a meaning, checked all at once."""
 
 from service.config.addresses import Address, Network, StorageUrl
+from service.config.databases import PostgresUrl
 from service.config.load import DEFAULT_FILE, load_config, parse_config
 from service.config.problems import ConfigError, Problem
 from service.config.sections import (
@@ -30,6 +31,7 @@ __all__ = [
     "LogConfig",
     "MediaConfig",
     "Network",
+    "PostgresUrl",
     "Problem",
     "SourceConfig",
     "StorageConfig",

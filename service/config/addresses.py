@@ -130,29 +130,16 @@ def _read_witness_key(value: object, _: Context) -> VerifierKey:
     return key
 
 
-def _read_database(value: object, context: Context) -> StorageUrl:
-    if value == "":
-        return StorageUrl("sqlite", context.archive_directory / "taltio.db")
-    return StorageUrl(
-        "sqlite", _read_location(value, context, "sqlite", later=("postgresql", "postgres"))
-    )
-
-
 def _read_file_blobs(value: object, context: Context) -> StorageUrl:
     if value == "":
         return StorageUrl("file", context.archive_directory / "blobs")
-    return StorageUrl("file", _read_location(value, context, "file", later=()))
+    return StorageUrl("file", read_location(value, context, "file"))
 
 
-def _read_location(
-    value: object, context: Context, scheme: str, *, later: tuple[str, ...]
-) -> Path:
+def read_location(value: object, context: Context, scheme: str) -> Path:
+    """Return the path in ``scheme:///path``; it may be relative to the file with the settings."""
     plain = require_text(value)
     url = _split(plain)
-    if url.scheme in later:
-        raise ValueRefusedError(
-            f"{url.scheme}:// is not in this release; expected {scheme}:///path"
-        )
     if url.scheme != scheme or url.netloc or url.query or url.fragment or not url.path:
         raise ValueRefusedError(f"expected {scheme}:///path, got {_shown(url, plain)}")
     path = unquote(url.path)
@@ -182,5 +169,4 @@ NETWORKS = Kind("a list of addresses or networks", _read_networks)
 PUBLIC_URL = Kind("https://host, or nothing", _read_public_url)
 SERVICE_URL = Kind("https://host/path, or nothing", _read_service_url)
 WITNESS_KEY = Kind("the verifier key of a witness (name+id+key)", _read_witness_key)
-DATABASE = Kind("sqlite:///path, or nothing", _read_database)
 FILE_BLOBS = Kind("file:///path, or nothing", _read_file_blobs)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from service.config import addresses, buckets, values
+from service.config import addresses, buckets, databases, values
 from service.config.addresses import Address, Network, StorageUrl
 from service.config.buckets import BucketUrl
+from service.config.databases import PostgresUrl
 from service.config.setting import setting
 from service.domain.identifiers import PhoneNumber
 from service.log.note import VerifierKey
@@ -135,10 +136,18 @@ class KeysConfig:
 class StorageConfig:
     """Where sealed bytes are stored, if not in the archive directory."""
 
-    database: StorageUrl = setting(
-        addresses.DATABASE,
-        "sqlite:///absolute/path, or sqlite:path relative to this file. Empty: taltio.db in the "
+    database: StorageUrl | PostgresUrl = setting(
+        databases.DATABASE,
+        "sqlite:///absolute/path, or sqlite:path relative to this file, for one machine; "
+        "postgresql://user@host/database for many (docs/operations.md). Empty: taltio.db in the "
         "archive directory.",
+        default="",
+    )
+    keys: StorageUrl | PostgresUrl | None = setting(
+        databases.KEY_STORE,
+        "Where wrapped keys and headers are kept, apart from what they open: a URL as above, best "
+        "of a server whose backups are kept for a short time only. Empty: keys.db in the archive "
+        "directory or, where the database is PostgreSQL, a schema of its own there.",
         default="",
     )
     blobs: StorageUrl | BucketUrl = setting(

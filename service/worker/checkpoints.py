@@ -5,13 +5,14 @@ log that does not continue it (a database of yesterday) is never signed under th
 first entry names the old one. So there are never two histories of one name.
 
 A crash between any two steps leaves tiles that no checkpoint covers yet, or a checkpoint that is published next time.
-One process at a time publishes the log of an archive.
+One process at a time publishes the log of an archive; where several share a database, the others look on, and one of
+them takes over when that one ends.
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -75,6 +76,7 @@ class LogKeeper:
     anchors: Path | None
     name: str
     signing_key: Callable[[], Ed25519PrivateKey] = field(repr=False)
+    publishes: Callable[[], Awaitable[bool]]
     vouched: Vouched | None = None
     on_release: list[Callable[[], None]] = field(default_factory=list, repr=False)
     standing: Standing | None = field(default=None, init=False)
@@ -89,13 +91,30 @@ class LogKeeper:
         while True:
             code = ""
             try:
-                await self.publish(now=clock())
+                if await self.publishes():
+                    await self.publish(now=clock())
+                else:
+                    await self.look_on(now=clock())
             except (ArchiveError, StorageError, OSError) as error:
                 code = type(error).__name__
                 if code != told:
                     _log.exception("log.not_published", extra={"code": code})
             told = code
             await asyncio.sleep(every.total_seconds())
+
+    async def look_on(self, *, now: datetime) -> None:
+        """Note what another process has published, as far as it can be seen from here.
+
+        Raises:
+            UnavailableError: The ledger is damaged.
+        """
+        self._is_recalled = False
+        signed = self._signed()
+        last = await asyncio.to_thread(signed.last)
+        state = await asyncio.to_thread(signed.state)
+        if last is None or state is None or last.origin != state.origin:
+            return
+        self.standing = Standing(state.first + last.size, now)
 
     async def publish(self, *, now: datetime) -> Checkpoint:
         """Publish what is new; return the checkpoint that stands.

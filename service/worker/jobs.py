@@ -75,7 +75,7 @@ class JobRunner:
                 _log.warning("jobs.unavailable", extra={"kind": name, "code": code_of(error)})
                 is_idle = True
             if is_idle:
-                await asyncio.sleep(self.poll_every.total_seconds())
+                await self.store.wait_for_jobs(self.poll_every.total_seconds())
 
     async def run_one(self, name: str) -> bool:
         """Do the oldest due job of a kind; tell whether there was one.

@@ -16,7 +16,7 @@ from service.domain.ids import new_id
 from service.keys.ring import KeyRing
 from service.worker.checkpoints import LogKeeper
 from service.worker.supervisor import Watch
-from storage.errors import BrokenError, FullError, StorageError
+from storage.errors import BrokenError, DoubtfulError, FullError, StorageError
 from storage.ports import BlobStore, KeyStore, LogStore, Store
 
 Check = Callable[[], Awaitable[str | None]]
@@ -51,6 +51,8 @@ class Limited:
 
 
 def _explain(error: BaseException) -> str:
+    if isinstance(error, DoubtfulError):
+        return "the database was lost at a commit and is not found again"
     if isinstance(error, BrokenError):
         return "a sync failed, so nothing more is taken: mend the disk and start again"
     if isinstance(error, FullError):

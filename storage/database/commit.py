@@ -14,6 +14,7 @@ from typing import Any, Final
 from storage.database.connection import translated
 from storage.database.durable import Durable
 from storage.database.inserting import insert_all
+from storage.database.sorting import Item, sort_writes
 from storage.database.statements import Statements
 from storage.errors import StaleError, StorageError
 from storage.ports import Add, Append, Change, Remove, Replace, Require, Write
@@ -32,9 +33,6 @@ _REFUSED: Final = (
     TypeError,
     AttributeError,
 )
-
-Item = Row | tuple[object, ...]
-Run = tuple[type[Write], list[Item]]
 
 
 class Commits:
@@ -83,7 +81,7 @@ class Commits:
         return refusal
 
     def _carry_out(self, db: sqlite3.Connection, changes: Sequence[Change]) -> None:
-        runs, appended = _sorted(changes)
+        runs, appended = sort_writes(changes)
         for table, of_table in runs.items():
             for kind, items in of_table:
                 self._write(db, table, kind, items)
@@ -155,29 +153,3 @@ class Commits:
                 for subject in dict.fromkeys(append.about)
             ],
         )
-
-
-def _sorted(changes: Sequence[Change]) -> tuple[dict[type[Row], list[Run]], list[Append]]:
-    """Gather the writes by table, in order, with neighbours of one kind together."""
-    runs: dict[type[Row], list[Run]] = {}
-    appended: list[Append] = []
-    for change in changes:
-        for write in change:
-            kind = type(write)
-            if isinstance(write, Append):
-                appended.append(write)
-                continue
-            item: Item
-            if isinstance(write, Remove):
-                table, item = write.table, write.key
-            elif isinstance(write, Require):
-                table, item = write.table, (*write.key, write.version)
-            else:
-                table, item = type(write.row), write.row
-            if table not in TABLES:
-                raise TypeError(f"there is no table of {table.__name__}")
-            of_table = runs.setdefault(table, [])
-            if not of_table or of_table[-1][0] is not kind:
-                of_table.append((kind, []))
-            of_table[-1][1].append(item)
-    return runs, appended

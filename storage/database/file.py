@@ -9,7 +9,7 @@ from typing import Final
 
 from storage.database.connection import connect, translated
 from storage.errors import MissingError, UnavailableError
-from storage.migrations import History, upgrade
+from storage.migrations import History, require_known, upgrade
 
 # Their locks or their shared memory do not reach from one machine to the next, or not at all.
 _REMOTE: Final = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs"}
@@ -124,15 +124,7 @@ def _get_revision(db: sqlite3.Connection, path: Path, history: History) -> str:
     if not db.execute(named, (history.table,)).fetchone():
         raise UnavailableError(f"{path}: is not a Taltio database of kind {history.name!r}")
     versions = db.execute(f"SELECT version_num FROM {history.table}").fetchall()  # noqa: S608  # our own name
-    if len(versions) != 1:
-        raise UnavailableError(f"{path}: says of {len(versions)} revisions that it has them")
-    revision: str = versions[0][0]
-    if revision > history.head:
-        raise UnavailableError(
-            f"{path}: was written by a newer program (revision {revision}; this one knows "
-            f"{history.head} and older); install that version or a newer one"
-        )
-    return revision
+    return require_known([version for (version,) in versions], history, str(path))
 
 
 def _upgrade(db: sqlite3.Connection, history: History) -> None:

@@ -128,6 +128,9 @@ class GroupCommit:
     ) -> Sequence[JobRow]:
         return await self._store.claim_jobs(kinds, now=now, lease=lease, limit=limit)
 
+    async def wait_for_jobs(self, seconds: float) -> None:
+        await self._store.wait_for_jobs(seconds)
+
 
 class GroupKeys:
     """A `storage.ports.KeyStore` whose ``put_keys`` shares its durable step likewise."""

@@ -4,11 +4,10 @@ The walk follows the key of ``contact_tokens``, so it takes as long for one of t
 of ten thousand. Which criterion is walked is decided by counting, no further than it takes to tell.
 """
 
-import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 from heapq import merge
 from itertools import groupby, islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import bindparam, exists, func, literal_column, or_, select
 from sqlalchemy.sql import ColumnElement, Select
@@ -17,6 +16,8 @@ from storage.database.statements import Shape, Statements, Values, met, shape_of
 from storage.ports import Lookup
 from storage.rows import ContactRow, ContactTokenRow
 from storage.tables import TABLES
+
+T = TypeVar("T")
 
 _EARLIEST: Final = -(2**63)
 _LATEST: Final = 2**63 - 1
@@ -27,8 +28,20 @@ _TOKENS: Final = TABLES[ContactTokenRow]
 _CONTACTS: Final = TABLES[ContactRow]
 
 
-def look_up(db: sqlite3.Connection, query: Lookup, statements: Statements) -> list[str]:
-    """Return the ids of the contacts that ``query`` describes, by (started_at, id) descending."""
+Asking = Generator[tuple[str, tuple[object, ...]], Sequence[Sequence[Any]], T]
+"""Yields a statement with its parameters, is sent the rows, and returns what they come to; it does no I/O itself."""
+
+
+def is_one_statement(query: Lookup) -> bool:
+    """Tell whether ``looking_up`` asks once, so that no transaction is needed to see one moment."""
+    return len(query.tokens) < 2 and sum(map(len, query.tokens)) < 2  # noqa: PLR2004  # two
+
+
+def looking_up(query: Lookup, statements: Statements) -> Asking[list[str]]:
+    """Return the ids of the contacts that ``query`` describes, by (started_at, id) descending.
+
+    Unless ``is_one_statement``, all statements must see one moment, while others commit.
+    """
     where = shape_of(query.where)
     criteria = [sorted(set(tokens)) for tokens in query.tokens]
     if where is None or not all(criteria) or query.limit < 1:
@@ -37,14 +50,11 @@ def look_up(db: sqlite3.Connection, query: Lookup, statements: Statements) -> li
     values = {**values, **_bounds(query), "limit": query.limit}
     if not criteria:
         statement = statements.once(("walk", shape), lambda: _walk(shape))
-        return [found[1] for found in db.execute(statement.sql, statement.bind(values))]
-    # One moment for all statements, while others commit.
-    db.execute("BEGIN")
-    try:
-        walked, probed = _rarest_first(db, criteria, values, statements)
-        return _merged(db, walked, probed, shape=shape, values=values, statements=statements)
-    finally:
-        db.execute("ROLLBACK")
+        return [found[1] for found in (yield statement.sql, statement.bind(values))]
+    walked, probed = yield from _rarest_first(criteria, values, statements)
+    return (
+        yield from _merged(walked, probed, shape=shape, values=values, statements=statements)
+    )
 
 
 def _bounds(query: Lookup) -> Values:
@@ -58,11 +68,8 @@ def _bounds(query: Lookup) -> Values:
 
 
 def _rarest_first(
-    db: sqlite3.Connection,
-    criteria: list[list[bytes]],
-    values: Values,
-    statements: Statements,
-) -> tuple[list[bytes], list[list[bytes]]]:
+    criteria: list[list[bytes]], values: Values, statements: Statements
+) -> Asking[tuple[list[bytes], list[list[bytes]]]]:
     """Choose the criterion that the fewest contacts meet or, where all are common, the least dense one.
 
     That is the one whose newest so many contacts reach back furthest.
@@ -71,30 +78,33 @@ def _rarest_first(
         return criteria[0], []
     statement = statements.once("glance", _glance)
 
-    def seen(criterion: Collection[bytes], most: int) -> tuple[int, int]:
-        glances = [
-            db.execute(statement.sql, statement.bind({**values, "token": token, "limit": most}))
-            for token in criterion
-        ]
-        found = [glance.fetchone() for glance in glances]
-        return min(most, sum(count for count, _ in found)), max(oldest for _, oldest in found)
+    def seen(criterion: Collection[bytes], most: int) -> Asking[tuple[int, int]]:
+        count, oldest = 0, _EARLIEST
+        for token in criterion:
+            given = {**values, "token": token, "limit": most}
+            ((found, earliest),) = yield statement.sql, statement.bind(given)
+            count, oldest = count + found, max(oldest, int(earliest))
+        return min(most, count), oldest
 
-    rarity = [seen(criterion, _GLANCE) for criterion in criteria]
-    if min(rarity)[0] == _GLANCE:
-        rarity = [seen(criterion, _LONG_GLANCE) for criterion in criteria]
+    rarity: list[tuple[int, int]] = []
+    for most in (_GLANCE, _LONG_GLANCE):
+        rarity = []
+        for criterion in criteria:
+            rarity.append((yield from seen(criterion, most)))
+        if min(rarity)[0] < most:
+            break
     rarest = rarity.index(min(rarity))
     return criteria[rarest], criteria[:rarest] + criteria[rarest + 1 :]
 
 
 def _merged(
-    db: sqlite3.Connection,
     walked: Sequence[bytes],
     probed: Sequence[Sequence[bytes]],
     *,
     shape: Shape,
     values: Values,
     statements: Statements,
-) -> list[str]:
+) -> Asking[list[str]]:
     """Walk each token of a criterion, and merge what they find, each contact once."""
     sizes = tuple(1 << (len(tokens) - 1).bit_length() for tokens in probed)
     statement = statements.once(("probe", sizes, shape), lambda: _probe(sizes, shape))
@@ -103,12 +113,11 @@ def _merged(
         for c, (tokens, size) in enumerate(zip(probed, sizes, strict=True))
         for n in range(size)
     }
-    walks: list[list[tuple[int, str]]] = [
-        db.execute(
-            statement.sql, statement.bind({**values, **probes, "token": token})
-        ).fetchall()
-        for token in walked
-    ]
+    walks: list[list[tuple[int, str]]] = []
+    for token in walked:
+        given = {**values, **probes, "token": token}
+        rows = yield statement.sql, statement.bind(given)
+        walks.append([(at, contact_id) for at, contact_id in rows])
     found = (place for place, _ in groupby(merge(*walks, reverse=True)))
     limit: Any = values["limit"]
     return [contact_id for _, contact_id in islice(found, limit)]

@@ -12,16 +12,17 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from sqlalchemy.dialects import sqlite
 
+from storage.database.bell import Bell
 from storage.database.commit import Commits
 from storage.database.connection import Connection, connected, translated
 from storage.database.durable import CHECKPOINTING, Durable
 from storage.database.file import prepare
 from storage.database.jobs import claim
-from storage.database.lookup import look_up
+from storage.database.lookup import Asking, is_one_statement, looking_up
 from storage.database.statements import Statements, shape_of
 from storage.errors import StorageError
 from storage.migrations import ARCHIVE
-from storage.ports import Change, Condition, Lookup, StoredEntry
+from storage.ports import Add, Change, Condition, Lookup, Put, StoredEntry
 from storage.rows import JobRow, Row
 from storage.soundness import Soundness
 from storage.waiting import settled
@@ -31,13 +32,6 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Row)
 
 READERS: Final = 2
-
-_SIZE = "SELECT ifnull(max(position) + 1, 0) FROM log"
-_ENTRIES = "SELECT position, entry, leaf, mark FROM log WHERE position >= ? AND position < ? ORDER BY position"
-_ABOUT = (
-    "SELECT log.position, log.entry, log.leaf, log.mark FROM log_about CROSS JOIN log USING (position) "
-    "WHERE log_about.subject = ? ORDER BY log_about.position"
-)
 
 
 class SqliteStore:
@@ -55,6 +49,7 @@ class SqliteStore:
         self._writer = writer
         self._readers = readers
         self._statements = Statements(sqlite.dialect(paramstyle="qmark"))
+        self._bell = Bell()
         self._durable = Durable(path, soundness)
         self._commits = Commits(path, self._durable, self._statements)
 
@@ -88,7 +83,17 @@ class SqliteStore:
             raise refusal
 
     async def commit_each(self, changes: Sequence[Change]) -> Sequence[StorageError | None]:
-        return await self._writer.run(self._commits.each, changes)
+        outcomes = await self._writer.run(self._commits.each, changes)
+        stored = [
+            change for change, refusal in zip(changes, outcomes, strict=True) if not refusal
+        ]
+        if any(
+            isinstance(write, Add | Put) and isinstance(write.row, JobRow)
+            for change in stored
+            for write in change
+        ):
+            self._bell.ring()
+        return outcomes
 
     async def find(
         self,
@@ -110,7 +115,7 @@ class SqliteStore:
         return [table(**dict(zip(names, row, strict=True))) for row in found]
 
     async def lookup(self, query: Lookup) -> Sequence[str]:
-        return await self._read(look_up, query, self._statements)
+        return await self._read(_look_up, query, self._statements)
 
     async def count(self, table: type[Row], where: Mapping[str, Condition]) -> int:
         asked = shape_of(where)
@@ -137,15 +142,22 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
 
+    async def wait_for_jobs(self, seconds: float) -> None:
+        await self._bell.wait(seconds)
+
     async def log_size(self) -> int:
-        ((size,),) = await self._read(_rows, _SIZE)
+        ((size,),) = await self._read(_rows, self._statements.log_size().sql)
         return int(size)
 
     async def log_entries(self, start: int, stop: int) -> Sequence[StoredEntry]:
-        return [StoredEntry(*row) for row in await self._read(_rows, _ENTRIES, (start, stop))]
+        statement = self._statements.log_entries()
+        given = statement.bind({"start": start, "stop": stop})
+        return [StoredEntry(*row) for row in await self._read(_rows, statement.sql, given)]
 
     async def log_about(self, subject: str) -> Sequence[StoredEntry]:
-        return [StoredEntry(*row) for row in await self._read(_rows, _ABOUT, (subject,))]
+        statement = self._statements.log_about()
+        given = statement.bind({"subject": subject})
+        return [StoredEntry(*row) for row in await self._read(_rows, statement.sql, given)]
 
     async def _read(
         self,
@@ -165,3 +177,25 @@ def _rows(
     db: sqlite3.Connection, sql: str, values: tuple[object, ...] = ()
 ) -> list[tuple[Any, ...]]:
     return db.execute(sql, values).fetchall()
+
+
+def _look_up(db: sqlite3.Connection, query: Lookup, statements: Statements) -> list[str]:
+    """Do what a lookup asks for, all of it at one moment."""
+    asking = looking_up(query, statements)
+    if is_one_statement(query):
+        return _answered(db, asking)
+    db.execute("BEGIN")
+    try:
+        return _answered(db, asking)
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _answered(db: sqlite3.Connection, asking: Asking[T]) -> T:
+    try:
+        sql, values = next(asking)
+        while True:
+            sql, values = asking.send(db.execute(sql, values).fetchall())
+    except StopIteration as end:
+        found: T = end.value
+        return found

@@ -24,7 +24,7 @@ from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from storage.ports import Condition, Span
 from storage.rows import Row
-from storage.tables import TABLES
+from storage.tables import LOG, LOG_ABOUT, TABLES
 
 MOST_VALUES: Final = 16_384
 """So many values a list in a condition may have; SQLite binds at the most 32,766."""
@@ -118,6 +118,30 @@ class Statements:
         return self.once(
             ("count", row, shape),
             lambda: select(func.count()).select_from(table).where(*met(table, shape)),
+        )
+
+    def log_size(self) -> Statement:
+        """Count the log's entries by the place of the last."""
+        return self.once("log size", lambda: select(_size()))
+
+    def log_entries(self) -> Statement:
+        """Select the entries of a range."""
+        position = LOG.c.position
+        within = position >= bindparam("start"), position < bindparam("stop")
+        return self.once(
+            "log entries", lambda: select(*LOG.columns).where(*within).order_by(position)
+        )
+
+    def log_about(self) -> Statement:
+        """Select the entries about a subject."""
+        about = LOG_ABOUT.c.position
+        return self.once(
+            "log about",
+            lambda: (
+                select(*LOG.columns)
+                .where(LOG_ABOUT.c.subject == bindparam("subject"), LOG.c.position == about)
+                .order_by(about)
+            ),
         )
 
 
@@ -237,3 +261,7 @@ def _all(table: Table) -> dict[str, Any]:
 
 def _is(table: Table, name: str) -> ColumnElement[bool]:
     return table.c[name] == bindparam(name)
+
+
+def _size() -> ColumnElement[int]:
+    return func.coalesce(func.max(LOG.c.position) + literal_column("1"), literal_column("0"))

@@ -9,6 +9,7 @@ from service.config import (
     Address,
     Config,
     ConfigError,
+    PostgresUrl,
     StorageUrl,
     load_config,
     parse_config,
@@ -107,6 +108,28 @@ def test_an_endpoint_of_ones_own_is_believed_about_its_country(country):
 def test_an_endpoint_of_amazon_may_be_private_where_it_names_the_region():
     host = "https://bucket.vpce-1a2b.s3.eu-north-1.vpce.amazonaws.com"
     assert read(f'{S3}{AT}"{host}"\n'.replace("fi-1", "eu-north-1")).storage.endpoint == host
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///taltio",
+        "postgres://taltio@localhost:5433/taltio",
+        "postgresql://taltio@/taltio?host=/run/postgresql&passfile=/etc/taltio/pgpass",
+        "postgresql://t@127.0.0.1,[::1]:5433/taltio?target_session_attrs=primary",
+        "postgresql://t@db1:5432,db2:5432/taltio?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        "postgresql:///taltio?synchronous_commit=remote_apply",
+    ],
+)
+@pytest.mark.parametrize("name", ["database", "keys"])
+def test_a_database_url_may_name_a_server(name, url):
+    storage = read(f'[storage]\n{name} = "{url}"\n').storage
+    assert getattr(storage, name) == PostgresUrl(url)
+    assert url not in repr(storage)
+
+
+def test_the_key_store_follows_the_database_unless_it_is_named():
+    assert read("").storage.keys is None
 
 
 def test_a_storage_url_is_read_back_as_it_is_written():
@@ -291,7 +314,7 @@ REFUSED = [
     (
         '[storage]\ndatabase = "postgresql://db/taltio"',
         2,
-        "postgresql:// is not in this release",
+        "sslmode=verify-full",
     ),
     ('[storage]\nblobs = "s3://bucket"', 2, "needs region"),
     (S3 + 'region = "us-east-1"', 3, "not a region of Amazon in the European"),
@@ -316,6 +339,16 @@ REFUSED = [
     ('[storage]\nblobs = "s3://bucket/x?region=y"', 2, "expected s3://bucket"),
     ('[storage]\ncountry = "FI"', 2, "means nothing unless blobs is s3://"),
     ('[storage]\ncredentials_file = "AKIAIOSFODNN7EXAMPLE"', 2, "is a secret itself"),
+    ('[storage]\ndatabase = "postgresql://127.0.0.1,db/taltio"', 2, "sslmode=verify-full"),
+    ('[storage]\nkeys = "postgresql:///taltio?host=db"', 2, "sslmode=verify-full"),
+    ('[storage]\ndatabase = "postgresql://db/taltio?sslmode=require"', 2, "verify-full"),
+    ('[storage]\ndatabase = "postgresql://taltio:x@/taltio"', 2, "has a password"),
+    ('[storage]\ndatabase = "postgresql:///taltio?password=x"', 2, "has a password"),
+    ('[storage]\ndatabase = "postgresql://localhost"', 2, "user@host/database"),
+    ('[storage]\ndatabase = "postgresql:///taltio?fsync=off"', 2, "not understood here"),
+    ('[storage]\ndatabase = "postgresql:///taltio?synchronous_commit=off"', 2, "may be on"),
+    ('[storage]\ndatabase = "postgresql:///taltio?target_session_attrs=any"', 2, "primary"),
+    ('[storage]\ndatabase = "postgresql:///taltio?sslmode"', 2, "not a URL"),
     ('[storage]\nblobs = "/srv/blobs"', 2, "expected file:///path"),
     ('[storage]\ndatabase = "sqlite://srv/a.db"', 2, "expected sqlite:///path"),
     ('[storage]\ndatabase = "sqlite:"', 2, "expected sqlite:///path"),
@@ -360,6 +393,8 @@ def test_refuses(text, line, message):
         '[storage]\nblobs = "s3://key:hunter2@bucket"',
         '[storage]\nendpoint = "https://key:hunter2@objects.example.fi"',
         '[storage]\ncredentials_file = "AKIAHUNTER2"',
+        '[storage]\ndatabase = "postgresql://taltio:hunter2/db"',
+        '[storage]\nkeys = "postgresql:///db?password=hunter2"',
         '[web]\npublic_url = "ftp://taltio:hunter2@archive.example.org"',
         '[web]\nsecret = "hunter2"',
         'password = "hunter2',

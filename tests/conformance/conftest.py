@@ -1,5 +1,6 @@
 """The ports on every backend there is, and rows to put into them."""
 
+import asyncio
 import itertools
 import os
 import shutil
@@ -10,12 +11,17 @@ import pytest
 
 from storage.database.file import prepare
 from storage.database.keys import SqliteKeyStore
+from storage.database.postgres.keys import PostgresKeyStore
+from storage.database.postgres.store import PostgresStore
 from storage.database.sqlite import SqliteStore
 from storage.files import FileBlobs
 from storage.migrations import ARCHIVE, KEYS
 from storage.rows import KeyRow
 from storage.s3.blobs import S3Blobs
+from storage.tables import ARCHIVE as ARCHIVE_TABLES
+from storage.tables import KEYS as KEY_TABLES
 from storage.tables import TABLES
+from tests.postgres import execute, new_database
 
 _VALUES = {str: "x", int: 1, bytes: b"x"}
 
@@ -87,14 +93,76 @@ def fresh(template, tmp_path):
     return copy
 
 
-@pytest.fixture(params=["sqlite"])
-async def store(fresh):
+@pytest.fixture(scope="session")
+def database(cluster):
+    """A database with an archive and a key store that its user empties."""
+
+    async def made():
+        url = await new_database(cluster)
+        async with PostgresStore.opened(url, create=True):
+            pass
+        async with PostgresKeyStore.opened(url, create=True):
+            pass
+        return url
+
+    return asyncio.run(made())
+
+
+def empty_now(database):
+    """Leave nothing in a database but its tables."""
+    tables = [f"taltio.{name}" for name in ARCHIVE_TABLES.tables]
+    tables += [f"taltio_keys.{name}" for name in KEY_TABLES.tables]
+    statements = "; ".join(f"DELETE FROM {name}" for name in tables)  # noqa: S608  # our own names
+    asyncio.run(execute(database, statements))
+
+
+@pytest.fixture
+def emptied(database):
+    empty_now(database)
+    return database
+
+
+BACKENDS = ["sqlite", "postgres"]
+
+
+@pytest.fixture(params=BACKENDS)
+def opening(request, fresh):
+    """Open a fresh store, of either engine."""
+    if request.param == "sqlite":
+        return lambda: SqliteStore.opened(fresh("taltio.db"), create=False)
+    url = request.getfixturevalue("emptied")
+    return lambda: PostgresStore.opened(url, create=False)
+
+
+@pytest.fixture
+async def store(opening):
+    async with opening() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sqlite_store(fresh):
     async with SqliteStore.opened(fresh("taltio.db"), create=False) as opened:
         yield opened
 
 
-@pytest.fixture(params=["sqlite"])
-async def keys(template, tmp_path):
+@pytest.fixture(params=BACKENDS)
+def opening_keys(request, template, tmp_path):
+    if request.param == "sqlite":
+        path = Path(shutil.copy(template / "keys.db", tmp_path / "keys.db"))
+        return lambda: SqliteKeyStore.opened(path, create=False)
+    url = request.getfixturevalue("emptied")
+    return lambda: PostgresKeyStore.opened(url, create=False)
+
+
+@pytest.fixture
+async def keys(opening_keys):
+    async with opening_keys() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sqlite_keys(template, tmp_path):
     path = Path(shutil.copy(template / "keys.db", tmp_path / "keys.db"))
     async with SqliteKeyStore.opened(path, create=False) as opened:
         yield opened

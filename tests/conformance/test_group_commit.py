@@ -147,11 +147,13 @@ async def test_a_failure_is_told_to_each_who_shared_it_and_the_next_is_tried(
     assert await entries(store) == [b"7"]
 
 
-async def test_a_broken_store_stays_broken_for_every_caller(group, store):
+async def test_a_broken_store_stays_broken_for_every_caller(sqlite_store):
+    store = sqlite_store
     make_faulty(store, Fault(raising(sqlite_error("SQLITE_IOERR_FSYNC")), 2))
-    outcomes = await asyncio.gather(
-        *(group.commit(entry(n)) for n in range(50)), return_exceptions=True
-    )
+    async with GroupCommit.opened(store) as group:
+        outcomes = await asyncio.gather(
+            *(group.commit(entry(n)) for n in range(50)), return_exceptions=True
+        )
     assert {type(outcome) for outcome in outcomes} == {BrokenError}
     assert await entries(store) == []
 

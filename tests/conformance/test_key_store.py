@@ -92,11 +92,11 @@ async def test_a_destroyed_key_can_be_put_anew(keys, rows):
     assert await keys.get_keys([key.id]) == {key.id: key}
 
 
-async def test_no_file_holds_the_bytes_of_a_destroyed_key(keys, rows, tmp_path):
+async def test_no_file_holds_the_bytes_of_a_destroyed_key(sqlite_keys, rows, tmp_path):
     put = [rows.key() for _ in range(50)]
-    await keys.put_keys(put)
+    await sqlite_keys.put_keys(put)
     assert all(key.wrapped in files_of(tmp_path) for key in put)
-    await keys.destroy_keys([key.id for key in put[::2]])
+    await sqlite_keys.destroy_keys([key.id for key in put[::2]])
     left = files_of(tmp_path)
     assert [key.wrapped in left for key in put] == [False, True] * 25
 
@@ -104,7 +104,7 @@ async def test_no_file_holds_the_bytes_of_a_destroyed_key(keys, rows, tmp_path):
 # With rows that are deleted instead of emptied, both of these leave copies.
 @pytest.mark.parametrize("seed", [3, 4])
 async def test_no_copy_of_a_destroyed_key_is_left_by_the_growth_of_the_store(
-    keys, rows, tmp_path, seed
+    sqlite_keys, rows, tmp_path, seed
 ):
     chance = random.Random(seed)  # noqa: S311  # repeatable, not secret
     held = {}
@@ -118,15 +118,15 @@ async def test_no_copy_of_a_destroyed_key_is_left_by_the_growth_of_the_store(
             )
             for _ in range(chance.randrange(1, 60))
         ]
-        await keys.put_keys(fresh)
+        await sqlite_keys.put_keys(fresh)
         held.update({key.id: key for key in fresh})
         rotated = chance.sample(sorted(held), k=len(held) // 9)
         new = [replace(held[one], wrapped=chance.randbytes(44)) for one in rotated]
         destroyed = [held[one] for one in rotated]
-        await keys.replace_keys(new)
+        await sqlite_keys.replace_keys(new)
         held.update({key.id: key for key in new})
         gone = chance.sample(sorted(held), k=int(len(held) * chance.random() * 0.9))
-        await keys.destroy_keys(gone)
+        await sqlite_keys.destroy_keys(gone)
         destroyed += [held.pop(one) for one in gone]
         left = files_of(tmp_path)
         # A long key lies on several pages, so look for its beginning.

@@ -16,6 +16,11 @@ from storage.rows import JobRow
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture
+def store(sqlite_store):
+    return sqlite_store
+
+
 async def test_a_missing_file_is_an_error_and_is_not_made(tmp_path):
     with pytest.raises(MissingError):
         async with SqliteStore.opened(tmp_path / "taltio.db", create=False):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from storage.errors import ConflictError, StaleError, StorageError
-from storage.ports import Add, Append, Put, Remove, Replace
+from storage.ports import Add, Append, Put, Remove, Replace, Require
 from storage.rows import (
     ContactRow,
     ContactTokenRow,
@@ -286,3 +286,84 @@ async def test_the_mark_of_an_entry_is_kept_beside_it(store):
     await store.commit([Append(b"entry", ("ct_1",), b"mark"), Append(b"without")])
     assert [stored.mark for stored in await store.log_entries(0, 9)] == [b"mark", b""]
     assert [stored.mark for stored in await store.log_about("ct_1")] == [b"mark"]
+
+
+VERSIONED = [
+    pytest.param(table, id=table.__name__) for table in TABLES if "version" in TABLES[table].c
+]
+
+
+@pytest.mark.parametrize("table", VERSIONED)
+async def test_a_change_may_require_a_row_as_it_is(store, rows, table):
+    row = rows(table)
+    await store.commit([Add(row)])
+    required = Require(table, key_of(row), 1)
+    await store.commit([required, Append(b"as it is"), required])
+    assert await store.find(table, {}) == [row]
+    assert await store.log_size() == 1
+
+
+@pytest.mark.parametrize("table", VERSIONED)
+async def test_nothing_is_stored_where_a_required_row_has_another_version(store, rows, table):
+    row = rows(table)
+    await store.commit([Add(row)])
+    await store.commit([Replace(replace(row, version=2))])
+    for version in (1, 3):
+        with pytest.raises(StaleError):
+            await store.commit(
+                [Append(b"x"), Add(rows(SessionRow)), Require(table, key_of(row), version)]
+            )
+    assert await store.count(SessionRow, {}) == await store.log_size() == 0
+
+
+async def test_nothing_is_stored_where_a_required_row_is_gone(store, rows):
+    with pytest.raises(StaleError):
+        await store.commit([Append(b"x"), Require(ContactRow, ("ct_none",), 1)])
+    row = rows(ContactRow)
+    await store.commit([Add(row)])
+    with pytest.raises(StaleError):
+        await store.commit(
+            [Remove(ContactRow, key_of(row)), Require(ContactRow, key_of(row), 1)]
+        )
+    assert await store.find(ContactRow, {}) == [row]
+    assert await store.log_size() == 0
+
+
+async def test_a_change_that_requires_sees_the_changes_before_it(store, rows):
+    row = rows(ContactRow)
+    required = [Require(ContactRow, key_of(row), n) for n in (1, 2)]
+    outcomes = await store.commit_each(
+        [
+            [required[0], Append(b"too early")],
+            [Add(row)],
+            [required[0], Append(b"first")],
+            [Replace(replace(row, version=2))],
+            [required[0], Append(b"too late")],
+            [required[1], Append(b"second")],
+        ]
+    )
+    assert [type(outcome) for outcome in outcomes] == [
+        StaleError,
+        *[type(None)] * 3,
+        StaleError,
+        type(None),
+    ]
+    assert [one.entry for one in await store.log_entries(0, 9)] == [b"first", b"second"]
+
+
+async def test_a_table_without_versions_cannot_be_required(store, rows):
+    row = rows(SessionRow)
+    await store.commit([Add(row)])
+    with pytest.raises(StorageError):
+        await store.commit([Require(SessionRow, key_of(row), 1)])
+
+
+async def test_scrubbing_leaves_what_was_not_removed(store, rows):
+    kept, gone = rows(ContactRow), rows(ContactRow)
+    await store.commit([Add(kept), Add(gone), Append(b"entry", ("ct_1",))])
+    await store.commit([Remove(ContactRow, key_of(gone))])
+    await store.scrub()
+    assert await store.find(ContactRow, {}) == [kept]
+    assert [one.entry for one in await store.log_about("ct_1")] == [b"entry"]
+    await store.commit([Add(gone)])
+    assert await store.count(ContactRow, {}) == 2

@@ -1,11 +1,9 @@
 """The store behaves as the simplest thing that could keep the promises of its port."""
 
 import asyncio
-import shutil
-import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,10 +16,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from storage.database.postgres.store import PostgresStore
 from storage.database.sqlite import SqliteStore
 from storage.errors import ConflictError, StaleError
 from storage.ports import Add, Append, Put, Remove, Replace
 from storage.rows import ContactRow, GrantContactRow, JobRow
+from tests.conformance.conftest import empty_now
 
 UNIQUE = {
     ContactRow: ("source", "source_token"),
@@ -121,20 +121,21 @@ WRITES = st.one_of(
 CHANGES = st.lists(st.lists(WRITES, max_size=4), max_size=5)
 
 
-class SqliteMachine(RuleBasedStateMachine):
-    template: Path
+class Machine(RuleBasedStateMachine):
+    """``places`` makes, for each run, a function that opens the same store again and again."""
+
+    places: ClassVar
 
     @initialize()
     def open(self):
         self.model = Model()
-        self.folder = Path(tempfile.mkdtemp())
-        self.path = Path(shutil.copy(self.template, self.folder / "taltio.db"))
+        self.opening = self.places()
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
         self.store = self.run(self.opened())
 
     def opened(self):
-        return self.stack.enter_async_context(SqliteStore.opened(self.path, create=False))
+        return self.stack.enter_async_context(self.opening())
 
     def run(self, work):
         return self.runner.run(self._awaited(work))
@@ -169,12 +170,31 @@ class SqliteMachine(RuleBasedStateMachine):
         if hasattr(self, "stack"):
             self.run(self.stack.aclose())
             self.runner.close()
-            shutil.rmtree(self.folder)
 
 
-@pytest.mark.parametrize("machine", [SqliteMachine], ids=["sqlite"])
-def test_a_store_and_a_dictionary_go_the_same_way(template, machine):
-    machine.template = template / "taltio.db"
+@pytest.fixture
+def sqlite(fresh):
+    def place():
+        path = fresh("taltio.db")
+        return lambda: SqliteStore.opened(path, create=False)
+
+    return place
+
+
+@pytest.fixture
+def postgres(database):
+    def place():
+        empty_now(database)
+        return lambda: PostgresStore.opened(database, create=False)
+
+    return place
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_a_store_and_a_dictionary_go_the_same_way(request, engine):
+    machine = type(
+        "Machine", (Machine,), {"places": staticmethod(request.getfixturevalue(engine))}
+    )
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -4,19 +4,24 @@ import sqlite3
 from contextlib import closing
 from dataclasses import fields
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.dialects import postgresql
 
 from storage import migrations, rows
 from storage.database.file import prepare
+from storage.database.postgres.schema import prepare as prepare_schema
+from storage.database.postgres.server import Server
 from storage.migrations import ARCHIVE, KEYS
 from storage.rows import KeyRow, Row
 from storage.tables import ARCHIVE as ARCHIVE_TABLES
 from storage.tables import KEY_SLOTS, TABLES
 from storage.tables import KEYS as KEY_TABLES
+from tests.postgres import execute, new_database
 
 ROW_CLASSES = [row for row in vars(rows).values() if isinstance(row, type) and row is not Row]
 HISTORIES = [
@@ -54,6 +59,48 @@ def test_the_migrations_make_the_tables_that_are_described(tmp_path, history, me
         )
         assert compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+@pytest.mark.parametrize(("history", "metadata"), HISTORIES)
+async def test_the_migrations_make_the_same_on_postgresql(cluster, history, metadata):
+    url = await new_database(cluster)
+    server = Server(url, "migrated")
+    await prepare_schema(server, history, create=True)
+    described = statements_for(metadata)
+    await execute(url, f"CREATE SCHEMA described; SET search_path TO described; {described}")
+    made, wanted = [await shapes(url, schema) for schema in ("migrated", "described")]
+    assert {shape for shape in made if history.table not in shape[1]} == wanted
+
+
+def statements_for(metadata):
+    """Return what SQLAlchemy would run to make the tables; it cannot run it on our driver itself."""
+    statements = []
+
+    def note(statement, *_, **__):
+        statements.append(str(statement.compile(dialect=postgresql.dialect())))
+
+    engine = sa.create_mock_engine("postgresql+asyncpg://", note)
+    metadata.create_all(engine, checkfirst=False)
+    return ";".join(statements)
+
+
+async def shapes(url, schema):
+    """Return columns and indexes with everything that was said of them."""
+    db = await asyncpg.connect(url)
+    try:
+        columns = await db.fetch(
+            "SELECT 'column', table_name, column_name, data_type, is_nullable, collation_name "
+            "FROM information_schema.columns WHERE table_schema = $1",
+            schema,
+        )
+        indexes = await db.fetch(
+            "SELECT 'index', tablename, replace(indexdef, schemaname || '.', '') "
+            "FROM pg_indexes WHERE schemaname = $1",
+            schema,
+        )
+    finally:
+        await db.close()
+    return {tuple(found) for found in (*columns, *indexes)}
 
 
 @pytest.mark.parametrize(("history", "metadata"), HISTORIES)

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.cli.log_files import verify_log_directory
+from service.databases import Publishes, always
 from service.domain.errors import TamperedError, UnavailableError
 from service.log.checkpoint import (
     Checkpoint,
@@ -117,6 +118,7 @@ class World:
     store: SqliteStore
     faults: Faults = field(default_factory=Faults)
     has_anchors: bool = True
+    publishes: Publishes = always
 
     def __post_init__(self):
         self.anchors.mkdir(exist_ok=True)
@@ -146,6 +148,7 @@ class World:
             anchors=self.anchors if self.has_anchors else None,
             name=NAME,
             signing_key=lambda: SECRET,
+            publishes=self.publishes,
         )
 
     async def append(self, count):
@@ -698,3 +701,43 @@ async def test_the_loop_publishes_and_outlives_what_goes_wrong(world, caplog):
     await asyncio.gather(task, return_exceptions=True)
     assert caplog.text.count("log.not_published") == 1
     world.require_verified()
+
+
+async def test_of_several_processes_the_one_whose_turn_it_is_publishes(world):
+    """The others look on, and one of them goes on when that one has ended."""
+    turns = {"first": True, "second": False}
+
+    async def mine():
+        return turns["first"]
+
+    async def others():
+        return turns["second"]
+
+    await world.append(3)
+    world.publishes = mine
+    world.restart()
+    first = world.keeper
+    world.publishes = others
+    world.restart()
+    second = world.keeper
+    await turned(first)
+    await turned(second)
+    assert second.standing.position == first.standing.position == 3
+    await world.append(2)
+    await turned(second)
+    assert second.standing.position == 3
+    turns |= {"first": False, "second": True}
+    await turned(second)
+    await turned(first)
+    assert first.standing.position == second.standing.position == 5
+
+
+async def turned(keeper):
+    """Let a keeper run for one turn."""
+    running = asyncio.create_task(keeper.run(clock=lambda: NOW, every=timedelta(hours=1)))
+    keeper.standing = None
+    async with asyncio.timeout(10):
+        while keeper.standing is None:  # noqa: ASYNC110  # the keeper tells nobody
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

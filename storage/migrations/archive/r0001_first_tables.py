@@ -182,6 +182,11 @@ def upgrade() -> None:
         key=("subject", "position"),
         is_clustered=True,
     )
+    _table(
+        "commit_marks",
+        "writer text, number integer, marked_at integer",
+        key=("writer",),
+    )
 
 
 def _disposal() -> None:
@@ -222,7 +227,12 @@ def _table(
     op.create_table(
         name,
         *(
-            sa.Column(column, _TYPES[kind.removesuffix("?")], nullable=kind.endswith("?"))
+            sa.Column(
+                column,
+                _TYPES[kind.removesuffix("?")],
+                nullable=kind.endswith("?"),
+                autoincrement=False,
+            )
             for column, kind in parts
         ),
         sa.PrimaryKeyConstraint(*key),

@@ -1,0 +1,61 @@
+"""Claiming jobs on PostgreSQL, and hearing of new ones."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from operator import attrgetter
+from typing import Any, Final
+
+import asyncpg
+
+from storage.database.bell import Bell
+from storage.database.postgres.commit import JOBS_CHANNEL
+from storage.database.postgres.server import LOST, Db, Server
+from storage.errors import StorageError
+from storage.rows import JobRow
+from storage.tables import TABLES
+
+_COLUMNS: Final = tuple(column.name for column in TABLES[JobRow].columns)
+# One kind and state at a time, so that a backlog of one hides no job of another and no index is left.
+_DUE: Final = (
+    "SELECT due.id, due.run_at FROM unnest($1::text[]) AS wanted(kind) CROSS JOIN LATERAL ("
+    "SELECT id, run_at FROM jobs WHERE jobs.kind = wanted.kind AND state = '{}' AND {} <= $2 "
+    "ORDER BY run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED) AS due"
+)
+_CLAIM: Final = (
+    f"WITH due AS MATERIALIZED ({_DUE.format('queued', 'run_at')} "  # noqa: S608  # our own words
+    f"UNION ALL {_DUE.format('claimed', 'claimed_until')}), "
+    "first AS MATERIALIZED (SELECT id FROM due ORDER BY run_at, id LIMIT $4) "
+    "UPDATE jobs SET state = 'claimed', claimed_until = $3, attempts = attempts + 1 "
+    f"FROM first WHERE jobs.id = first.id RETURNING {', '.join(f'jobs.{name}' for name in _COLUMNS)}"
+)
+_AGAIN_SECONDS: Final = 1.0
+
+
+async def claim(
+    db: Db, kinds: Collection[str], *, now: int, lease: int, limit: int
+) -> Sequence[JobRow]:
+    """Claim jobs that are due, oldest first, until ``now + lease``."""
+    # Told twice because a connection was lost, it may claim more; those wait for the end of their lease.
+    found = await db.fetch(_CLAIM, sorted(set(kinds)), now, now + lease, limit)
+    jobs = [JobRow(**dict(zip(_COLUMNS, values, strict=True))) for values in found]
+    return sorted(jobs, key=attrgetter("run_at", "id"))
+
+
+async def listen(server: Server, bell: Bell) -> None:
+    """Ring when somebody adds a job, until cancelled. While the server is lost nothing is heard, and work is polled."""
+    while True:
+        with suppress(StorageError, *LOST, asyncpg.PostgresError):
+            await _heard(server, bell)
+        await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _heard(server: Server, bell: Bell) -> None:
+    db: Any = await server.connect()
+    ended = asyncio.Event()
+    try:
+        db.add_termination_listener(lambda _: ended.set())
+        await db.add_listener(JOBS_CHANNEL, lambda *_: bell.ring())
+        await ended.wait()
+    finally:
+        db.terminate()

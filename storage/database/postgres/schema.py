@@ -1,0 +1,121 @@
+"""The schema of a PostgreSQL database that holds the tables: that it is there, is ours, and can keep our promises."""
+
+from contextlib import suppress
+from io import StringIO
+from typing import Any, Final
+
+import asyncpg
+
+from storage.database.postgres.server import LOST, Db, Server, unavailable
+from storage.errors import MissingError, UnavailableError
+from storage.migrations import History, require_known, script_of
+
+OLDEST: Final = 140_000
+"""PostgreSQL 14: the oldest on which ``idle_in_transaction_session_timeout`` and the rest are what we rely on."""
+
+# One lock for everybody who makes or changes a schema of ours (an arbitrary constant).
+_CHANGING: Final = 0x7461_6C74_696F_0001
+
+
+async def is_there(server: Server, history: History) -> bool:
+    """Tell whether the schema of ``server`` holds a database of ``history``.
+
+    Raises:
+        UnavailableError: The server cannot be reached.
+    """
+    db = await server.connect()
+    try:
+        return await _revision(db, server, history) is not None
+    except (*LOST, asyncpg.PostgresError) as error:
+        raise unavailable(error) from None
+    finally:
+        db.terminate()
+
+
+async def prepare(server: Server, history: History, *, create: bool) -> None:
+    """Make sure that the schema of ``server`` is at the head of ``history``.
+
+    An older one is brought forward in one transaction; killed meanwhile, it is as it was. Of several processes that
+    start at once, one does it and the others wait.
+
+    Raises:
+        MissingError: There is none, and ``create`` does not allow to make it.
+        UnavailableError: The server cannot be reached, cannot keep rows safe, or holds what a newer program wrote.
+    """
+    db = await server.connect()
+    try:
+        await _require_safe(db)
+        revision = await _revision(db, server, history)
+        if revision is None and not create:
+            raise MissingError(f"there is no schema {server.schema!r} with an archive in it")
+        if revision != history.head:
+            await _upgrade(db, server, history)
+    except (*LOST, asyncpg.PostgresError) as error:
+        raise unavailable(error) from None
+    finally:
+        db.terminate()
+
+
+async def _require_safe(db: Db) -> None:
+    """Refuse a server that acknowledges what it has not stored, or that would store text otherwise than we give it."""
+    wanted = {"fsync": "on", "full_page_writes": "on", "server_encoding": "UTF8"}
+    for name, value in wanted.items():
+        ((found,),) = await db.fetch(f"SHOW {name}")
+        if found != value:
+            raise UnavailableError(f"PostgreSQL: {name} is {found}; it must be {value}")
+    ((version,),) = await db.fetch("SELECT current_setting('server_version_num')::int")
+    if version < OLDEST:
+        raise UnavailableError(f"PostgreSQL {OLDEST // 10_000} or newer is needed")
+
+
+async def _revision(db: Db, server: Server, history: History) -> str | None:
+    """Return the revision of the schema; None where there is nothing of ours.
+
+    Raises:
+        UnavailableError: It is not ours, or newer than this program.
+    """
+    named = f"{_quoted(server.schema)}.{history.table}"
+    ((there,),) = await db.fetch("SELECT to_regclass($1) IS NOT NULL", named)
+    if not there:
+        ((others,),) = await db.fetch(
+            "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = $1", server.schema
+        )
+        if others:
+            raise UnavailableError(
+                f"schema {server.schema}: is not a Taltio database of kind {history.name!r}"
+            )
+        return None
+    found: list[Any] = await db.fetch(f"SELECT version_num FROM {named}")  # noqa: S608  # our own names
+    return require_known([row[0] for row in found], history, f"schema {server.schema}")
+
+
+async def _upgrade(db: Db, server: Server, history: History) -> None:
+    """Carry out the missing revisions, unless somebody else has done so meanwhile."""
+    await db.execute("BEGIN")
+    try:
+        await db.execute("SELECT pg_advisory_xact_lock($1)", _CHANGING)
+        # With the right to create in the database, or with a schema that an administrator made for us.
+        await db.execute(
+            f"DO $$ BEGIN IF to_regnamespace('{_quoted(server.schema)}') IS NULL "
+            f"THEN CREATE SCHEMA {_quoted(server.schema)}; END IF; END $$"
+        )
+        revision = await _revision(db, server, history)
+        if revision != history.head:
+            await db.execute(_script(history, revision))
+        await db.execute("COMMIT")
+    except BaseException:
+        with suppress(*LOST, asyncpg.PostgresError):
+            await db.execute("ROLLBACK")
+        raise
+
+
+def _script(history: History, revision: str | None) -> str:
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  # only where there is something to do
+
+    script = StringIO()
+    script_of(history, postgresql.dialect(), revision=revision, into=script)  # type: ignore[no-untyped-call]  # theirs
+    return script.getvalue()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,242 @@
+"""Reaching a PostgreSQL server: one connection that is made anew when lost, and what its errors mean to the archive."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, Self, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+from asyncpg.exceptions import DataError as ServerDataError
+
+from storage.errors import ConflictError, FullError, StorageError, UnavailableError
+
+T = TypeVar("T")
+
+
+class Db(Protocol):
+    """What is used of a connection of the driver, which declares no types."""
+
+    async def execute(self, sql: str, *values: object) -> str:
+        """Run a statement; return what the server says that it did."""
+        ...
+
+    async def fetch(self, sql: str, *values: object) -> list[Any]:
+        """Run a statement; return its rows."""
+        ...
+
+    def is_closed(self) -> bool:
+        """Tell whether the connection is gone."""
+        ...
+
+    def terminate(self) -> None:
+        """Close it at once."""
+        ...
+
+
+CONNECT_SECONDS: Final = 5.0
+STATEMENT_SECONDS: Final = 15.0
+
+# What every connection asks of the server, whatever its own configuration says.
+_SETTINGS: Final = {
+    "application_name": "taltio",
+    # Waiting for another writer, or for one that hangs, ends; so does a transaction whose process is gone or frozen.
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "20s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    # Compiling a statement takes longer than any of ours runs.
+    "jit": "off",
+}
+
+REFUSED: Final = (
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ServerDataError,
+    asyncpg.exceptions._base.DataError,  # noqa: SLF001  # its public name is hidden by the server's class 22
+    TypeError,
+    AttributeError,
+    OverflowError,
+    UnicodeError,
+)
+"""What can be wrong with a value that was handed over."""
+
+RETRIED: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+"""What another attempt mends: class 40 of the SQL standard, "transaction rollback"."""
+
+LOST: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""After these the connection is not used again: it is gone, or leads to a server that cannot write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the tables are: a URL and a schema."""
+
+    url: str = field(repr=False)
+    schema: str
+
+    async def connect(self, *, statement_seconds: float = STATEMENT_SECONDS) -> Db:
+        """Connect to the server, of several to the one that takes writes.
+
+        A statement that takes longer than ``statement_seconds`` is given up.
+
+        Raises:
+            UnavailableError: There is none.
+        """
+        # The ordinary rule of a server that replicates or not is its own; off would lose what was acknowledged.
+        query = parse_qs(urlsplit(self.url).query)
+        settings = {
+            **_SETTINGS,
+            "search_path": self.schema,
+            "synchronous_commit": query.get("synchronous_commit", ["on"])[-1],
+        }
+        try:
+            db: Db = await asyncpg.connect(
+                self.url,
+                timeout=CONNECT_SECONDS,
+                command_timeout=statement_seconds,
+                statement_cache_size=1024,
+                max_cached_statement_lifetime=0,
+                server_settings=settings,
+                target_session_attrs=query.get("target_session_attrs", ["read-write"])[-1],
+            )
+        except (*LOST, asyncpg.PostgresError) as error:
+            raise unavailable(error) from None
+        return db
+
+
+def unavailable(error: Exception) -> UnavailableError:
+    """Say that the server cannot do it now; its own text, which may repeat values, is left out."""
+    state = getattr(error, "sqlstate", None)
+    called = type(error).__name__
+    return UnavailableError(f"PostgreSQL: {called}" + (f" ({state})" if state else ""))
+
+
+def translated(error: Exception) -> StorageError:
+    """Say in the archive's words what ``error`` means. The server's text repeats values, so nothing of it is kept."""
+    if isinstance(error, StorageError):
+        return error
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return ConflictError(f"the place is taken: {error.constraint_name}")
+    if isinstance(error, REFUSED):
+        return StorageError(f"a value cannot be stored ({type(error).__name__})")
+    if isinstance(error, asyncpg.DiskFullError):
+        return FullError("PostgreSQL: there is no room left")
+    return unavailable(error)
+
+
+class Session:
+    """One connection, used by one caller at a time, and made anew when it is lost."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._db: Db | None = None
+        self._turn = asyncio.Lock()
+        self.waiting = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, server: Server) -> AsyncIterator[Self]:
+        """Close the connection, if there is one, on leaving the block."""
+        session = cls(server)
+        try:
+            yield session
+        finally:
+            await session.drop()
+
+    @property
+    def is_connected(self) -> bool:
+        """The connection that was there before is still there, as far as one knows without asking."""
+        return self._db is not None and not self._db.is_closed()
+
+    async def drop(self) -> None:
+        """Forget the connection without asking the server, which may not answer."""
+        if self._db is not None:
+            self._db.terminate()
+            self._db = None
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until nobody else uses the connection, and keep them waiting inside the block."""
+        self.waiting += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self.waiting -= 1
+
+    async def connection(self) -> Db:
+        """Return the connection, within a turn; a new one if the last is gone.
+
+        Raises:
+            UnavailableError: There is no server.
+        """
+        if self._db is None or self._db.is_closed():
+            self._db = await self.server.connect()
+        return self._db
+
+    async def run(self, step: Callable[[Db], Awaitable[T]]) -> T:
+        """Do ``step``, which may be done twice: once more where the connection turns out to be lost.
+
+        Raises:
+            StorageError: What went wrong. A step that writes may have happened all the same, and must not mind.
+        """
+        async with self.turn():
+            for is_last in (False, True):
+                try:
+                    return await self._once(step)
+                except REFUSED as error:
+                    raise translated(error) from None
+                except (*LOST, *RETRIED) as error:
+                    if is_last:
+                        raise translated(error) from None
+                except asyncpg.PostgresError as error:
+                    raise translated(error) from None
+        raise AssertionError("unreachable")
+
+    async def _once(self, step: Callable[[Db], Awaitable[T]]) -> T:
+        db = await self.connection()
+        try:
+            return await step(db)
+        except (*REFUSED, *RETRIED, StorageError):
+            raise
+        except (*LOST, asyncio.CancelledError):
+            # Cancelled in the middle of an exchange, the connection may still wait for what nobody reads.
+            await self.drop()
+            raise
+
+
+@asynccontextmanager
+async def transaction(db: Db, lock: str) -> AsyncIterator[None]:
+    """Commit what the block does; or nothing of it, if it fails. ``lock`` is a statement that comes first.
+
+    Raises:
+        UnavailableError: The server rolled back what it was asked to commit.
+    """
+    try:
+        await db.execute(f"BEGIN; {lock}")
+        yield
+    except BaseException:
+        await roll_back(db)
+        raise
+    if await db.execute("COMMIT") != "COMMIT":
+        raise UnavailableError("PostgreSQL: the transaction had failed")
+
+
+async def roll_back(db: Db) -> None:
+    """End the transaction without it; a connection that cannot even do that is closed."""
+    try:
+        await db.execute("ROLLBACK")
+    except (*LOST, asyncpg.PostgresError):
+        db.terminate()

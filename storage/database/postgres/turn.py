@@ -1,0 +1,57 @@
+"""Whose turn it is, of the processes that share a database, to do what only one may do at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, Self
+
+import asyncpg
+
+from storage.database.postgres.server import LOST, Server, Session, unavailable
+
+# A lock of the session: it ends with the connection, however that ends (an arbitrary constant).
+_TAKE: Final = "SELECT pg_try_advisory_lock(1952541809, hashtext(current_schema()))"
+_STILL: Final = "SELECT 1"
+
+
+class PublishingTurn:
+    """The turn to publish the log. Who has it keeps it until its process ends or loses the server."""
+
+    def __init__(self, server: Server) -> None:
+        self._session = Session(server)
+        self._is_mine = False
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, url: str, *, schema: str) -> AsyncIterator[Self]:
+        """Give the turn back on leaving the block."""
+        turn = cls(Server(url, schema))
+        try:
+            yield turn
+        finally:
+            await turn._session.drop()
+
+    async def is_mine(self) -> bool:
+        """Tell whether this process has the turn, taking it when nobody else has.
+
+        Raises:
+            UnavailableError: The server cannot be asked. Somebody else may have it by now.
+        """
+        async with self._session.turn():
+            try:
+                return await self._asked()
+            except (*LOST, asyncpg.PostgresError, asyncio.CancelledError) as error:
+                self._is_mine = False
+                await self._session.drop()
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                raise unavailable(error) from None
+
+    async def _asked(self) -> bool:
+        known = self._session.is_connected
+        db = await self._session.connection()
+        if known and self._is_mine:
+            await db.execute(_STILL)
+        else:
+            ((self._is_mine,),) = await db.fetch(_TAKE)
+        return self._is_mine
