@@ -116,8 +116,10 @@ class Commits:
     ) -> None:
         statement = self._statements.replace(table)
         values = attrgetter(*(name.removeprefix("key_") for name in statement.names))
-        cursor = db.executemany(statement.sql, map(values, items))
-        if cursor.rowcount != len(items):
+        # No cursor is kept. One in the traceback of an error would be freed on whichever thread drops the error, and
+        # reset a statement there that the writer's thread may be running: SQLITE_MISUSE.
+        replaced = db.executemany(statement.sql, map(values, items)).rowcount
+        if replaced != len(items):
             named = TABLES[table].name
             if len(items) == 1:
                 named += f" {attrgetter(*table.KEY)(items[0])}"

@@ -29,7 +29,8 @@ async def deliveries(door):
 
 async def reasons(door):
     await door.understand()
-    return sorted(i.reason for i in await door.archive.attention.find(actor=HANDLER))
+    items = await door.archive.attention.find(actor=HANDLER)
+    return sorted(reason for item in items for reason in item.reasons)
 
 
 async def contacts(door):
