@@ -14,6 +14,7 @@ from typing import Final
 
 from service.archive.digest import append_proving
 from service.archive.erasure_ledger import ErasedContact, ErasureLedger, LedgerLine
+from service.archive.remarks import settle_attention
 from service.domain.actor import SYSTEM
 from service.domain.contact import Channel, RecordingState
 from service.domain.customer import LinkState
@@ -162,7 +163,11 @@ class Disposal:
                 [
                     Replace(done),
                     Append(encode_entry(entry), entry.about),
-                    *(write for one in items for write in settled(one, now=now)),
+                    *(
+                        write
+                        for one in items
+                        for write in settle_attention(one, actor=SYSTEM.id, now=now)
+                    ),
                 ]
             )
         except StaleError:
@@ -336,25 +341,10 @@ def _erased_delivery(row: DeliveryRow) -> DeliveryRow:
 def _silenced(row: AttentionRow, *, now: datetime) -> list[Write]:
     """Settle what is open about the contact, and forget what was told of it."""
     if row.state == "open":
-        return settled(replace(row, sealed=None), now=now)
+        return settle_attention(replace(row, sealed=None), actor=SYSTEM.id, now=now)
     if row.sealed is not None:
         return [Replace(replace(row, version=row.version + 1, sealed=None))]
     return []
-
-
-def settled(row: AttentionRow, *, now: datetime) -> list[Write]:
-    """Return the writes by which the archive itself settles an item."""
-    done = replace(
-        row,
-        version=row.version + 1,
-        state="settled",
-        settled_by=SYSTEM.id,
-        settled_at=to_microseconds(now),
-    )
-    entry = LogEntry(
-        type=EntryType.ATTENTION_SETTLED, at=now, actor=SYSTEM.id, about=(row.id, row.about)
-    )
-    return [Replace(done), Append(encode_entry(entry), entry.about)]
 
 
 def _batches(ids: Sequence[str]) -> Iterable[Sequence[str]]:
