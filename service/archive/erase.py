@@ -12,7 +12,8 @@ from typing import Final
 
 from service.archive.dispose import Disposal, Parts, tombstone
 from service.archive.erasure_rows import Erasure, erasure_of, requested_row
-from service.archive.hold import Holds, find_customers_of, find_guard, guarded
+from service.archive.guard import find_guard, guarded
+from service.archive.hold import Holds, find_customers_of
 from service.archive.remarks import raise_attention
 from service.archive.vault import Vault
 from service.domain.actor import SYSTEM, Actor
@@ -218,7 +219,7 @@ class Erasures:
 
     async def _decide(self, row: ErasureRow, *, actor: Actor, now: datetime) -> ErasureRow:
         """Commit the tombstone, unless a hold forbids it; return the erasure as it is then."""
-        # Before the holds: one that is placed from here on fails the commit.
+        # Before the holds: what is held or linked to whom is held from here on fails the commit.
         guard = await find_guard(self.disposal.store)
         contact, parts = await self._read(row.contact_id)
         await self._require_not_held(contact, actor=actor, now=now)
