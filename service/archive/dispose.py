@@ -7,7 +7,7 @@ nobody is shown the contact and nothing stops its erasure: interrupted anywhere,
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -176,16 +176,8 @@ class Disposal:
 
     async def _swept(self, row: ErasureRow, *, now: datetime) -> ErasureRow:
         """Empty what was added while the tombstone was being committed; since then nothing more can be added."""
-        parts = await self.read(row.contact_id)
-        # What its source sent afterwards is for a person to decide about.
-        late = [one for one in parts.deliveries if one.state == "failed"]
-        brought = {one.object_id for one in late}
-        parts = replace(
-            parts,
-            deliveries=[one for one in parts.deliveries if one not in late],
-            objects=[one for one in parts.objects if one.id not in brought],
-            attention=(),
-        )
+        parts = without_late(await self.read(row.contact_id), row.parts.split(","))
+        parts = replace(parts, attention=())
         if not parts.is_left:
             return row
         ids = dict.fromkeys((*row.parts.split(","), *parts.destroyed(row.contact_id)))
@@ -237,6 +229,23 @@ class Disposal:
             ),
             destroyed=tuple(ids),
         )
+
+
+def without_late(parts: Parts, named: Collection[str]) -> Parts:
+    """Return the parts without what the contact's source sent after its erasure, except what is ``named``.
+
+    That is for a person to decide about: deliveries that are kept as failed, what they brought, and the items that
+    tell of them.
+    """
+    late = [one for one in parts.deliveries if one.state == "failed" and one.id not in named]
+    ids = {one.id for one in late}
+    brought = {one.object_id for one in late}.difference(named)
+    return replace(
+        parts,
+        deliveries=[one for one in parts.deliveries if one.id not in ids],
+        objects=[one for one in parts.objects if one.id not in brought],
+        attention=[one for one in parts.attention if one.about not in ids],
+    )
 
 
 def tombstone(
