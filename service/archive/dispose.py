@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from service.archive.digest import append_proving
 from service.archive.erasure_ledger import ErasedContact, ErasureLedger, LedgerLine
 from service.archive.remarks import settle_attention
@@ -53,6 +55,11 @@ DESTROYS: Final = "destroys_sha256"
 """The name in the data of the log entry under which it commits to the ids of what is to be destroyed."""
 
 _BATCH: Final = 500
+
+
+class _Said(msgspec.Struct, frozen=True):
+    erasure: str
+    destroyed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +295,19 @@ def tombstone(
         *_cleared(parts),
         *(write for row in parts.attention for write in _silenced(row, now=now)),
     ]
+
+
+def said_by(line: bytes) -> bytes:
+    """Return a digest of what a line of the ledger says to be destroyed, and by which erasure.
+
+    An erasure that goes on where it stood says the same again, and the ledger need not grow by it. What is no line
+    stands for itself.
+    """
+    try:
+        said = msgspec.json.decode(line, type=_Said)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return hashlib.sha256(line).digest()
+    return hashlib.sha256(msgspec.json.encode(said)).digest()
 
 
 def parts_digest(erasure: ErasureRow) -> str:
