@@ -107,12 +107,18 @@ clean: ## Remove what was built and installed; never data or keys
 	@$(PYTHON) -m venv .venv || \
 		{ echo "make: $(PYTHON) cannot make an environment; on Debian install python3-venv" >&2; rm -rf .venv; exit 1; }
 
-.venv/run.stamp: requirements.lock | .venv/bin/python
+# The command, for wherever one stands. Installing the project itself would need a build tool that no lock holds.
+.venv/bin/taltio: | .venv/bin/python
+	@printf '#!/bin/sh\nPYTHONPATH="%s$${PYTHONPATH:+:$$PYTHONPATH}" exec "%s/python" -m service "$$@"\n' \
+		"$(CURDIR)" "$(CURDIR)/$(BIN)" >$@
+	@chmod +x $@
+
+.venv/run.stamp: requirements.lock | .venv/bin/python .venv/bin/taltio
 	@echo "make: installing what the service needs into .venv"
 	@$(INSTALL) --requirement requirements.lock
 	@touch $@
 
-.venv/dev.stamp: requirements-dev.lock requirements.lock | .venv/bin/python
+.venv/dev.stamp: requirements-dev.lock requirements.lock | .venv/bin/python .venv/bin/taltio
 	@echo "make: installing what the service and its tests need into .venv"
 	@$(INSTALL) --requirement requirements-dev.lock
 	@touch .venv/run.stamp $@

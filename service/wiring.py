@@ -26,7 +26,7 @@ from service.archive.contact_checks import ContactChecker
 from service.archive.contacts import Contacts
 from service.archive.customers import Register
 from service.archive.deliveries import DeliveryOpener
-from service.archive.dispose import Disposal
+from service.archive.dispose import Disposal, said_by
 from service.archive.erase import Erasures
 from service.archive.erasure_ledger import FILE as ERASURES
 from service.archive.erasure_ledger import ErasureLedger
@@ -365,7 +365,8 @@ def archive_from(
 
 
 def _disposal(config: Config, stores: Stores, ring: KeyRing) -> Disposal:
-    ledger = FileLedger(config.archive.directory / LEDGER_DIRECTORY / ERASURES)
+    path = config.archive.directory / LEDGER_DIRECTORY / ERASURES
+    ledger = FileLedger(path, stores.soundness, say=said_by)
     return Disposal(
         store=stores.store,
         log=authentic_log(stores, ring),

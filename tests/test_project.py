@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def text_files() -> list[Path]:
     return [path for path in files if b"\0" not in path.read_bytes()]
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, "requirements-s3.lock"])
 def test_a_lock_names_no_index_and_no_place(name):
     text = (ROOT / name).read_text()
     assert not re.search(
@@ -52,7 +53,7 @@ def test_a_lock_names_no_index_and_no_place(name):
     )
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, "requirements-s3.lock"])
 def test_every_locked_package_has_its_hashes(name):
     assert [package for package, (_, hashes) in locked(name).items() if not hashes] == []
 
@@ -121,6 +122,15 @@ def test_make_lists_its_targets():
     ).stdout
     targets = {line.split()[1] for line in listed.splitlines()}
     assert {"demo", "run", "check", "test", "bench", "bench-long", "lock", "clean"} <= targets
+
+
+def test_the_command_that_the_pages_name_runs_from_anywhere(tmp_path):
+    command = Path(sys.executable).parent / "taltio"
+    ran = subprocess.run(
+        [command, "--help"], check=False, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("usage: taltio")
 
 
 def test_continuous_integration_runs_make_test_and_nothing_else():

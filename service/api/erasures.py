@@ -11,7 +11,8 @@ from service.api.answers import json_response
 from service.api.contacts import parse_limit
 from service.api.shapes import ErasureRequest
 from service.archive.contact_json import known
-from service.archive.erase import MAX_PAGE, Erasure, Erasures
+from service.archive.erase import MAX_PAGE, Erasures
+from service.archive.erasure_rows import Erasure
 from service.domain.errors import InvalidInputError
 from service.domain.permission import Permission
 from service.domain.retention import ErasureState

@@ -8,7 +8,7 @@ from datetime import datetime
 from service.archive.again import Again, can_change, reasons_of
 from service.archive.jobs import JOB_DEAD, Jobs
 from service.archive.records import contact_of
-from service.archive.remarks import told_of
+from service.archive.remarks import settle_attention, told_of
 from service.archive.understand import Understanding
 from service.archive.verify import Verifier
 from service.domain.actor import Actor
@@ -21,10 +21,9 @@ from service.domain.errors import (
 )
 from service.domain.ids import parse_id
 from service.domain.permission import Permission, is_permitted, require_permission
-from service.domain.times import format_time, from_microseconds, to_microseconds
-from service.log.entry import EntryType, LogEntry, encode_entry
+from service.domain.times import format_time, from_microseconds
 from storage.errors import StaleError
-from storage.ports import Append, Condition, Replace, Span, Store
+from storage.ports import Condition, Span, Store
 from storage.rows import AttentionRow, ContactRow
 
 MAX_ITEMS = 200
@@ -214,23 +213,11 @@ class Attention:
         row = await self._get(item_id)
         if row.state == "settled":
             return _item(row)
-        settled = replace(
-            row,
-            version=row.version + 1,
-            state="settled",
-            settled_by=actor.id,
-            settled_at=to_microseconds(now),
-        )
-        entry = LogEntry(
-            type=EntryType.ATTENTION_SETTLED, at=now, actor=actor.id, about=(row.id, row.about)
-        )
         try:
-            await self.store.commit(
-                [Replace(settled), Append(encode_entry(entry), entry.about)]
-            )
+            await self.store.commit(settle_attention(row, actor=actor.id, now=now))
         except StaleError as error:
             raise UnavailableError(f"{item_id} was changed by somebody else") from error
-        return _item(settled)
+        return _item(await self._get(item_id))
 
     async def _get(self, item_id: str) -> AttentionRow:
         rows = await self.store.find(AttentionRow, {"id": parse_id("at", item_id)})

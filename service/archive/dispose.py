@@ -7,13 +7,16 @@ nobody is shown the contact and nothing stops its erasure: interrupted anywhere,
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from service.archive.digest import append_proving
 from service.archive.erasure_ledger import ErasedContact, ErasureLedger, LedgerLine
+from service.archive.remarks import settle_attention
 from service.domain.actor import SYSTEM
 from service.domain.contact import Channel, RecordingState
 from service.domain.customer import LinkState
@@ -52,6 +55,11 @@ DESTROYS: Final = "destroys_sha256"
 """The name in the data of the log entry under which it commits to the ids of what is to be destroyed."""
 
 _BATCH: Final = 500
+
+
+class _Said(msgspec.Struct, frozen=True):
+    erasure: str
+    destroyed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,11 @@ class Disposal:
                 [
                     Replace(done),
                     Append(encode_entry(entry), entry.about),
-                    *(write for one in items for write in settled(one, now=now)),
+                    *(
+                        write
+                        for one in items
+                        for write in settle_attention(one, actor=SYSTEM.id, now=now)
+                    ),
                 ]
             )
         except StaleError:
@@ -171,16 +183,8 @@ class Disposal:
 
     async def _swept(self, row: ErasureRow, *, now: datetime) -> ErasureRow:
         """Empty what was added while the tombstone was being committed; since then nothing more can be added."""
-        parts = await self.read(row.contact_id)
-        # What its source sent afterwards is for a person to decide about.
-        late = [one for one in parts.deliveries if one.state == "failed"]
-        brought = {one.object_id for one in late}
-        parts = replace(
-            parts,
-            deliveries=[one for one in parts.deliveries if one not in late],
-            objects=[one for one in parts.objects if one.id not in brought],
-            attention=(),
-        )
+        parts = without_late(await self.read(row.contact_id), row.parts.split(","))
+        parts = replace(parts, attention=())
         if not parts.is_left:
             return row
         ids = dict.fromkeys((*row.parts.split(","), *parts.destroyed(row.contact_id)))
@@ -234,6 +238,23 @@ class Disposal:
         )
 
 
+def without_late(parts: Parts, named: Collection[str]) -> Parts:
+    """Return the parts without what the contact's source sent after its erasure, except what is ``named``.
+
+    That is for a person to decide about: deliveries that are kept as failed, what they brought, and the items that
+    tell of them.
+    """
+    late = [one for one in parts.deliveries if one.state == "failed" and one.id not in named]
+    ids = {one.id for one in late}
+    brought = {one.object_id for one in late}.difference(named)
+    return replace(
+        parts,
+        deliveries=[one for one in parts.deliveries if one.id not in ids],
+        objects=[one for one in parts.objects if one.id not in brought],
+        attention=[one for one in parts.attention if one.about not in ids],
+    )
+
+
 def tombstone(
     parts: Parts,
     erasure: ErasureRow,
@@ -274,6 +295,19 @@ def tombstone(
         *_cleared(parts),
         *(write for row in parts.attention for write in _silenced(row, now=now)),
     ]
+
+
+def said_by(line: bytes) -> bytes:
+    """Return a digest of what a line of the ledger says to be destroyed, and by which erasure.
+
+    An erasure that goes on where it stood says the same again, and the ledger need not grow by it. What is no line
+    stands for itself.
+    """
+    try:
+        said = msgspec.json.decode(line, type=_Said)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return hashlib.sha256(line).digest()
+    return hashlib.sha256(msgspec.json.encode(said)).digest()
 
 
 def parts_digest(erasure: ErasureRow) -> str:
@@ -336,25 +370,10 @@ def _erased_delivery(row: DeliveryRow) -> DeliveryRow:
 def _silenced(row: AttentionRow, *, now: datetime) -> list[Write]:
     """Settle what is open about the contact, and forget what was told of it."""
     if row.state == "open":
-        return settled(replace(row, sealed=None), now=now)
+        return settle_attention(replace(row, sealed=None), actor=SYSTEM.id, now=now)
     if row.sealed is not None:
         return [Replace(replace(row, version=row.version + 1, sealed=None))]
     return []
-
-
-def settled(row: AttentionRow, *, now: datetime) -> list[Write]:
-    """Return the writes by which the archive itself settles an item."""
-    done = replace(
-        row,
-        version=row.version + 1,
-        state="settled",
-        settled_by=SYSTEM.id,
-        settled_at=to_microseconds(now),
-    )
-    entry = LogEntry(
-        type=EntryType.ATTENTION_SETTLED, at=now, actor=SYSTEM.id, about=(row.id, row.about)
-    )
-    return [Replace(done), Append(encode_entry(entry), entry.about)]
 
 
 def _batches(ids: Sequence[str]) -> Iterable[Sequence[str]]:

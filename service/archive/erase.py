@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-import msgspec
-
 from service.archive.dispose import Disposal, Parts, tombstone
-from service.archive.hold import Holds, find_customers_of, find_guard, guarded
+from service.archive.erasure_rows import Erasure, erasure_of, requested_row
+from service.archive.guard import find_guard, guarded
+from service.archive.hold import Holds, find_customers_of
 from service.archive.remarks import raise_attention
-from service.archive.vault import Vault, open_value, seal_value
-from service.crypto.fields import FieldSealer
+from service.archive.vault import Vault
 from service.domain.actor import SYSTEM, Actor
 from service.domain.errors import (
     ContradictionError,
@@ -38,7 +37,7 @@ from service.domain.retention import (
     require_person,
     require_second_person,
 )
-from service.domain.times import from_microseconds, to_microseconds
+from service.domain.times import to_microseconds
 from service.log.entry import EntryType, LogEntry, decode_entry, encode_entry
 from storage.errors import ConflictError, StaleError, StorageError
 from storage.ports import Add, Append, Condition, Replace, Span
@@ -49,32 +48,9 @@ UNFINISHED: Final = "erasure_unfinished"
 
 MAX_PAGE: Final = 200
 _ATTEMPTS: Final = 32
-_VERSION: Final = 1
 _BATCH: Final = 100
 _CURSOR: Final = re.compile(r"([0-9]{1,17})\.(er_[a-z2-7]{26})", re.ASCII)
 _log: Final = logging.getLogger("taltio")
-
-
-class SealedErasure(msgspec.Struct, frozen=True):
-    """The reference of the request or order that an erasure follows."""
-
-    reference: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Erasure:
-    """An erasure of one contact, as it may be shown."""
-
-    id: str
-    contact_id: str
-    ground: Ground
-    reference: str | None
-    state: ErasureState
-    requested_by: str
-    requested_at: datetime
-    approved_by: str | None
-    approved_at: datetime | None
-    finished_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,26 +98,7 @@ class Erasures:
             raise ContradictionError(f"its erasure was asked for already: {open_one.id}")
         await self._require_not_held(contact, actor=actor, now=now)
         key = self.vault.new_key(new_id("er"), now=now)
-        row = ErasureRow(
-            id=key.id,
-            version=1,
-            contact_id=contact.id,
-            ground=ground.value,
-            state=ErasureState.REQUESTED.value,
-            requested_by=actor.id,
-            requested_at=to_microseconds(now),
-            approved_by=None,
-            approved_at=None,
-            finished_at=None,
-            parts="",
-            sealed=seal_value(
-                key.sealer,
-                SealedErasure(named),
-                table="erasures",
-                row=key.id,
-                version=_VERSION,
-            ),
-        )
+        row = requested_row(key, contact.id, ground, named, actor=actor, now=now)
         entry = LogEntry(
             type=EntryType.ERASURE_REQUESTED,
             at=now,
@@ -262,7 +219,7 @@ class Erasures:
 
     async def _decide(self, row: ErasureRow, *, actor: Actor, now: datetime) -> ErasureRow:
         """Commit the tombstone, unless a hold forbids it; return the erasure as it is then."""
-        # Before the holds: one that is placed from here on fails the commit.
+        # Before the holds: what is held or linked to whom is held from here on fails the commit.
         guard = await find_guard(self.disposal.store)
         contact, parts = await self._read(row.contact_id)
         await self._require_not_held(contact, actor=actor, now=now)
@@ -369,28 +326,4 @@ class Erasures:
 
     async def _erasures(self, rows: Sequence[ErasureRow]) -> list[Erasure]:
         sealers = await self.vault.find_sealers([row.id for row in rows])
-        return [_erasure(row, sealers.get(row.id)) for row in rows]
-
-
-def _erasure(row: ErasureRow, sealer: FieldSealer | None) -> Erasure:
-    def at(microseconds: int | None) -> datetime | None:
-        return None if microseconds is None else from_microseconds(microseconds)
-
-    reference = None
-    if sealer is not None and row.sealed:
-        place = {"table": "erasures", "row": row.id}
-        reference = open_value(
-            sealer, row.sealed, SealedErasure, **place, version=_VERSION
-        ).reference
-    return Erasure(
-        id=row.id,
-        contact_id=row.contact_id,
-        ground=Ground(row.ground),
-        reference=reference,
-        state=ErasureState(row.state),
-        requested_by=row.requested_by,
-        requested_at=from_microseconds(row.requested_at),
-        approved_by=row.approved_by,
-        approved_at=at(row.approved_at),
-        finished_at=at(row.finished_at),
-    )
+        return [erasure_of(row, sealers.get(row.id)) for row in rows]

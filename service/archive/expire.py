@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Final
 
-from service.archive.remarks import raise_attention
+from service.archive.remarks import raise_attention, settle_attention
 from service.domain.actor import SYSTEM
 from service.domain.times import from_microseconds, to_microseconds
 from service.log.entry import EntryType, LogEntry, encode_entry
@@ -213,7 +213,11 @@ class DeliveryExpiry:
                     DeliveryRow, {"id": [one.about for one in items], "state": "understood"}
                 )
             }
-            settled = [_settled(one, now=now) for one in items if one.about in understood]
+            settled = [
+                settle_attention(one, actor=SYSTEM.id, now=now)
+                for one in items
+                if one.about in understood
+            ]
             _require_done(await self.store.commit_each(settled))
 
 
@@ -232,17 +236,3 @@ def _erasing(row: DeliveryRow) -> DeliveryRow:
         sealed=b"",
         await_token=None,
     )
-
-
-def _settled(item: AttentionRow, *, now: datetime) -> list[Write]:
-    settled = replace(
-        item,
-        version=item.version + 1,
-        state="settled",
-        settled_by=SYSTEM.id,
-        settled_at=to_microseconds(now),
-    )
-    entry = LogEntry(
-        type=EntryType.ATTENTION_SETTLED, at=now, actor=SYSTEM.id, about=(item.id, item.about)
-    )
-    return [Replace(settled), Append(encode_entry(entry), entry.about)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from service.archive.guard import find_guard, moved
 from service.archive.hold_rows import (
     HoldOrder,
     SealedHold,
@@ -43,9 +44,8 @@ from service.domain.times import from_microseconds, to_microseconds
 from service.log.entry import EntryType, LogEntry, Value, decode_entry, encode_entry
 from storage.errors import ConflictError, StaleError
 from storage.ports import Add, Append, Condition, LogStore, Replace, Require, Span, Store, Write
-from storage.rows import ContactRow, CustomerRow, GuardRow, HoldRow, LinkRow
+from storage.rows import ContactRow, CustomerRow, HoldRow, LinkRow
 
-GUARD: Final = "holds"
 MAX_PAGE: Final = 200
 _ATTEMPTS: Final = 32
 _VERSION: Final = 1
@@ -117,7 +117,7 @@ class Holds:
         )
         writes = [
             *required,
-            *_moved(await find_guard(self.store)),
+            moved(await find_guard(self.store)),
             Add(hold_row(hold, sealed)),
             Append(encode_entry(entry), entry.about),
         ]
@@ -354,25 +354,7 @@ class Holds:
                 raise TamperedError(f"the hold {entry.about[0]} is not as the log says")
 
 
-async def find_guard(store: Store) -> GuardRow | None:
-    """Return the guard, which moves when a hold is placed; None before the first."""
-    return next(iter(await store.find(GuardRow, {"id": GUARD})), None)
-
-
-def guarded(guard: GuardRow | None) -> Write:
-    """Return the write that fails a change if a hold was placed since ``guard`` was read."""
-    if guard is None:
-        return Add(GuardRow(id=GUARD, version=1))
-    return Require(GuardRow, (GUARD,), guard.version)
-
-
 async def find_customers_of(store: Store, contact_id: str) -> frozenset[str]:
     """Return the customers whose contact it is, may be, or was before it was erased; none that it was taken from."""
     links = await store.find(LinkRow, {"contact_id": contact_id})
     return frozenset(link.customer_id for link in links if link.state != "unlinked")
-
-
-def _moved(guard: GuardRow | None) -> list[Write]:
-    if guard is None:
-        return [Add(GuardRow(id=GUARD, version=1))]
-    return [Replace(replace(guard, version=guard.version + 1))]

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from service.archive.remarks import settle_attention
 from service.domain.actor import Actor
 from service.domain.errors import ContradictionError, NotFoundError, UnavailableError
 from service.domain.ids import parse_id
 from service.domain.permission import Permission, require_permission
 from service.domain.times import from_microseconds, to_microseconds
-from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import StaleError
-from storage.ports import Append, Put, Replace, Store, Write
+from storage.ports import Put, Store, Write
 from storage.rows import AttentionRow, JobRow
 
 MAX_JOBS = 200
@@ -116,23 +116,9 @@ class Jobs:
         items = await self.store.find(
             AttentionRow, {"about": subject, "reason": JOB_DEAD, "state": "open"}
         )
-        writes: list[Write] = []
-        for item in items:
-            settled = replace(
-                item,
-                version=item.version + 1,
-                state="settled",
-                settled_by=actor.id,
-                settled_at=to_microseconds(now),
-            )
-            entry = LogEntry(
-                type=EntryType.ATTENTION_SETTLED,
-                at=now,
-                actor=actor.id,
-                about=(item.id, item.about),
-            )
-            writes += [Replace(settled), Append(encode_entry(entry), entry.about)]
-        return writes
+        return [
+            write for item in items for write in settle_attention(item, actor=actor.id, now=now)
+        ]
 
 
 def _job(row: JobRow) -> Job:

@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Final, TypeVar
 
 from service.archive.alarm import raise_alarm
+from service.archive.guard import guard_links
 from service.archive.records import contact_of, link_of, link_row
 from service.archive.vault import Vault
 from service.crypto.blind_index import BlindIndex
@@ -70,7 +71,10 @@ class Linking:
     async def decide(
         self, contacts: Sequence[Contact], *, new: Collection[str], actor: str, now: datetime
     ) -> Relinked:
-        """Decide about contacts that are about to be stored; ``new`` names those that are not stored yet."""
+        """Decide about contacts that are about to be stored; ``new`` names those that are not stored yet.
+
+        The writes belong to the commit that replaces the contact's own row: that alone fails an erasure meanwhile.
+        """
         if not contacts:
             return Relinked({})
         before = await self._before([c.id for c in contacts if c.id not in new])
@@ -107,12 +111,18 @@ class Linking:
             decided = await self._decide(
                 contacts, before, actor=actor, now=now, by_hand=by_hand
             )
-            # Nothing is tied to a contact that is erased meanwhile.
-            changes = {
-                one.id: [Require(ContactRow, (one.id,), one.version), *decided.writes[one.id]]
-                for one in contacts
-                if decided.writes[one.id]
-            }
+            # Nothing is tied to a contact that is erased meanwhile, and none to a held customer unseen by an erasure.
+            changes = await guard_links(
+                self.store,
+                {
+                    one.id: [
+                        Require(ContactRow, (one.id,), one.version),
+                        *decided.writes[one.id],
+                    ]
+                    for one in contacts
+                    if decided.writes[one.id]
+                },
+            )
             if not changes:
                 return len(changed)
             errors = await self.store.commit_each(list(changes.values()))

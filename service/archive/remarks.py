@@ -1,7 +1,7 @@
 """Remarks: what a person should look at, with what was told against what is archived."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
@@ -12,7 +12,7 @@ from service.domain.errors import TamperedError
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
 from service.log.entry import EntryType, LogEntry, encode_entry
-from storage.ports import Add, Append, Write
+from storage.ports import Add, Append, Replace, Write
 from storage.rows import AttentionRow
 
 _TABLE = "attention"
@@ -111,6 +111,21 @@ def raise_attention(
     return _raised(
         new_id("at"), reason, about=about, source=source, actor=actor, now=now, sealed=None
     )
+
+
+def settle_attention(row: AttentionRow, *, actor: str, now: datetime) -> list[Write]:
+    """Return the writes that take an open item off that list."""
+    settled = replace(
+        row,
+        version=row.version + 1,
+        state="settled",
+        settled_by=actor,
+        settled_at=to_microseconds(now),
+    )
+    entry = LogEntry(
+        type=EntryType.ATTENTION_SETTLED, at=now, actor=actor, about=(row.id, row.about)
+    )
+    return [Replace(settled), Append(encode_entry(entry), entry.about)]
 
 
 def _raised(

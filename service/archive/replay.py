@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from service.archive.dispose import ERASED, Disposal, Parts, tombstone
+from service.archive.dispose import ERASED, Disposal, Parts, tombstone, without_late
 from service.archive.erasure_ledger import ErasedContact, LedgerLine
 from service.domain.actor import SYSTEM
 from service.domain.contact import Channel, RecordingState
@@ -18,6 +18,8 @@ _ATTEMPTS: Final = 32
 
 async def replay_erasures(disposal: Disposal, *, now: datetime) -> int:
     """Carry out again every erasure of the ledger, after a restore and before anybody is answered.
+
+    What the sources sent after an erasure, and nobody has decided to erase, stays as it is.
 
     Returns how many contacts the restore had brought back. Carried out twice, it changes nothing more.
 
@@ -35,7 +37,9 @@ async def replay_erasures(disposal: Disposal, *, now: datetime) -> int:
 
 async def _replay(disposal: Disposal, line: LedgerLine, *, now: datetime) -> bool:
     for _ in range(_ATTEMPTS):
-        parts = await disposal.read(line.contact.id, line.destroyed)
+        parts = without_late(
+            await disposal.read(line.contact.id, line.destroyed), line.destroyed
+        )
         known = await disposal.store.find(ErasureRow, {"id": line.erasure})
         is_done = not parts.is_left and parts.contact is not None
         if is_done and known and known[0].state == ErasureState.ERASED.value:

@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from service.archive.remarks import raise_attention
+from service.archive.remarks import raise_attention, settle_attention
 from service.backup.create import BackupMaker
 from service.backup.drill import Drill
 from service.backup.due import age_of, is_due, is_late
@@ -17,11 +17,9 @@ from service.backup.manifest import KEY_FIELD, Kind
 from service.backup.places import Places, find_backups, newest_at
 from service.backup.working import no_progress
 from service.domain.actor import SYSTEM
-from service.domain.times import to_microseconds
 from service.keys.ring import KeyRing
-from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import StorageError
-from storage.ports import Append, Replace, Store, Write
+from storage.ports import Store, Write
 from storage.rows import AttentionRow
 
 LOOK_EVERY: Final = timedelta(minutes=5)
@@ -116,19 +114,4 @@ class DailyBackup:
 
     async def _settle(self, rows: Sequence[AttentionRow], now: datetime) -> None:
         for row in rows:
-            settled = replace(
-                row,
-                version=row.version + 1,
-                state="settled",
-                settled_by=SYSTEM.id,
-                settled_at=to_microseconds(now),
-            )
-            entry = LogEntry(
-                type=EntryType.ATTENTION_SETTLED,
-                at=now,
-                actor=SYSTEM.id,
-                about=(row.id, row.about),
-            )
-            await self.store.commit(
-                [Replace(settled), Append(encode_entry(entry), entry.about)]
-            )
+            await self.store.commit(settle_attention(row, actor=SYSTEM.id, now=now))

@@ -18,10 +18,8 @@ from storage.files import FileBlobs
 from storage.migrations import ARCHIVE
 from storage.ports import Add, Append, Put, Remove, Replace
 from storage.rows import ContactTokenRow, GrantContactRow, KeyRow, LinkRow
+from tests.attempts import STOPPED, stop_later_each_time
 from tests.conformance.faults import Fault, make_faulty
-
-STOPPED = 9
-MOST_STEPS = 400
 
 LINK = LinkRow(
     contact_id="ct_1",
@@ -112,21 +110,13 @@ DEEDS = {
 
 
 def main(name: str, template: Path, directory: Path, stride: int) -> None:
-    """Stop at step 1, then ``stride`` later each time, and at last not at all; print at which."""
-    for at in range(1, MOST_STEPS, stride):
+    """Do it until it is done."""
+
+    def attempt(at: int) -> None:
         folder = Path(shutil.copytree(template, directory / str(at)))
-        child = os.fork()
-        if not child:
-            asyncio.run(DEEDS[name](folder, Fault(lambda: os._exit(STOPPED), at)))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        if code == 0:
-            print(at)  # noqa: T201  # the answer
-            return
-        if code != STOPPED:
-            raise SystemExit(f"attempt {at} ended with {code}")
-    raise SystemExit("no end in sight")
+        asyncio.run(DEEDS[name](folder, Fault(lambda: os._exit(STOPPED), at)))
+
+    stop_later_each_time(attempt, stride)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ from service.archive.receive import keep_delivery, keep_recording
 from service.config import Config, parse_config
 from service.wiring import Archive, opened_archive
 from tests.archive.test_spine import call, chunks
+from tests.attempts import STOPPED, stop_later_each_time
 from tests.conformance.faults import FaultyConnection, sqlite_error
 from tests.conftest import CONFIG, NOW
 
 SOUND = bytes(range(256)) * 1200
 CALLS = ("open", "mkdir", "write", "fdatasync", "link", "fsync", "unlink", "close")
-STOPPED, MOST_STEPS = 9, 400
 ACKNOWLEDGED = "acknowledged"
 
 
@@ -110,23 +110,13 @@ async def _attempt(folder: Path, deed: str, at: int) -> None:
 
 
 def main(deed: str, template: Path, directory: Path, stride: int) -> None:
-    """Stop at step 1, then ``stride`` later each time, and at last not at all; print at which."""
-    for at in range(1, MOST_STEPS, stride):
+    """Keep it until it is kept."""
+
+    def attempt(at: int) -> None:
         folder = Path(shutil.copytree(template, directory / str(at)))
-        child = os.fork()
-        if not child:
-            try:
-                asyncio.run(_attempt(folder, deed, at))
-            finally:
-                os._exit(1)
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        if code == 0:
-            print(at)  # noqa: T201  # the answer
-            return
-        if code != STOPPED:
-            raise SystemExit(f"attempt {at} ended with {code}")
-    raise SystemExit("no end in sight")
+        asyncio.run(_attempt(folder, deed, at))
+
+    stop_later_each_time(attempt, stride)
 
 
 if __name__ == "__main__":

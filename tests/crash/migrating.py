@@ -8,7 +8,8 @@ from pathlib import Path
 import storage.database.file
 from storage.database.file import prepare
 from storage.migrations import History
-from tests.crash.keeping import MOST_STEPS, STOPPED, Steps
+from tests.attempts import STOPPED, stop_later_each_time
+from tests.crash.keeping import Steps
 
 FIRST = """
 revision, down_revision = "0001", None
@@ -46,28 +47,20 @@ def main(database: Path, directory: Path) -> None:
     """Stop at statement 1, 2, … of bringing copies of ``database`` forward; print at which it was done."""
     connect = storage.database.file.connect
     _, newer = histories(directory)
-    for at in range(1, MOST_STEPS):
+
+    def attempt(at: int) -> None:
         copy = Path(shutil.copy(database, directory / f"{at}.db"))
-        child = os.fork()
-        if not child:
-            steps = Steps(at, happens=lambda: os._exit(STOPPED))
+        steps = Steps(at, happens=lambda: os._exit(STOPPED))
 
-            def traced(*args, steps=steps):
-                db = connect(*args)
-                db.set_trace_callback(lambda _: steps.around(lambda: None))
-                return db
+        def traced(*args):
+            db = connect(*args)
+            db.set_trace_callback(lambda _: steps.around(lambda: None))
+            return db
 
-            storage.database.file.connect = traced
-            prepare(copy, newer, create=False)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        if code == 0:
-            print(at)  # noqa: T201  # the answer
-            return
-        if code != STOPPED:
-            raise SystemExit(f"attempt {at} ended with {code}")
-    raise SystemExit("no end in sight")
+        storage.database.file.connect = traced
+        prepare(copy, newer, create=False)
+
+    stop_later_each_time(attempt)
 
 
 if __name__ == "__main__":

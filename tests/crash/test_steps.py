@@ -16,10 +16,10 @@ from service.log.entry import decode_entry
 from service.wiring import key_provider, opened_archive
 from storage.errors import BrokenError, FullError, StorageError, UnavailableError
 from storage.rows import ContactRow, DeliveryRow, ObjectRow
+from tests.attempts import MOST_STEPS
 from tests.conftest import NOW
 from tests.crash.keeping import (
     ACKNOWLEDGED,
-    MOST_STEPS,
     SOUND,
     Steps,
     config_in,
