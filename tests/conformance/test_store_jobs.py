@@ -58,6 +58,25 @@ async def test_other_jobs_are_left_alone(store, job, given):
     assert await claim(store) == []
 
 
+DAY = 24 * 3600 * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("given", "lies"),
+    [
+        ({"run_at": NOW + DAY}, "within a day"),
+        ({"run_at": NOW + DAY + 1}, "further"),
+        ({"state": "claimed", "claimed_until": NOW + DAY}, "within a day"),
+        ({"state": "claimed", "claimed_until": NOW + DAY + 1}, "further"),
+    ],
+)
+async def test_what_lies_more_than_a_day_ahead_is_due(store, job, given, lies):
+    await store.commit([Add(job(**given))])
+    assert [one.claimed_until for one in await claim(store)] == (
+        [NOW + 60] if lies == "further" else []
+    )
+
+
 async def test_the_oldest_come_first_and_no_more_than_asked_for(store, job):
     waiting = [
         job(run_at=at, kind=kind) for at, kind in ((3, "k"), (1, "l"), (2, "k"), (4, "l"))

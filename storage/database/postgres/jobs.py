@@ -19,12 +19,21 @@ _COLUMNS: Final = tuple(column.name for column in TABLES[JobRow].columns)
 # One kind and state at a time, so that a backlog of one hides no job of another and no index is left.
 _DUE: Final = (
     "SELECT due.id, due.run_at FROM unnest($1::text[]) AS wanted(kind) CROSS JOIN LATERAL ("
-    "SELECT id, run_at FROM jobs WHERE jobs.kind = wanted.kind AND state = '{}' AND {} <= $2 "
+    "SELECT id, run_at FROM jobs WHERE jobs.kind = wanted.kind AND state = '{}' AND {} "
     "ORDER BY run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED) AS due"
 )
+_ALL_DUE: Final = " UNION ALL ".join(
+    _DUE.format(state, when)
+    for state, when in (
+        ("queued", "run_at <= $2"),
+        ("queued", "run_at > $5"),
+        ("claimed", "claimed_until <= $2"),
+        ("claimed", "claimed_until > $5"),
+    )
+)
+_DAY: Final = 24 * 3600 * 1_000_000
 _CLAIM: Final = (
-    f"WITH due AS MATERIALIZED ({_DUE.format('queued', 'run_at')} "  # noqa: S608  # our own words
-    f"UNION ALL {_DUE.format('claimed', 'claimed_until')}), "
+    f"WITH due AS MATERIALIZED ({_ALL_DUE}), "  # noqa: S608  # our own words
     "first AS MATERIALIZED (SELECT id FROM due ORDER BY run_at, id LIMIT $4) "
     "UPDATE jobs SET state = 'claimed', claimed_until = $3, attempts = attempts + 1 "
     f"FROM first WHERE jobs.id = first.id RETURNING {', '.join(f'jobs.{name}' for name in _COLUMNS)}"
@@ -37,7 +46,8 @@ async def claim(
 ) -> Sequence[JobRow]:
     """Claim jobs that are due, oldest first, until ``now + lease``."""
     # Told twice because a connection was lost, it may claim more; those wait for the end of their lease.
-    found = await db.fetch(_CLAIM, sorted(set(kinds)), now, now + lease, limit)
+    given = (sorted(set(kinds)), now, now + lease, limit, now + _DAY)
+    found = await db.fetch(_CLAIM, *given)
     jobs = [JobRow(**dict(zip(_COLUMNS, values, strict=True))) for values in found]
     return sorted(jobs, key=attrgetter("run_at", "id"))
 
