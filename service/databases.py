@@ -1,6 +1,6 @@
 """Opens the database and the key store that the settings name, whatever engine that is."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from typing import Final, Protocol
 
@@ -69,6 +69,23 @@ def opened_keys(
     return PostgresKeyStore.opened(place.url, create=create)
 
 
+def scrub_of(store: Scrub, keys: KeyStore) -> Scrub:
+    """Return what scrubs both; a key store that overwrites at once what it destroys has nothing to scrub."""
+    return _Scrubs([store, keys] if isinstance(keys, Scrub) else [store])
+
+
+class _Scrubs:
+    """Scrubs one store after the other."""
+
+    def __init__(self, stores: Sequence[Scrub]) -> None:
+        self._stores = stores
+
+    async def scrub(self) -> None:
+        """Do as the port says."""
+        for store in self._stores:
+            await store.scrub()
+
+
 @contextmanager
 def _driver() -> Iterator[None]:
     """Import an engine inside the block: an installation on SQLite neither has its driver nor waits for it.
@@ -80,5 +97,6 @@ def _driver() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise InvalidInputError(
-            "a postgresql:// URL needs the driver asyncpg: install taltio[postgres]"
+            "a postgresql:// URL needs the driver asyncpg: install requirements-postgres.lock, "
+            "as docs/operations.md says"
         ) from error

@@ -48,7 +48,14 @@ from service.archive.verify import Verifier
 from service.config import Config, PostgresUrl, StorageUrl
 from service.config.buckets import endpoint_of_aws
 from service.crypto.recipients import parse_recipient
-from service.databases import Publishes, always, is_database_there, open_store, opened_keys
+from service.databases import (
+    Publishes,
+    always,
+    is_database_there,
+    open_store,
+    opened_keys,
+    scrub_of,
+)
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
@@ -268,7 +275,7 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
             keys=await stack.enter_async_context(GroupKeys.opened(keys)),
             blobs=blobs,
             soundness=soundness,
-            scrub=store,
+            scrub=scrub_of(store, keys),
             publishes=publishes,
         )
 

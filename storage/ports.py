@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from storage.errors import StorageError
 from storage.rows import JobRow, KeyRow, Row
@@ -181,6 +181,7 @@ class Store(Protocol):
         ...
 
 
+@runtime_checkable
 class Scrub(Protocol):
     """Overwriting what was removed from a store of rows, which its files may still hold."""
 

@@ -1,8 +1,8 @@
 """The key store in a PostgreSQL schema, best of a database of its own.
 
 A destroyed key cannot be read any more once ``destroy_keys`` returns. Its bytes, wrapped, stay for a while in what only
-the server's own administrator can read: pages until they are vacuumed and written over, the write-ahead log until that
-is recycled, standbys and archives likewise. They open nothing any more once their epoch is destroyed as well.
+the server's own administrator can read: pages until they are scrubbed, the write-ahead log until that is recycled,
+standbys and archives likewise. They open nothing any more once their epoch is destroyed as well.
 """
 # ruff: noqa: D102  # the port says what the methods promise
 
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, Self
 
 from storage.database.postgres.schema import prepare
+from storage.database.postgres.scrubbing import scrub
 from storage.database.postgres.server import Db, Server, Session, transaction
 from storage.errors import StaleError
 from storage.migrations import KEYS
@@ -49,9 +50,10 @@ _ALONE: Final = "SELECT pg_advisory_xact_lock(1952541808, hashtext(current_schem
 
 
 class PostgresKeyStore:
-    """`storage.ports.KeyStore` in a schema, beside other processes."""
+    """`storage.ports.KeyStore` and `Scrub` in a schema, beside other processes."""
 
     def __init__(self, server: Server) -> None:
+        self._server = server
         self._writer = Session(server)
         self._reader = Session(server)
 
@@ -98,6 +100,9 @@ class PostgresKeyStore:
 
     async def destroy_keys(self, ids: Collection[str]) -> None:
         await settled(self._writer.run(lambda db: db.execute(_DESTROY, list(ids))))
+
+    async def scrub(self) -> None:
+        await scrub(self._server)
 
     async def _store(self, statement: str, rows: Sequence[KeyRow]) -> None:
         # Done again where the answer is lost. Nobody can have destroyed them meanwhile: no row names them yet.
