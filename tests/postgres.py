@@ -83,13 +83,30 @@ class Cluster:
 
     def kill(self) -> None:
         """End every process of the server at once, as a power cut would."""
-        parent = self.process.pid
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        for pid in (parent, *map(int, children)):
+        for pid in self._processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(30)
         (self.directory / "data" / "postmaster.pid").unlink()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let every process of the server stand still inside the block: it neither answers nor hangs up."""
+        pids = self._processes()
+        # The parent first, so that it starts no others.
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in reversed(pids):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        parent = self.process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return [parent, *map(int, children)]
 
     def _end(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -176,11 +193,15 @@ class Wire:
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     cuts: int = 0
     is_down: bool = False
+    is_hanging: bool = False
     _ends: set[asyncio.StreamWriter] = field(default_factory=set, repr=False)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.is_down:
             writer.transport.abort()
+            return
+        if self.is_hanging:
+            self._ends.add(writer)
             return
         with suppress(asyncio.CancelledError):
             await self._lead(reader, writer)

@@ -161,6 +161,24 @@ async def test_a_lost_server_is_unavailable_and_found_again(store, wire, rows):
     assert await store.count(DeliveryRow, {}) == 1
 
 
+async def test_of_many_who_wait_for_a_server_that_hangs_nobody_waits_for_each_other(
+    store, wire, monkeypatch
+):
+    monkeypatch.setattr(storage.database.postgres.server, "CONNECT_SECONDS", 0.5)
+    await store.commit([Append(b"before")])
+    wire.is_hanging = True
+    # So that the connections there are hang as well, as their statements would for longer.
+    for session in (*store._readers, store._commits.session):
+        await session.drop()
+    begun = time.monotonic()
+    asked = [store.log_size() for _ in range(40)] + [store.commit([]) for _ in range(40)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {UnavailableError}
+    assert time.monotonic() - begun < 5
+    wire.is_hanging = False
+    assert await store.log_size() == 1
+
+
 async def test_connections_that_were_cut_while_idle_cost_nobody_an_error(store, wire):
     await store.commit([Append(b"a")])
     assert await store.log_size() == 1

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from asyncpg.exceptions import DataError as ServerDataError
 
+from storage.database.postgres.hosts import first_of, hosts_of
 from storage.errors import ConflictError, FullError, StorageError, UnavailableError
 
 T = TypeVar("T")
@@ -87,13 +89,24 @@ class Server:
     schema: str
 
     async def connect(self, *, statement_seconds: float = STATEMENT_SECONDS) -> Db:
-        """Connect to the server, of several to the one that takes writes.
+        """Connect to the server, of several to one that takes writes.
 
         A statement that takes longer than ``statement_seconds`` is given up.
 
         Raises:
             UnavailableError: There is none.
         """
+        # The driver has one time limit for all hosts together, and one that is frozen would use it up.
+        attempts = [
+            partial(self._connect, statement_seconds, host=host.name, port=host.port)
+            for host in hosts_of(self.url)
+        ] or [partial(self._connect, statement_seconds)]
+        try:
+            return await first_of(attempts, discard=lambda db: db.terminate())
+        except (*LOST, asyncpg.PostgresError) as error:
+            raise unavailable(error) from None
+
+    async def _connect(self, statement_seconds: float, **host: str | int) -> Db:
         # The ordinary rule of a server that replicates or not is its own; off would lose what was acknowledged.
         query = parse_qs(urlsplit(self.url).query)
         settings = {
@@ -101,18 +114,16 @@ class Server:
             "search_path": self.schema,
             "synchronous_commit": query.get("synchronous_commit", ["on"])[-1],
         }
-        try:
-            db: Db = await asyncpg.connect(
-                self.url,
-                timeout=CONNECT_SECONDS,
-                command_timeout=statement_seconds,
-                statement_cache_size=1024,
-                max_cached_statement_lifetime=0,
-                server_settings=settings,
-                target_session_attrs=query.get("target_session_attrs", ["read-write"])[-1],
-            )
-        except (*LOST, asyncpg.PostgresError) as error:
-            raise unavailable(error) from None
+        db: Db = await asyncpg.connect(
+            self.url,
+            **host,
+            timeout=CONNECT_SECONDS,
+            command_timeout=statement_seconds,
+            statement_cache_size=1024,
+            max_cached_statement_lifetime=0,
+            server_settings=settings,
+            target_session_attrs=query.get("target_session_attrs", ["read-write"])[-1],
+        )
         return db
 
 
@@ -143,6 +154,7 @@ class Session:
         self.server = server
         self._db: Db | None = None
         self._turn = asyncio.Lock()
+        self._losses = 0
         self.waiting = 0
 
     @classmethod
@@ -168,10 +180,17 @@ class Session:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait until nobody else uses the connection, and keep them waiting inside the block."""
+        """Wait until nobody else uses the connection, and keep them waiting inside the block.
+
+        Raises:
+            UnavailableError: The server was lost meanwhile. Each of many would wait for it anew, one after the other.
+        """
         self.waiting += 1
+        losses = self._losses
         try:
             async with self._turn:
+                if self._losses != losses and not self.is_connected:
+                    raise UnavailableError("PostgreSQL: lost a moment ago")
                 yield
         finally:
             self.waiting -= 1
@@ -183,7 +202,11 @@ class Session:
             UnavailableError: There is no server.
         """
         if self._db is None or self._db.is_closed():
-            self._db = await self.server.connect()
+            try:
+                self._db = await self.server.connect()
+            except UnavailableError:
+                self._losses += 1
+                raise
         return self._db
 
     async def run(self, step: Callable[[Db], Awaitable[T]]) -> T:
@@ -200,6 +223,7 @@ class Session:
                     raise translated(error) from None
                 except (*LOST, *RETRIED) as error:
                     if is_last:
+                        self._losses += 1
                         raise translated(error) from None
                 except asyncpg.PostgresError as error:
                     raise translated(error) from None
