@@ -17,7 +17,7 @@ from storage.database.postgres.turn import PublishingTurn
 from storage.errors import DoubtfulError, StaleError, StorageError, UnavailableError
 from storage.ports import Add, Append, Lookup, Put, Remove, Replace, Require
 from storage.rows import CLOSED, ContactRow, DeliveryRow, JobRow, KeyRow
-from tests.postgres import execute, wired
+from tests.postgres import execute, new_database, running_cluster, running_standby, wired
 
 COMMIT = b"COMMIT\0"
 
@@ -136,6 +136,50 @@ async def test_nobody_is_told_that_nothing_was_stored_when_nobody_knows(
     wire.is_down = False
     await store.commit([Append(b"after")])
     assert await entries(store) == [b"before", b"doubtful", b"after"]
+
+
+@pytest.fixture(scope="module")
+def replicated():
+    """A server that waits for its standby, and the standby."""
+    with running_cluster() as primary, running_standby(primary) as follower:
+        asyncio.run(execute(primary.url(), "ALTER SYSTEM SET synchronous_standby_names = '*'"))
+        asyncio.run(execute(primary.url(), "SELECT pg_reload_conf(), pg_sleep(0.3)"))
+        yield primary, follower
+
+
+CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+async def test_what_no_standby_has_is_not_stored_even_if_somebody_ends_the_wait(
+    replicated, monkeypatch
+):
+    monkeypatch.setattr(storage.database.postgres.commit, "DOUBT_SECONDS", 0.5)
+    primary, follower = replicated
+    url = await new_database(primary)
+
+    async def cancel():
+        while True:
+            await asyncio.sleep(0.1)
+            await execute(url, CANCEL)
+
+    async with (
+        PostgresStore.opened(url, create=True) as store,
+        PostgresKeyStore.opened(url, create=True) as keys,
+    ):
+        await store.commit([Append(b"before")])
+        await keys.put_keys([key(0)])
+        with follower.frozen():
+            cancelling = asyncio.create_task(cancel())
+            with pytest.raises(DoubtfulError):
+                await store.commit([Append(b"doubtful")])
+            with pytest.raises(UnavailableError):
+                await keys.put_keys([key(1)])
+            with pytest.raises(UnavailableError):
+                await keys.destroy_keys(["key-0"])
+            cancelling.cancel()
+        await store.commit([Append(b"after")])
+        assert await entries(store) == [b"before", b"doubtful", b"after"]
+        await keys.put_keys([key(1)])
 
 
 async def test_a_lost_server_is_unavailable_and_found_again(store, wire, rows):

@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import random
+import time
 from itertools import count
 
 import aiohttp
@@ -170,6 +171,87 @@ async def test_two_services_share_a_database_and_outlive_its_crash(tmp_path):
             assert set(await found(one, handler)) == {"c-1", "c-2"}
             assert await one.interrupt() == 0
             assert await two.interrupt() == 0
+        assert "nothing is altered or missing" in await run(tmp_path, "verify")
+
+
+MOST_SECONDS = 40
+"""An answer comes within this time whatever the server does: time limits of a statement and of connecting anew."""
+
+
+@pytest.mark.slow
+async def test_while_the_server_stands_still_senders_are_told_to_come_again(tmp_path):
+    with running_cluster() as cluster:
+        settle(tmp_path, await new_database(cluster))
+        async with started(tmp_path, "serve") as service:
+            create = ("tokens", "create", "--name", "test", "--role")
+            sender = (await run(tmp_path, *create, "integration")).strip()
+            handler = (await run(tmp_path, *create, "complaint_handler")).strip()
+            headers = {"Authorization": f"Bearer {sender}"}
+            async with aiohttp.ClientSession(service.address, headers=headers) as client:
+                assert (await post(client, "before"))[0] == 201
+                await ready(client, 200)
+                begun = time.monotonic()
+                with cluster.frozen():
+                    told = await asyncio.gather(*(refused(client, n) for n in range(24)))
+                    took = time.monotonic() - begun
+                    problems = (await ready(client, 503))["problems"]
+                assert {(status, bool(again)) for status, again in told} == {(503, True)}
+                assert took < MOST_SECONDS
+                assert {"store", "keys"} <= set(problems)
+                await ready(client, 200)
+                assert (await post(client, "after"))[0] == 201
+            kept = set(await found(service, handler))
+            assert {"before", "after"} <= kept <= {"before", "after", *map(during, range(24))}
+            assert await service.interrupt() == 0
+        assert "nothing is altered or missing" in await run(tmp_path, "verify")
+
+
+def during(number):
+    return f"during-{number}"
+
+
+async def refused(client, number):
+    headers = {"Content-Type": "application/json"}
+    body = io.BytesIO(call(during(number)))
+    async with client.post("/api/v1/contacts", data=body, headers=headers) as answer:
+        return answer.status, answer.headers.get("Retry-After")
+
+
+@pytest.mark.slow
+async def test_a_frozen_primary_is_left_for_the_standby_that_took_over(tmp_path):
+    """A partition as a service sees it: its server answers nothing and hangs up on nobody."""
+    with running_cluster() as primary, running_standby(primary) as follower:
+        database = await new_database(primary)
+        name = database.partition("@/")[2].partition("?")[0]
+        await execute(primary.url(), "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await execute(primary.url(), "SELECT pg_reload_conf()")
+        hosts = f"{primary.directory},{follower.directory}"
+        settle(tmp_path, f"postgresql://taltio@/{name}?host={hosts}")
+        acknowledged, numbers, over = set(), count(), asyncio.Event()
+        async with started(tmp_path, "serve") as one:
+            create = ("tokens", "create", "--name", "test", "--role")
+            sender = (await run(tmp_path, *create, "integration")).strip()
+            handler = (await run(tmp_path, *create, "complaint_handler")).strip()
+            async with asyncio.TaskGroup() as senders:
+                for _ in range(6):
+                    senders.create_task(
+                        deliver([one.address], sender, numbers, acknowledged, until=over)
+                    )
+                await asyncio.sleep(1)
+                with primary.frozen():
+                    before = len(acknowledged)
+                    await execute(follower.url(), "SELECT pg_promote()")
+                    begun = time.monotonic()
+                    while len(acknowledged) < before + 20:
+                        assert time.monotonic() - begun < 2 * MOST_SECONDS
+                        await asyncio.sleep(0.1)
+                    # Whoever manages the cluster ends the old one before it can come back.
+                    over.set()
+                    await asyncio.sleep(0.5)
+                    primary.kill()
+            assert before > 0
+            assert acknowledged <= set(await found(one, handler))
+            assert await one.interrupt() == 0
         assert "nothing is altered or missing" in await run(tmp_path, "verify")
 
 

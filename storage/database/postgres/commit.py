@@ -23,8 +23,10 @@ from storage.database.postgres.server import (
     REFUSED,
     RETRIED,
     Db,
+    NotDurableError,
     Server,
     Session,
+    durably,
     roll_back,
     translated,
 )
@@ -35,7 +37,7 @@ from storage.ports import Add, Append, Change, Put
 from storage.rows import JobRow
 
 JOBS_CHANNEL: Final = "taltio_jobs"
-DOUBT_SECONDS: Final = 30.0
+DOUBT_SECONDS: Final = 20.0
 """So long a server is sought that can say whether a transaction was committed."""
 
 _ATTEMPTS: Final = 5
@@ -100,7 +102,7 @@ class Commits:
                         return doubt.outcomes
                 except (*LOST, *RETRIED) as error:
                     if isinstance(error, LOST):
-                        await self.session.drop()
+                        await self.session.lose()
                     if attempt == _ATTEMPTS - 1 or (attempt and isinstance(error, LOST)):
                         raise translated(error) from None
                     # Two that met in a deadlock shall not meet again.
@@ -182,11 +184,13 @@ class Commits:
 
     async def _commit(self, db: Db, outcomes: _Outcomes) -> None:
         try:
-            done = await db.execute("COMMIT")
-        except (*LOST, asyncio.CancelledError) as error:
+            with durably(db):
+                done = await db.execute("COMMIT")
+        except asyncio.CancelledError:
             await self.session.drop()
-            if isinstance(error, asyncio.CancelledError):
-                raise
+            raise
+        except (*LOST, NotDurableError):
+            await self.session.lose()
             raise _InDoubtError(outcomes) from None
         if done != "COMMIT":
             raise UnavailableError("PostgreSQL: the transaction had failed")
@@ -204,9 +208,10 @@ class Commits:
         while True:
             try:
                 db = await self.session.connection()
-                ((number,),) = await db.fetch(_MARK.format(self._writer, self._number - 1))
+                with durably(db):
+                    ((number,),) = await db.fetch(_MARK.format(self._writer, self._number - 1))
             except (*LOST, *RETRIED, asyncpg.PostgresError, UnavailableError):
-                await self.session.drop()
+                await self.session.lose()
                 if loop.time() > until:
                     raise DoubtfulError(
                         "PostgreSQL: lost at a commit, and not found again"

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from storage.database.postgres.schema import prepare
 from storage.database.postgres.scrubbing import scrub
-from storage.database.postgres.server import Db, Server, Session, transaction
+from storage.database.postgres.server import Db, Server, Session, durably, transaction
 from storage.errors import StaleError
 from storage.migrations import KEYS
 from storage.rows import CLOSED, KeyRow
@@ -99,7 +99,7 @@ class PostgresKeyStore:
         return {wrapped_by: count for wrapped_by, count in found}  # noqa: C416  # records, not pairs
 
     async def destroy_keys(self, ids: Collection[str]) -> None:
-        await settled(self._writer.run(lambda db: db.execute(_DESTROY, list(ids))))
+        await settled(self._writer.run(partial(_destroyed, ids=list(ids))))
 
     async def scrub(self) -> None:
         await scrub(self._server)
@@ -117,6 +117,11 @@ async def _stored(db: Db, *, statement: str, rows: Sequence[KeyRow]) -> None:
         closed = await db.fetch(_CLOSED, list({row.wrapped_by for row in rows}), CLOSED)
         if closed:
             raise StaleError(f"{closed[0][0]} is closed: wrap the key anew")
+
+
+async def _destroyed(db: Db, *, ids: Sequence[str]) -> None:
+    with durably(db):
+        await db.execute(_DESTROY, ids)
 
 
 def _row(values: Sequence[object]) -> KeyRow:

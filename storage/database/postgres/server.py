@@ -1,8 +1,8 @@
 """Reaching a PostgreSQL server: one connection that is made anew when lost, and what its errors mean to the archive."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol, Self, TypeVar
@@ -36,16 +36,26 @@ class Db(Protocol):
         """Close it at once."""
         ...
 
+    def add_log_listener(self, callback: Callable[[Any, Any], None]) -> None:
+        """Call ``callback`` with each warning of the server."""
+        ...
+
+    def remove_log_listener(self, callback: Callable[[Any, Any], None]) -> None:
+        """Do so no longer."""
+        ...
+
 
 CONNECT_SECONDS: Final = 5.0
-STATEMENT_SECONDS: Final = 15.0
+STATEMENT_SECONDS: Final = 10.0
 
 # What every connection asks of the server, whatever its own configuration says.
 _SETTINGS: Final = {
     "application_name": "taltio",
     # Waiting for another writer, or for one that hangs, ends; so does a transaction whose process is gone or frozen.
-    "lock_timeout": "10s",
+    "lock_timeout": "6s",
     "idle_in_transaction_session_timeout": "20s",
+    # A commit that was not replicated as it should have been says so in a warning.
+    "client_min_messages": "warning",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -81,12 +91,20 @@ LOST: Final = (
 """After these the connection is not used again: it is gone, or leads to a server that cannot write."""
 
 
+@dataclass(slots=True)
+class Losses:
+    """How often a connection to a server was lost."""
+
+    count: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the tables are: a URL and a schema."""
+    """Where the tables are: a URL and a schema; and what is known of its losses, for all sessions that share it."""
 
     url: str = field(repr=False)
     schema: str
+    losses: Losses = field(default_factory=Losses, repr=False, compare=False)
 
     async def connect(self, *, statement_seconds: float = STATEMENT_SECONDS) -> Db:
         """Connect to the server, of several to one that takes writes.
@@ -154,7 +172,8 @@ class Session:
         self.server = server
         self._db: Db | None = None
         self._turn = asyncio.Lock()
-        self._losses = 0
+        self._known_losses = 0
+        self._failures = 0
         self.waiting = 0
 
     @classmethod
@@ -169,8 +188,17 @@ class Session:
 
     @property
     def is_connected(self) -> bool:
-        """The connection that was there before is still there, as far as one knows without asking."""
-        return self._db is not None and not self._db.is_closed()
+        """The connection that was there before is still there, as far as one knows without asking.
+
+        When another one to the same server was lost, it may lead to a host that answers nothing any more.
+        """
+        is_open = self._db is not None and not self._db.is_closed()
+        return is_open and self._known_losses == self.server.losses.count
+
+    async def lose(self) -> None:
+        """Forget the connection, because it leads nowhere, and let the others that share its server do so too."""
+        self.server.losses.count += 1
+        await self.drop()
 
     async def drop(self) -> None:
         """Forget the connection without asking the server, which may not answer."""
@@ -186,10 +214,10 @@ class Session:
             UnavailableError: The server was lost meanwhile. Each of many would wait for it anew, one after the other.
         """
         self.waiting += 1
-        losses = self._losses
+        failures = self._failures
         try:
             async with self._turn:
-                if self._losses != losses and not self.is_connected:
+                if self._failures != failures and not self.is_connected:
                     raise UnavailableError("PostgreSQL: lost a moment ago")
                 yield
         finally:
@@ -201,11 +229,13 @@ class Session:
         Raises:
             UnavailableError: There is no server.
         """
-        if self._db is None or self._db.is_closed():
+        if self._db is None or not self.is_connected:
+            await self.drop()
             try:
+                self._known_losses = self.server.losses.count
                 self._db = await self.server.connect()
             except UnavailableError:
-                self._losses += 1
+                self._failures += 1
                 raise
         return self._db
 
@@ -223,7 +253,7 @@ class Session:
                     raise translated(error) from None
                 except (*LOST, *RETRIED) as error:
                     if is_last:
-                        self._losses += 1
+                        self._failures += 1
                         raise translated(error) from None
                 except asyncpg.PostgresError as error:
                     raise translated(error) from None
@@ -235,8 +265,11 @@ class Session:
             return await step(db)
         except (*REFUSED, *RETRIED, StorageError):
             raise
-        except (*LOST, asyncio.CancelledError):
-            # Cancelled in the middle of an exchange, the connection may still wait for what nobody reads.
+        except LOST:
+            await self.lose()
+            raise
+        except asyncio.CancelledError:
+            # In the middle of an exchange, the connection may still wait for what nobody reads.
             await self.drop()
             raise
 
@@ -246,7 +279,7 @@ async def transaction(db: Db, lock: str) -> AsyncIterator[None]:
     """Commit what the block does; or nothing of it, if it fails. ``lock`` is a statement that comes first.
 
     Raises:
-        UnavailableError: The server rolled back what it was asked to commit.
+        UnavailableError: The server rolled back what it was asked to commit, or may lose it again.
     """
     try:
         await db.execute(f"BEGIN; {lock}")
@@ -254,8 +287,36 @@ async def transaction(db: Db, lock: str) -> AsyncIterator[None]:
     except BaseException:
         await roll_back(db)
         raise
-    if await db.execute("COMMIT") != "COMMIT":
-        raise UnavailableError("PostgreSQL: the transaction had failed")
+    with durably(db):
+        if await db.execute("COMMIT") != "COMMIT":
+            raise UnavailableError("PostgreSQL: the transaction had failed")
+
+
+class NotDurableError(UnavailableError):
+    """The server committed, and warned: somebody ended the wait for the standbys, so a fail-over may lose it."""
+
+
+@contextmanager
+def durably(db: Db) -> Iterator[None]:
+    """Commit inside the block; a commit that comes with a warning is none ("Synchronous Replication" in its manual).
+
+    Raises:
+        NotDurableError: There was one.
+    """
+    warnings: list[object] = []
+
+    def heard(_: object, message: object) -> None:
+        warnings.append(message)
+
+    db.add_log_listener(heard)
+    try:
+        yield
+    finally:
+        db.remove_log_listener(heard)
+    if warnings:
+        raise NotDurableError(
+            "PostgreSQL: committed, but not by every standby that was to be waited for"
+        )
 
 
 async def roll_back(db: Db) -> None:
