@@ -107,9 +107,9 @@ clean: ## Remove what was built and installed; never data or keys
 	@$(PYTHON) -m venv .venv || \
 		{ echo "make: $(PYTHON) cannot make an environment; on Debian install python3-venv" >&2; rm -rf .venv; exit 1; }
 
-# The command, for wherever one stands. Installing the project itself would need a build tool that no lock holds.
+# The command, for wherever one stands, and never with what lies there (-P). Installing the project itself would need a build tool that no lock holds.
 .venv/bin/taltio: | .venv/bin/python
-	@printf '#!/bin/sh\nPYTHONPATH="%s$${PYTHONPATH:+:$$PYTHONPATH}" exec "%s/python" -m service "$$@"\n' \
+	@printf '#!/bin/sh\nPYTHONPATH="%s$${PYTHONPATH:+:$$PYTHONPATH}" exec "%s/python" -P -m service "$$@"\n' \
 		"$(CURDIR)" "$(CURDIR)/$(BIN)" >$@
 	@chmod +x $@
 

@@ -124,7 +124,12 @@ def test_make_lists_its_targets():
     assert {"demo", "run", "check", "test", "bench", "bench-long", "lock", "clean"} <= targets
 
 
-def test_the_command_that_the_pages_name_runs_from_anywhere(tmp_path):
+def test_the_command_that_the_pages_name_runs_from_anywhere_and_nothing_that_lies_there(
+    tmp_path,
+):
+    (tmp_path / "service").mkdir()
+    for name in ("service/__init__.py", "service/__main__.py", "uvloop.py", "asyncio.py"):
+        (tmp_path / name).write_text("raise SystemExit(0)")
     command = Path(sys.executable).parent / "taltio"
     ran = subprocess.run(
         [command, "--help"], check=False, cwd=tmp_path, capture_output=True, text=True

@@ -128,7 +128,7 @@ class ContactPage(Shape, frozen=True, kw_only=True):
     """Contacts, newest first, and the ids of those that matched and cannot be opened.
 
     `customers` are registered with every identifier that was looked for; their histories have contacts that carry
-    another one. `more_customers` when not all of them are named. `searched` is there when nothing was found.
+    another one. `more_customers` when so many are that none is named. `searched` is there when nothing was found.
     """
 
     contacts: list[FoundContact]

@@ -14,7 +14,7 @@ from service.archive.checks import State
 from service.archive.draft import RECORDED_THOUGH_NONE
 from service.archive.expect import RECORDING_LOST
 from service.archive.jobs import JOB_DEAD
-from service.archive.records import contact_of
+from service.archive.records import contact_of, customer_of
 from service.archive.understand import Understanding
 from service.archive.verify import Verifier
 from service.domain.actor import SYSTEM
@@ -22,7 +22,14 @@ from service.domain.contact import NONE, Contact, RecordingState
 from service.domain.errors import ErasedError, NotFoundError, TamperedError
 from service.domain.times import from_microseconds
 from service.sources.generic import TIME_OUT_OF_WINDOW, is_plausible
-from storage.rows import AttentionRow, ContactRow, MessageRow, ObjectRow, RecordingRow
+from storage.rows import (
+    AttentionRow,
+    ContactRow,
+    CustomerRow,
+    MessageRow,
+    ObjectRow,
+    RecordingRow,
+)
 
 _SOUND: Final = frozenset({State.ANCHORED, State.PENDING})
 _RETRIED: Final = frozenset(
@@ -82,6 +89,8 @@ class Again:
         return over
 
     async def _is_sound(self, about: str, now: datetime) -> bool:
+        if about.startswith("cu_"):
+            return await self._opens_customer(about)
         contact_id = await self._contact_id(about)
         if contact_id is None:
             return False
@@ -93,6 +102,16 @@ class Again:
         except NotFoundError:
             return False
         return verified.state in _SOUND
+
+    async def _opens_customer(self, about: str) -> bool:
+        """Tell whether a customer's row can be read again, as when it was put back."""
+        store = self.understanding.store
+        rows = await store.find(CustomerRow, {"id": about, "state": "kept"})
+        sealers = await self.understanding.interpreter.vault.find_sealers([about])
+        try:
+            return bool([customer_of(row, sealers[about]) for row in rows if about in sealers])
+        except TamperedError:
+            return False
 
     async def _contact_id(self, about: str) -> str | None:
         """Return the contact that a contact, recording, message or object belongs to; None when there is none."""

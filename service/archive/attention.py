@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from service.archive.again import Again, can_change, reasons_of
+from service.archive.again import Again, can_change, is_delivery, reasons_of
 from service.archive.jobs import JOB_DEAD, Jobs
 from service.archive.records import contact_of
 from service.archive.remarks import settle_attention, told_of
@@ -24,10 +24,11 @@ from service.domain.permission import Permission, is_permitted, require_permissi
 from service.domain.times import format_time, from_microseconds
 from storage.errors import StaleError
 from storage.ports import Condition, Span, Store
-from storage.rows import AttentionRow, ContactRow
+from storage.rows import AttentionRow, ContactRow, DeliveryRow
 
 MAX_ITEMS = 200
 _BEFORE = "before-"
+_QUOTED = re.compile(r"`[^`]*`")
 _MICROSECONDS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -109,11 +110,12 @@ class Attention:
         if place is not None and place.is_before:
             rows = await self._before(where, place, limit + 1)
             if len(rows) > limit:
-                return _page(rows[1:], has_older=True, has_newer=True)
+                return await self._page(rows[1:], has_older=True, has_newer=True)
             # Less than a page is newer: what follows on the newest page may be seen twice, and nothing is missed.
             place = None
         rows = await self._after(where, place, limit + 1)
-        page = _page(rows[:limit], has_older=len(rows) > limit, has_newer=place is not None)
+        has_older, has_newer = len(rows) > limit, place is not None
+        page = await self._page(rows[:limit], has_older=has_older, has_newer=has_newer)
         if place is not None and not page.items:
             return replace(page, previous=_BEFORE + _format_place(place.raised_at, place.id))
         return page
@@ -148,8 +150,8 @@ class Attention:
     async def explain(self, item_id: str, *, actor: Actor, now: datetime) -> str | None:
         """Return in words what an item is about; None when there is no more to say than its reason.
 
-        Of a delivery, what is wrong with it. Of a contradiction, what the source told beside what is archived: this
-        is said to those alone who may read contacts.
+        Of a delivery, what is wrong with it. Of a contradiction, what the source told beside what is archived: this is
+        said to those alone who may read contacts, as are the names of fields that a source made up.
 
         Raises:
             NotPermittedError: The actor may not read the list.
@@ -157,8 +159,12 @@ class Attention:
         """
         require_permission(actor, Permission.READ_ATTENTION)
         row = await self._get(item_id)
-        if row.about.startswith("dl_"):
-            return await self.understanding.explain(row.about, now=now)
+        if is_delivery(row):
+            told = await self.understanding.explain(row.about, now=now)
+            if told is None or is_permitted(actor, Permission.READ_CONTACT):
+                return told
+            # A name that the sender made up may be a person's.
+            return _QUOTED.sub("…", told)
         if row.sealed is None or not is_permitted(actor, Permission.READ_CONTACT):
             return None
         return await self._compare(row)
@@ -219,6 +225,25 @@ class Attention:
             raise UnavailableError(f"{item_id} was changed by somebody else") from error
         return _item(await self._get(item_id))
 
+    async def _page(
+        self, rows: Sequence[AttentionRow], *, has_older: bool, has_newer: bool
+    ) -> AttentionPage:
+        def cursor(row: AttentionRow) -> str:
+            return _format_place(row.raised_at, row.id)
+
+        about = [row.about for row in rows if is_delivery(row) and row.state == "open"]
+        gone = {
+            row.id
+            for row in await self.store.find(
+                DeliveryRow, {"id": about, "state": ["erasing", "erased"]}
+            )
+        }
+        return AttentionPage(
+            tuple(_item(row, is_gone=row.about in gone) for row in rows),
+            next=cursor(rows[-1]) if rows and has_older else None,
+            previous=_BEFORE + cursor(rows[0]) if rows and has_newer else None,
+        )
+
     async def _get(self, item_id: str) -> AttentionRow:
         rows = await self.store.find(AttentionRow, {"id": parse_id("at", item_id)})
         if not rows:
@@ -226,18 +251,8 @@ class Attention:
         return rows[0]
 
 
-def _page(rows: Sequence[AttentionRow], *, has_older: bool, has_newer: bool) -> AttentionPage:
-    def cursor(row: AttentionRow) -> str:
-        return _format_place(row.raised_at, row.id)
-
-    return AttentionPage(
-        tuple(_item(row) for row in rows),
-        next=cursor(rows[-1]) if rows and has_older else None,
-        previous=_BEFORE + cursor(rows[0]) if rows and has_newer else None,
-    )
-
-
-def _item(row: AttentionRow) -> AttentionItem:
+def _item(row: AttentionRow, *, is_gone: bool = False) -> AttentionItem:
+    """Return an item; ``is_gone`` when the delivery that it is about is erased, so that trying ends nothing."""
     told = [reason.partition(":")[2] for reason in row.reason.split(";")]
     reasons = reasons_of(row)
     return AttentionItem(
@@ -249,7 +264,7 @@ def _item(row: AttentionRow) -> AttentionItem:
         source=row.source,
         raised_at=from_microseconds(row.raised_at),
         is_open=row.state == "open",
-        can_be_retried=row.state == "open" and can_change(row),
+        can_be_retried=row.state == "open" and not is_gone and can_change(row),
     )
 
 

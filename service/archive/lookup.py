@@ -7,7 +7,7 @@ their values.
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -29,7 +29,7 @@ from storage.rows import ContactRow, CustomerRow, CustomerTokenRow, LinkRow
 MAX_LIMIT = 200
 MAX_CUSTOMERS = 20
 """More than this are not named: a number that so many share tells of none of them."""
-_MAX_TOKENS = 500
+_MAX_SHARING = 500
 # From the year 1 to 9999.
 _MICROSECONDS = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 # What a database counts to; a cursor that somebody made up may say more.
@@ -84,8 +84,8 @@ class Page:
 
     ``unreadable`` are the ids of contacts that matched and cannot be opened: altered, or without their key.
     ``customers`` are registered with every identifier that was looked for, within the period, by their numbers; their
-    histories may have what the identifiers alone do not find. They are ``MAX_CUSTOMERS`` at the most, and
-    ``has_more_customers`` when there may be more.
+    histories may have what the identifiers alone do not find. They are ``MAX_CUSTOMERS`` at the most;
+    where there are more ``has_more_customers``, and none is named.
     """
 
     contacts: tuple[Found, ...]
@@ -121,14 +121,18 @@ class Finder:
             raise InvalidInputError(f"limit is a number from 1 to {MAX_LIMIT}")
         ids = await self.store.lookup(self._query(criteria, cursor, limit + 1))
         page, rest = ids[:limit], ids[limit:]
+        registered = await self._registered(criteria, actor=actor, now=now)
         entry = LogEntry(
             type=EntryType.LOOKUP_MADE,
             at=now,
             actor=actor.id,
-            data={"criteria": criteria.names(), "found": len(page)},
+            data={
+                "criteria": criteria.names(),
+                "found": len(page),
+                "customers": len(registered[0]),
+            },
         )
         await self.store.commit([Append(encode_entry(entry))])
-        registered = await self._registered(criteria, actor=actor, now=now)
         if not page:
             return Page((), None, (), *registered)
         rows = {row.id: row for row in await self.store.find(ContactRow, {"id": list(page)})}
@@ -143,7 +147,7 @@ class Finder:
     async def _registered(
         self, criteria: Criteria, *, actor: Actor, now: datetime
     ) -> tuple[tuple[Customer, ...], bool]:
-        """Return the customers with all identifiers of ``criteria``, and whether there may be more of them.
+        """Return the customers with all identifiers of ``criteria``, and whether there are too many to name.
 
         An altered customer is left out, and an alarm is raised. Who may not read contacts is told of none.
         """
@@ -154,18 +158,31 @@ class Finder:
         }
         if not wanted or not is_permitted(actor, Permission.READ_CONTACT):
             return (), False
-        tokens = await self.store.find(
-            CustomerTokenRow, {"token": sorted(wanted)}, limit=_MAX_TOKENS
-        )
-        start, stop = _period(criteria)
-        known_by: dict[str, set[bytes]] = {}
-        for row in tokens:
-            if row.valid_from < stop and start < row.valid_to:
-                known_by.setdefault(row.customer_id, set()).add(row.token)
-        ids = sorted(one for one, known in known_by.items() if known == wanted)
-        has_more = len(ids) > MAX_CUSTOMERS or len(tokens) == _MAX_TOKENS
-        customers = await self._customers(ids[:MAX_CUSTOMERS], actor=actor, now=now)
-        return tuple(sorted(customers, key=attrgetter("number"))), has_more
+        ids = await self._sharing(wanted, *_period(criteria))
+        if ids is None or len(ids) > MAX_CUSTOMERS:
+            return (), True
+        customers = await self._customers(ids, actor=actor, now=now)
+        return tuple(sorted(customers, key=attrgetter("number"))), False
+
+    async def _sharing(
+        self, tokens: Collection[bytes], start: int, stop: int
+    ) -> list[str] | None:
+        """Return the customers who have all of ``tokens`` within the period; None where too many have any of them."""
+        shared = {
+            token: await self.store.count(CustomerTokenRow, {"token": token})
+            for token in tokens
+        }
+        if min(shared.values()) > _MAX_SHARING:
+            return None
+        found: list[str] = []
+        where: dict[str, Condition] = {}
+        # From the rarest on: what many share is asked only of the few that are left.
+        for token in sorted(tokens, key=shared.__getitem__):
+            rows = await self.store.find(CustomerTokenRow, {**where, "token": token})
+            within = (row for row in rows if row.valid_from < stop and start < row.valid_to)
+            found = sorted({row.customer_id for row in within})
+            where = {"customer_id": found}
+        return found
 
     async def _customers(
         self, ids: Sequence[str], *, actor: Actor, now: datetime

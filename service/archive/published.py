@@ -51,6 +51,19 @@ class LogView:
     cosigned: Mapping[VerifierKey, bytes | None] = field(default_factory=dict)
     trust: Trust | None = None
 
+    @property
+    def newest(self) -> bytes | None:
+        """What was signed last: what is published, or what the ledger holds while that is about to be.
+
+        A checkpoint is durable in the ledger before anybody sees it, and its tiles are published before both: stopped
+        in between, the published one is older, and the log whole.
+        """
+        size, last_size = _claimed_size(self.checkpoint), _claimed_size(self.last)
+        if size is None or last_size is None or self.last is None or last_size <= size:
+            return self.checkpoint
+        is_ours = decode_checkpoint(self.last).origin == self.position.origin
+        return self.last if is_ours and _is_signed(self.last, self.key) else self.checkpoint
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedLog:

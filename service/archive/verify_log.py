@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -17,8 +18,8 @@ from service.log.errors import FormatError
 from service.log.merkle import leaf_hash
 from service.log.report import Findings, LimitReachedError
 from service.log.report import Outcome as LogOutcome
-from service.log.tiles import TILE_WIDTH, Tile, read_hashes
-from service.log.verify import MAX_FINDINGS, inspect_log
+from service.log.tiles import TILE_WIDTH, ReadTile, Tile, read_hashes
+from service.log.verify import CHECKPOINT_PATH, MAX_FINDINGS, inspect_log
 from service.log.vouching import Vouching
 from storage.ports import LogStore, Store, StoredEntry
 from storage.rows import ContactRow
@@ -44,15 +45,16 @@ def inspect_published(
         ]
     if view is None or (view.checkpoint is None and view.last is None):
         return None, [unknown(Code.CHECKPOINT, LOG, "No state of the log has been signed yet.")]
-    last = [] if view.last is None else [("ledger/last-checkpoint", view.last)]
+    signed = [("ledger/last-checkpoint", view.last), ("log/checkpoint", view.checkpoint)]
+    own = [(name, note) for name, note in signed if note not in {None, view.newest}]
     cosigned = [(key.name, note) for key, note in view.cosigned.items() if note is not None]
     try:
         stamps = list(published.every_stamp(view.position.origin))
         stamped = [(stamp.path, stamp.note) for stamp in stamps]
         report = inspect_log(
-            published.read,
+            partial(_read_at, view.newest, published.read),
             key=view.key,
-            saved=chain(published.every_anchor(view.position.origin), last, cosigned, stamped),
+            saved=chain(published.every_anchor(view.position.origin), own, cosigned, stamped),
             absent=LogOutcome.ALTERED,
             on_progress=on_entries,
         )
@@ -63,6 +65,11 @@ def inspect_published(
         for finding in report.findings
     ]
     return view, checks + _vouched(view, stamps, on_vouched)
+
+
+def _read_at(newest: bytes | None, read: ReadTile, path: str) -> bytes:
+    """Read a published file; the checkpoint is the one that was signed last, whether everybody sees it or not."""
+    return newest if newest is not None and path == CHECKPOINT_PATH else read(path)
 
 
 def _vouched(
@@ -169,9 +176,10 @@ def _readable(stored: Sequence[StoredEntry]) -> list[LogEntry]:
 
 
 def _signed_size(view: LogView | None) -> int:
-    if view is None or view.checkpoint is None:
+    newest = None if view is None else view.newest
+    if newest is None:
         return 0
     try:
-        return decode_checkpoint(view.checkpoint).size
+        return decode_checkpoint(newest).size
     except FormatError:
         return 0

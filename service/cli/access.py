@@ -1,9 +1,11 @@
 """``taltio users`` and ``taltio tokens``: the functions that open the archive for them."""
 
 import argparse
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
 from service.cli import tokens, users
 from service.config import Config
@@ -73,6 +75,12 @@ async def reset_user(config: Config, options: argparse.Namespace) -> int:
 
 async def create_token(config: Config, options: argparse.Namespace) -> int:
     """Print a new token and nothing else."""
+    names = [source.name for source in config.sources]
+    if options.source is not None and options.source not in names:
+        near = get_close_matches(options.source, names, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        told = f"Note: no [[sources]] is called {options.source}{meant} Only this token sends from it."
+        print(told, file=sys.stderr)
     async with _access(config) as access:
         await tokens.create_token(
             access.tokens, options.name, role=options.role, source=options.source, now=_now()

@@ -35,4 +35,8 @@ async def import_customers(config: Config, options: argparse.Namespace) -> int:
         f"{imported.added} added, {imported.changed} changed, {imported.unchanged} unchanged, "
         f"{len(imported.wrong)} rows left out, {imported.relinked} contacts linked again"
     )
+    if imported.wrong and not imported.added + imported.changed + imported.unchanged:
+        raise InvalidInputError(
+            f"nothing of {options.file} came in; mend its rows as said above"
+        )
     return 0

@@ -13,6 +13,13 @@ _UMASK: Final = 0o077
 log = logging.getLogger("taltio")
 
 
+def _open_standard_streams() -> None:
+    """Open nothing in place of standard streams that are closed, or the next file would take their numbers."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004  # standard error's
+        os.set_inheritable(opened, True)  # noqa: FBT003  # the call has no other form
+    os.close(opened)
+
+
 def harden() -> None:
     """Keep this process's memory from core dumps and debuggers, and what it writes from other accounts.
 
@@ -20,6 +27,7 @@ def harden() -> None:
     process of the same user may attach to it or read its memory (prctl(2), PR_SET_DUMPABLE; ptrace(2)). Where the
     kernel is not Linux, only core dumps are turned off. Files are made for this account alone (umask(2)).
     """
+    _open_standard_streams()
     os.umask(_UMASK)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

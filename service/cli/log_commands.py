@@ -37,10 +37,13 @@ async def prove(config: Config, options: argparse.Namespace) -> int:
     directory = options.log or config.archive.directory / "log"
     entry, proof = prove_from_directory(directory, options.entry)
     out = options.out
-    out.mkdir(parents=True, exist_ok=True)
     entry_file, proof_file = out / f"{options.entry}.json", out / f"{options.entry}.tlog-proof"
-    entry_file.write_bytes(entry)
-    proof_file.write_bytes(proof)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        entry_file.write_bytes(entry)
+        proof_file.write_bytes(proof)
+    except OSError as error:
+        raise InvalidInputError(f"nothing can be written to {out}: {error.strerror}") from error
     print(entry_file)
     print(proof_file)
     return 0

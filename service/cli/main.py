@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import errno
+import io
 import logging
 import os
 import sys
@@ -18,6 +20,7 @@ from storage.errors import StorageError
 EXIT_FAILED: Final = 2
 """Not done. Verifying ends with 0 verified, 1 altered, 2 could not be checked; everything else with 0 or 2."""
 EXIT_INTERRUPTED: Final = 130
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _log: Final = logging.getLogger("taltio")
 
@@ -30,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         harden()
+        _print_everything()
         config = _config(options)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             code = int(runner.run(options.run(config, options)))
@@ -47,10 +51,12 @@ def _tell(error: BaseException) -> None:
     """Say what went wrong; of several things that happened at once, the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, BrokenPipeError):
-        # Nobody reads what is printed; the interpreter would complain of that at its exit (library reference, signal).
+    if isinstance(error, BrokenPipeError) or (
+        isinstance(error, OSError) and error.errno in _NO_ROOM
+    ):
+        # Nobody can read it; the interpreter would complain of that at its exit (library reference, signal).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print("taltio: not everything could be printed", file=sys.stderr)
+        print(f"taltio: not everything could be written: {error.strerror}", file=sys.stderr)
     elif isinstance(error, ConfigError):
         print(error, file=sys.stderr)
     elif isinstance(error, InvalidInputError):
@@ -64,6 +70,17 @@ def _tell(error: BaseException) -> None:
             " nothing is said of what is stored.",
             file=sys.stderr,
         )
+
+
+def _print_everything() -> None:
+    """Print what the terminal has no character for as its escape, and nowhere what goes to a closed stream."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it stays open to the end
+            setattr(sys, name, nowhere)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _config(options: argparse.Namespace) -> Config:

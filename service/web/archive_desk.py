@@ -174,8 +174,8 @@ class ArchiveDesk:
             items=tuple(items), next_cursor=page.next, previous_cursor=page.previous
         )
 
-    async def retry_attention(self, item_id: str, *, actor: Actor, now: datetime) -> None:
-        await self.items.retry(item_id, actor=actor, now=now)
+    async def retry_attention(self, item_id: str, *, actor: Actor, now: datetime) -> bool:
+        return not (await self.items.retry(item_id, actor=actor, now=now)).is_open
 
     async def settle_attention(self, item_id: str, *, actor: Actor, now: datetime) -> None:
         await self.items.settle(item_id, actor=actor, now=now)

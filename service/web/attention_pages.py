@@ -14,7 +14,11 @@ from service.web.app_keys import DESK
 from service.web.render import render
 
 _PATH = "/attention"
-_NOTICES = {"retry": "attention.retried", "settle": "attention.settled"}
+_NOTICES = {
+    "retry": "attention.retried",
+    "tried": "attention.still_open",
+    "settle": "attention.settled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +51,25 @@ async def show_attention(request: web.Request) -> web.Response:
         now=request[NOW],
     )
     notice = _NOTICES.get(query.get("done", ""))
-    values = {"section": "attention", "page": page, "place": place, "notice": notice}
+    values = {
+        "section": "attention",
+        "page": page,
+        "place": place,
+        "notice": notice,
+        "is_done": query.get("done") != "tried",
+    }
     return await render(request, "attention.html", values)
 
 
 async def retry(request: web.Request) -> web.Response:
     """``POST /attention/{item_id}/retry``: try again what an item is about."""
     place = _place(await read_form(request))
-    await request.config_dict[DESK].retry_attention(
+    is_over = await request.config_dict[DESK].retry_attention(
         request.match_info["item_id"],
         actor=request[ACTOR],
         now=request[NOW],
     )
-    raise web.HTTPSeeOther(place.address(done="retry"))
+    raise web.HTTPSeeOther(place.address(done="retry" if is_over else "tried"))
 
 
 async def settle(request: web.Request) -> web.Response:

@@ -116,7 +116,7 @@ class Desk(Protocol):
         """
         ...
 
-    async def retry_attention(self, item_id: str, *, actor: Actor, now: datetime) -> None:
+    async def retry_attention(self, item_id: str, *, actor: Actor, now: datetime) -> bool:
         """Try again what an item is about; it is settled when that is over, and stays open otherwise."""
         ...
 

@@ -82,11 +82,19 @@ class SearchForm:
         return f"/search?{query}" if query else "/search"
 
 
+def _is_phone(text: str, region: str) -> bool:
+    try:
+        PhoneNumber.parse(text, region=region)
+    except InvalidInputError:
+        return False
+    return True
+
+
 def parse_search(query: Mapping[str, str], *, timezone: ZoneInfo, region: str) -> SearchForm:
     """Return what the search page's ``query`` asks for; what cannot be understood is a problem of its field."""
     values = {name: query[name].strip() for name in FIELDS if query.get(name, "").strip()}
-    if query.get("text", "").startswith(" ") and re.match(r"\d", values.get("text", "")):
-        # A plus sign that was not escaped arrives as a space.
+    if query.get("text", "").startswith(" ") and _is_phone(f"+{values.get('text')}", region):
+        # A plus sign that was not escaped arrives as a space; a form escapes it, and may send a pasted space.
         values["text"] = f"+{values['text']}"
     possible = decide_kinds(values["text"]) if "text" in values else ()
     kind = next((k for k in BoxKind if k == values.get("as")), None) if possible else None

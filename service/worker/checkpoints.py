@@ -137,9 +137,10 @@ class LogKeeper:
         elif not self._is_recalled:
             await self._begin(state, now=now)
         size = await self.log.log_size() - state.first
+        note = None
         if last is None or size > last.size:
-            last = await self._extend_and_sign(state, last, size)
-        await settled(asyncio.to_thread(self._release, last, now.date()))
+            last, note = await self._extend_and_sign(state, last, size)
+        await settled(asyncio.to_thread(self._release, last, note, now.date()))
         self._is_recalled = True
         self.standing = Standing(state.first + last.size, now)
         for released in self.on_release:
@@ -248,15 +249,13 @@ class LogKeeper:
 
     async def _extend_and_sign(
         self, state: LogState, last: Checkpoint | None, size: int
-    ) -> Checkpoint:
-        """Write the tiles of a longer tree and sign it; the signature is durable in the ledger on return."""
+    ) -> tuple[Checkpoint, bytes]:
+        """Write the tiles of a longer tree and sign it; return what was signed, and the note that says so."""
         size = await self._extend(state, 0 if last is None else last.size, size)
         checkpoint = Checkpoint(
             state.origin, size, await asyncio.to_thread(self._root, last, size)
         )
-        note = sign_checkpoint(checkpoint, self.signing_key())
-        await settled(asyncio.to_thread(self._signed().keep_last, note))
-        return checkpoint
+        return checkpoint, sign_checkpoint(checkpoint, self.signing_key())
 
     def _root(self, last: Checkpoint | None, size: int) -> bytes:
         """Return the root of the tree of ``size`` as its tiles have it, which must continue ``last``."""
@@ -334,8 +333,13 @@ class LogKeeper:
                 self.published.write(CHECKPOINT, shown)
         return note
 
-    def _release(self, checkpoint: Checkpoint, day: date) -> None:
-        """Let everybody see the checkpoint, and put it where the archive cannot reach."""
+    def _release(self, checkpoint: Checkpoint, note: bytes | None, day: date) -> None:
+        """Let everybody see the checkpoint, and put it where the archive cannot reach.
+
+        A new ``note`` is made durable in the ledger first. One step, so that a service that ends leaves it whole.
+        """
+        if note is not None:
+            self._signed().keep_last(note)
         note = self.show_last()
         if self.anchors is not None and self._anchored != note:
             self._tell(self._anchor(self.anchors, checkpoint, note, day))

@@ -1,5 +1,6 @@
 """What needs attention is a list that nothing falls off, and each item can be explained, tried again and settled."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -23,8 +24,22 @@ from service.log.entry import EntryType, decode_entry
 from service.serving import log_keeper
 from storage.errors import StaleError
 from storage.ports import Put, Replace
-from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow, RecordingRow
-from tests.archive.test_spine import call, chunks, deliver, deliver_recording, keep_recording
+from storage.rows import (
+    AttentionRow,
+    ContactRow,
+    CustomerRow,
+    DeliveryRow,
+    JobRow,
+    RecordingRow,
+)
+from tests.archive.test_spine import (
+    call,
+    chunks,
+    deliver,
+    deliver_recording,
+    import_customers,
+    keep_recording,
+)
 from tests.conftest import NOW, actor
 
 HANDLER = actor(Role.COMPLAINT_HANDLER)
@@ -167,6 +182,35 @@ async def test_trying_again_with_a_mended_adapter_settles_the_item(archive):
     assert not (await attention.retry(item.id, actor=HANDLER, now=NOW)).is_open
     assert await archive.stores.store.count(ContactRow, {}) == 1
     assert await archive.stores.store.count(DeliveryRow, {"state": "understood"}) == 1
+
+
+async def test_a_delivery_that_is_erased_is_not_offered_to_be_tried(archive):
+    item = await failed(archive)
+    (row,) = await archive.stores.store.find(DeliveryRow, {"id": item.about})
+    await archive.stores.store.commit([Put(replace(row, state="erased"))])
+    (shown,) = await archive.attention.find(actor=HANDLER)
+    assert (shown.id, shown.is_open, shown.can_be_retried) == (item.id, True, False)
+
+
+async def test_a_customer_that_was_put_back_ends_its_alarm(archive):
+    await import_customers(archive, NOW, "customer_number,phone\n3000,+358401234567\n")
+    (row,) = await archive.stores.store.find(CustomerRow, {})
+    await archive.stores.store.commit([Put(replace(row, sealed=b"x" * 40))])
+    criteria = Criteria(phone="+358401234567")
+    await archive.finder.find(criteria, actor=HANDLER, cursor=None, limit=5, now=NOW)
+    assert await retried(archive)
+    await archive.stores.store.commit([Put(row)])
+    assert not await retried(archive)
+
+
+async def test_a_field_that_a_source_made_up_is_named_to_those_who_read_contacts_alone(archive):
+    body = json.dumps({**json.loads(call()), "Matti Meikäläinen 010190-923A": 1}).encode()
+    await deliver(archive, body, ident="w-1", now=NOW)
+    (item,) = await archive.attention.find(actor=HANDLER)
+    told = await archive.attention.explain(item.id, actor=HANDLER, now=NOW)
+    assert "Matti" in told
+    hidden = await archive.attention.explain(item.id, actor=actor(Role.ADMIN), now=NOW)
+    assert "unknown field …" in hidden
 
 
 async def test_what_happened_once_stays_until_a_person_settles_it(archive):

@@ -307,10 +307,8 @@ async def test_a_lookup_is_in_the_log_with_the_names_of_its_criteria_alone(archi
     stored = await archive.stores.log.log_entries(0, 100)
     looked = [decode_entry(one.entry) for one in stored]
     made = [e for e in looked if e.type is EntryType.LOOKUP_MADE]
-    assert [(e.actor, e.data["criteria"], e.data["found"]) for e in made] == [
-        (HANDLER.id, ("phone", "queue"), 1),
-        (HANDLER.id, ("email",), 0),
-    ]
+    told = [(e.actor, e.data["criteria"], e.data["found"], e.data["customers"]) for e in made]
+    assert told == [(HANDLER.id, ("phone", "queue"), 1, 0), (HANDLER.id, ("email",), 0, 0)]
     number = PHONES[0].removeprefix("+").encode()
     assert not any(number in one.entry or b"nobody" in one.entry for one in stored)
 
@@ -431,13 +429,27 @@ async def test_naming_customers_finds_no_other_contact(world):
         assert {found.contact.id for found in page.contacts} == wanted
 
 
-async def test_a_number_that_too_many_share_names_some_and_says_that_there_are_more(archive):
+async def test_a_number_that_too_many_share_names_none_and_says_that_there_are_more(archive):
     rows = "\n".join(f"{3000 + n},{PHONES[0]}" for n in range(MAX_CUSTOMERS + 1))
     await import_customers(archive, NOW, f"customer_number,phone\n{rows}\n")
     page = await archive.finder.find(
         Criteria(phone=PHONES[0]), actor=HANDLER, cursor=None, limit=5, now=NOW
     )
-    assert (len(page.customers), page.has_more_customers) == (MAX_CUSTOMERS, True)
+    assert (len(page.customers), page.has_more_customers) == (0, True)
+
+
+async def test_of_the_many_who_share_a_number_the_one_who_also_has_another_is_named(
+    archive, monkeypatch
+):
+    monkeypatch.setattr("service.archive.lookup._MAX_SHARING", 30)
+    rows = "\n".join(f"{3000 + n},{PHONES[0]}" for n in range(50))
+    await import_customers(archive, NOW, f"customer_number,phone\n{rows}\n")
+    for number in ("3000", "3025", "3049"):
+        assert await registered(archive, phone=PHONES[0], customer_number=number) == [number]
+    page = await archive.finder.find(
+        Criteria(phone=PHONES[0]), actor=HANDLER, cursor=None, limit=5, now=NOW
+    )
+    assert (page.customers, page.has_more_customers) == ((), True)
 
 
 async def test_a_customer_that_cannot_be_opened_is_an_alarm_and_hides_no_other(archive):

@@ -220,6 +220,27 @@ async def test_one_flipped_bit_of_any_published_file_is_named(world):
     assert (await verified(world)).findings == []
 
 
+@pytest.mark.parametrize("has_tiles", [True, False])
+async def test_what_was_signed_and_is_not_published_yet_counts_if_its_tiles_do(
+    world, has_tiles
+):
+    await world.call(AUDIO)
+    await world.publish()
+    log = world.published.published.directory
+    before = (log / "checkpoint").read_bytes()
+    tiles = {path for path in log.rglob("*") if path.is_file()}
+    await world.call(AUDIO[::-1], source_id="call-2")
+    await world.publish()
+    # Stopped after the ledger knew of it.
+    (log / "checkpoint").write_bytes(before)
+    if not has_tiles:
+        for path in {path for path in log.rglob("*") if path.is_file()} - tiles:
+            path.unlink()
+    report = await verified(world)
+    assert bool(found(report)) is not has_tiles
+    assert report.outcome is (Outcome.PASSED if has_tiles else Outcome.FAILED)
+
+
 @pytest.mark.usefixtures("stock")
 async def test_a_missing_published_file_is_named(world):
     for path in files_of(world):

@@ -139,7 +139,7 @@ async def test_nothing_moves_while_a_page_loads_its_slow_part(open_page, desk):
           requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
         })"""
     )
-    assert shift < 0.05
+    assert shift < 0.02
 
 
 async def test_without_scripts_the_page_still_works(open_page):

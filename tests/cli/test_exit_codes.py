@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from service.log.checkpoint import log_key
+from tests.log.conftest import ORIGIN, SECRET, MemoryLog
+
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = """
 import json, sys
@@ -35,6 +38,18 @@ print(json.dumps(codes))
 """
 
 
+def made_log(folder):
+    """Return the path of a published log of ten entries."""
+    log = MemoryLog()
+    log.append(*(b"entry %d" % i for i in range(10)))
+    files = log.publish().files | {"vkey": f"{log_key(ORIGIN, SECRET).format()}\n".encode()}
+    for path, data in files.items():
+        file = folder / "log" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    return str(folder / "log")
+
+
 def run(*arguments, cwd, program=None):
     command = ["-c", program] if program else ["-m", "service"]
     return subprocess.run(
@@ -45,6 +60,46 @@ def run(*arguments, cwd, program=None):
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_closed_stream_changes_no_exit_code(tmp_path, closed):
+    made_log(tmp_path)
+    command = f'"{sys.executable}" -m service log verify log {closed}'
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.returncode == 0
+    (tmp_path / "log" / "tile/entries/000.p/10").write_bytes(b"")
+    altered = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert altered.returncode == 1
+
+
+@pytest.mark.parametrize("out", ["/dev/null", "/proc/none", "/dev/null/deeper"])
+def test_where_nothing_can_be_written_is_no_fault_of_the_program(tmp_path, out):
+    done = run("log", "proof", "0", "--log", made_log(tmp_path), "--out", out, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"taltio: nothing can be written to {out}: ")
+
+
+def test_a_full_disk_behind_the_output_is_told_in_words(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "service", "log", "verify", made_log(tmp_path)],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        "taltio: not everything could be written: No space left on device\n"
+    )
+    assert "Traceback" not in done.stderr
 
 
 def test_a_fault_in_checking_never_ends_as_altered(tmp_path):

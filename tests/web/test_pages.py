@@ -467,7 +467,7 @@ async def test_an_item_has_all_of_its_reasons_and_says_what_to_do(handler):
     html = await handler.see("/attention")
     assert "used one id for two different contents" in html
     assert html.count("Find out from the source which is right") == 1
-    assert "When it is mended, try again." in html
+    assert "have it sent again" in html
 
 
 async def test_attention_pages_both_ways_and_keeps_what_is_shown(handler):

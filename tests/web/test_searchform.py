@@ -110,3 +110,20 @@ def test_no_query_breaks_the_form(query):
     form = parse_search(query, timezone=ZoneInfo("Europe/Helsinki"), region="FI")
     assert (form.criteria is None) == bool(form.problems)
     assert form.address().startswith("/search")
+
+
+@pytest.mark.parametrize(
+    ("text", "understood"),
+    [
+        (" 358405550142", "+358405550142"),
+        (" 358 40 555 0142", "+358 40 555 0142"),
+        # Pasted with a space before it; a form would have sent the plus sign.
+        (" 0405550142", "0405550142"),
+        (" 100198", "100198"),
+        ("  K-100198 ", "K-100198"),
+    ],
+)
+def test_a_space_before_a_number_is_a_lost_plus_sign_only_where_that_makes_a_number(
+    text, understood
+):
+    assert search(text=text).values["text"] == understood

@@ -492,6 +492,7 @@ class FakeDesk:
 
     async def retry_attention(self, item_id, *, actor, now):  # noqa: ARG002  # the protocol\'s parameters
         self.settled.append((item_id, "retry"))
+        return True
 
     async def settle_attention(self, item_id, *, actor, now):  # noqa: ARG002  # the protocol\'s parameters
         self.settled.append((item_id, "settle"))

@@ -36,7 +36,7 @@ class Player {
     this.timer = null;
     this.audio.controls = false;
     this.audio.hidden = true;
-    box.querySelector(".player-own").hidden = false;
+    box.querySelector(".player-own").classList.add("is-ready");
     this.listen();
     this.show();
     this.showHeard();
