@@ -167,7 +167,7 @@ def config_at(config: Config, target: Target) -> Config:
         storage=replace(
             storage,
             database=StorageUrl("sqlite", target.rows),
-            keys=None,
+            keys=StorageUrl("sqlite", target.keys),
             blobs=StorageUrl("file", target.blobs),
         ),
     )

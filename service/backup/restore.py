@@ -2,14 +2,14 @@
 
 Order: rows, keys, published log, ledger; then the log begins anew where it must, and what was erased since is erased
 again, before any blob is brought; the blobs; the places. Killed anywhere before the last step, nothing is there, and
-the next attempt goes on with the blobs that were brought.
+the next attempt goes on with the blobs that were brought. The last step is written down before it begins
+(`service.backup.placing`): killed within it, the next attempt does what is left of it and nothing else.
 """
 
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,11 +21,13 @@ from service.backup.places import find_backups
 from service.backup.working import on_thread
 from service.domain.errors import TamperedError, UnavailableError
 from storage.errors import ConflictError
-from storage.syncing import sync_directory
 
 STAGED: Final = ".restoring"
 ERASURES: Final = "erasures"
 """The file of the erasure ledger, in the ledger's directory."""
+
+# What SQLite keeps beside a database, and reads into whatever database is called so (sqlite.org/tempfiles.html).
+_BESIDE: Final = ("-wal", "-shm", "-journal")
 
 _log: Final = logging.getLogger("taltio")
 
@@ -61,14 +63,35 @@ class Target:
                     f"{path} is a mount point, and what is restored takes its place by being renamed: let the setting "
                     "name a directory within it"
                 )
-        if self.rows.exists():
-            raise ConflictError(f"{self.rows} is there already: move it away first")
+        for path in self._databases():
+            for file in with_beside(path):
+                if os.path.lexists(file):
+                    raise ConflictError(f"{file} is there already: move it away first")
 
     def moves(self) -> Iterator[tuple[Path, Path]]:
         """Yield what is to be renamed to what at last, the archive's own directory being the very last."""
-        outside = [path for path in (self.blobs, self.rows) if not self._is_inside(path)]
+        outside = [
+            path for path in (self.blobs, self.rows, self.keys) if not self._is_inside(path)
+        ]
         for path in (*outside, self.directory):
             yield self._stage(path), path
+
+    def clear(self) -> None:
+        """Remove what an earlier attempt left here, apart from blobs, and make the directories."""
+        if self.directory.exists():
+            _log.info("backup.restore_goes_on", extra={"directory": str(self.directory)})
+        parents = (path.parent for path in self._databases())
+        for path in (self.directory, self.blobs, *parents):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._databases():
+            for file in with_beside(path):
+                file.unlink(missing_ok=True)
+        for left in self.directory.iterdir():
+            if left != self.blobs:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def _databases(self) -> tuple[Path, ...]:
+        return (self.rows, self.keys)
 
     def _paths(self) -> tuple[Path, ...]:
         return (self.directory, self.rows, self.keys, self.blobs, self.ledger)
@@ -120,7 +143,7 @@ class Restoring:
             TamperedError, UnavailableError: It is not as it was written, cannot be opened, or is a newer program's.
             OSError: There is no room, or a directory cannot be written.
         """
-        await on_thread(lambda _: _clear(staged))
+        await on_thread(lambda _: staged.clear())
         await self.bringing_up.put_back(manifest, staged.rows)
         keys = self.bringing_up.newest_keys()
         await self.bringing_up.put_back(keys, staged.keys)
@@ -138,29 +161,7 @@ class Restoring:
         await on_thread(step)
 
 
-def put_in_place(target: Target) -> None:
-    """Let what is staged be the archive. On return that survives a power cut. Blocking.
-
-    Raises:
-        ConflictError: Something is there by now. It was kept.
-    """
-    target.require_empty()
-    # Whatever wrote the files, they are on the disk before they get their names.
-    os.sync()
-    for staged, final in target.moves():
-        with suppress(FileNotFoundError, NotADirectoryError):
-            final.rmdir()
-        staged.rename(final)
-        sync_directory(final.parent)
-
-
-def _clear(staged: Target) -> None:
-    """Remove what an earlier attempt left, apart from blobs, and make the directories."""
-    if staged.directory.exists():
-        _log.info("backup.restore_goes_on", extra={"directory": str(staged.directory)})
-    for path in (staged.directory, staged.blobs, staged.rows.parent):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    staged.rows.unlink(missing_ok=True)
-    for left in staged.directory.iterdir():
-        if left != staged.blobs:
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+def with_beside(database: Path) -> Iterator[Path]:
+    """Yield the file of an SQLite database, and those that belong to it."""
+    yield database
+    yield from (database.with_name(f"{database.name}{end}") for end in _BESIDE)

@@ -11,7 +11,8 @@ import msgspec
 from service.archive.replay import replay_erasures
 from service.backup.afterwards import Afterwards
 from service.backup.manifest import Manifest
-from service.backup.restore import Restoring, Target, put_in_place
+from service.backup.placing import Placing, begin_placing, end_placing, find_placing, place
+from service.backup.restore import Restoring, Target
 from service.cli.backup_access import Stages, bringing_up_of
 from service.cli.tables import human_size
 from service.config import Config
@@ -34,6 +35,8 @@ _SHOWN = 20
 async def restore(config: Config, options: argparse.Namespace) -> int:
     """Restore a backup; exit code 1 when some of its blobs are missing or altered."""
     target = restore_target(config)
+    if (placing := await asyncio.to_thread(find_placing, target)) is not None:
+        return await _go_on(placing, target)
     target.require_empty()
     _require_ledger(options.ledger)
     ring = KeyRing(key_provider(config).load())
@@ -51,8 +54,26 @@ async def restore(config: Config, options: argparse.Namespace) -> int:
                     config_at(config, staged), manifest, pool, options.ledger
                 )
     with translated(target.directory):
-        await asyncio.to_thread(put_in_place, target)
-    return _tell(manifest, target, missing)
+        await asyncio.to_thread(begin_placing, target, name=manifest.name, missing=missing)
+    await _put_in_place(target)
+    print(f"{target.directory} is the archive as it was at {format_time(manifest.made_at)}.")
+    return _tell(missing)
+
+
+async def _go_on(placing: Placing, target: Target) -> int:
+    """Do what is left of an earlier restore, which had everything but the places; what else was asked for must wait."""
+    await _put_in_place(target)
+    print(
+        f"An earlier restore was stopped while it put things in place. That is finished: {target.directory} is the "
+        f"archive of the backup {placing.name}."
+    )
+    return _tell(placing.missing)
+
+
+async def _put_in_place(target: Target) -> None:
+    with translated(target.directory):
+        await asyncio.to_thread(place, target)
+        await asyncio.to_thread(end_placing, target)
 
 
 def _require_ledger(ledger: Path | None) -> None:
@@ -99,8 +120,7 @@ def _forget_position(archive: Archive) -> None:
     keeper.ledger.write(STATE, msgspec.json.encode(state))
 
 
-def _tell(manifest: Manifest, target: Target, missing: list[str]) -> int:
-    print(f"{target.directory} is the archive as it was at {format_time(manifest.made_at)}.")
+def _tell(missing: list[str]) -> int:
     print(
         "Everybody has to sign in again. What was changed since is as it was then: users that were disabled, tokens"
     )
