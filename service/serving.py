@@ -341,7 +341,9 @@ def _health(
             "interpretation_backlog": interpretation.backlog,
             "openings_open": archive.openings.count,
             "anchors_in_trouble": sum(one.trouble is not None for one in outside),
-            "backup_age_seconds": age_of(await daily.newest() if daily else None, now=clock()),
+            "backup_age_seconds": age_of(
+                await daily.newest(clock()) if daily else None, now=clock()
+            ),
             "backup_running": daily is not None and daily.is_running,
             **({} if memory is None else {"process_resident_bytes": memory}),
         }

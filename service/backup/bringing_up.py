@@ -1,14 +1,15 @@
 """Bringing rows and keys of a backup up in a directory, as they were, brought up to this program's tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from service.backup.create import SUFFIX
 from service.backup.manifest import Kind, Manifest
-from service.backup.places import find_backups
+from service.backup.places import Listed, find_backups, is_ahead, newest_of
 from service.backup.unpack import Unpacker
 from service.backup.working import on_thread, scratch
 from service.domain.errors import TamperedError, UnavailableError
@@ -76,19 +77,41 @@ class BringingUp:
 
         await on_thread(step)
 
-    def newest_keys(self) -> Manifest:
-        """Return the newest backup of keys that can be believed: what was erased before it stays erased.
+    def newest_keys(self, *, now: datetime, rows: Manifest | None = None) -> Manifest:
+        """Return the newest backup of keys, for ``rows`` of its time or before: what was erased before it stays erased.
 
-        It suits older rows too, because keys are stored before the rows that need them.
+        It suits older rows too, because keys are stored before the rows that need them. An older one, in which erased
+        keys are and newer ones are not, is never taken in its place.
+
+        Raises:
+            TamperedError: It is not as the archive wrote it, or the one that was made with ``rows`` is missing.
+            UnavailableError: There is none, or it cannot be used.
+        """
+        newest = newest_of(self._listed_keys(), now=now)
+        if rows is not None and newest.made_at < rows.made_at:
+            raise TamperedError(
+                f"the newest backup of the key store, {newest.name}, is older than the rows, {rows.name}"
+            )
+        return newest
+
+    def older_keys(self, *, now: datetime) -> Manifest:
+        """Return the newest backup of keys that can be used, whatever newer ones there are.
 
         Raises:
             UnavailableError: There is none.
         """
-        places, key = self.unpacker.places, self.unpacker.keys.index_key
-        found = [one.manifest for one in find_backups(places, Kind.KEYS, key) if one.manifest]
+        believed = (one.manifest for one in self._listed_keys() if one.manifest)
+        found = [one for one in believed if not is_ahead(one, now=now)]
         if not found:
-            raise UnavailableError(f"{places.keys.directory} holds no backup of the key store")
+            raise UnavailableError("no backup of the key store can be used")
         return found[-1]
+
+    def _listed_keys(self) -> Sequence[Listed]:
+        places, key = self.unpacker.places, self.unpacker.keys.index_key
+        listed = find_backups(places, Kind.KEYS, key)
+        if not listed:
+            raise UnavailableError(f"{places.keys.directory} holds no backup of the key store")
+        return listed
 
 
 def _store_file(manifest: Manifest) -> str:

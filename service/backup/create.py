@@ -31,7 +31,7 @@ from service.backup.manifest import (
     code_of,
     encode_manifest,
 )
-from service.backup.places import Keeping, Places, find_backups, recipients_of
+from service.backup.places import Keeping, Places, find_backups, is_ahead, recipients_of
 from service.backup.records import RECORDS, find_records
 from service.backup.sealed import PIECE_BYTES, SealedFile, Sealing
 from service.backup.working import Progress, clear_scratch, on_thread, scratch
@@ -243,7 +243,14 @@ class BackupMaker:
             believed = await asyncio.to_thread(
                 find_backups, self.places, kind, self.ring.index_key(KEY_FIELD)
             )
-            newest = max((one.name for one in believed if one.manifest), default="")
+            newest = max(
+                (
+                    one.name
+                    for one in believed
+                    if one.manifest and not is_ahead(one.manifest, now=now)
+                ),
+                default="",
+            )
             for one in believed:
                 if one.name < oldest and one.name < newest:
                     await asyncio.to_thread(folders.remove, one.name)

@@ -22,10 +22,14 @@ _NEW: Final = ".placing.new"
 
 
 class Placing(msgspec.Struct, frozen=True):
-    """What is being put in place: the backup's ``name``, blobs that did not come back, and what becomes what."""
+    """What is being put in place: the backup's ``name``, blobs that did not come back, and what becomes what.
+
+    ``has_older_keys`` where an older key store than the newest was asked for.
+    """
 
     name: str
     missing: list[str]
+    has_older_keys: bool
     moves: list[tuple[str, str]]
 
 
@@ -64,8 +68,10 @@ def require_whole(archive: Path) -> None:
         )
 
 
-def begin_placing(target: Target, *, name: str, missing: list[str]) -> None:
-    """Write down that everything is staged, and only needs its names. On return that survives a power cut.
+def begin_placing(
+    target: Target, *, name: str, missing: list[str], has_older_keys: bool
+) -> Placing:
+    """Write down, and return, that everything is staged and only needs its names. On return that survives a power cut.
 
     Raises:
         ConflictError: Something is at one of the places by now. It was kept.
@@ -74,12 +80,14 @@ def begin_placing(target: Target, *, name: str, missing: list[str]) -> None:
     # Whatever wrote the files, they are on the disk before they get their names.
     os.sync()
     directory = target.staged().directory
+    placing = Placing(name, missing, has_older_keys, _moves(target))
     with create_private(directory / _NEW) as out:
-        out.write(msgspec.json.encode(Placing(name, missing, _moves(target))))
+        out.write(msgspec.json.encode(placing))
         out.flush()
         os.fsync(out.fileno())
     (directory / _NEW).rename(directory / FILE)
     sync_directory(directory)
+    return placing
 
 
 def place(target: Target) -> None:

@@ -11,15 +11,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from service.backup.bringing_up import BringingUp
 from service.backup.create import ERASURES_FILE, LOG_FILE
 from service.backup.manifest import Kind, Manifest, read_manifest
-from service.backup.places import find_backups
+from service.backup.places import find_backups, newest_of
 from service.backup.working import on_thread
-from service.domain.errors import TamperedError, UnavailableError
+from service.domain.errors import UnavailableError
 from storage.errors import ConflictError
 
 STAGED: Final = ".restoring"
@@ -112,12 +113,12 @@ class Restoring:
 
     bringing_up: BringingUp
 
-    def choose(self, name: str | None) -> Manifest:
-        """Return the backup ``name``, or the newest one that can be believed.
+    def choose(self, name: str | None, *, now: datetime) -> Manifest:
+        """Return the backup ``name``, or the newest one.
 
         Raises:
             MissingError, TamperedError: There is none, or it is not as the archive wrote it.
-            UnavailableError: There is none at all, or a newer program made it.
+            UnavailableError: There is none at all, a newer program made it, or the newest is from the future.
         """
         unpacker = self.bringing_up.unpacker
         places, key = unpacker.places, unpacker.keys.index_key
@@ -126,16 +127,12 @@ class Restoring:
         listed = find_backups(places, Kind.ARCHIVE, key)
         if not listed:
             raise UnavailableError(f"{places.archive.directory} holds no backup")
-        newest = listed[-1]
-        if newest.manifest is None:
-            # An older one is never taken silently.
-            raise newest.trouble or TamperedError(f"{newest.name} does not say what it is")
-        return newest.manifest
+        return newest_of(listed, now=now)
 
     async def bring_back(
-        self, manifest: Manifest, staged: Target, *, ledger: Path | None
+        self, manifest: Manifest, keys: Manifest, staged: Target, *, ledger: Path | None
     ) -> None:
-        """Bring rows, keys, log and ledger of a backup to ``staged``, all of it anew except for blobs.
+        """Bring rows, log and ledger of a backup to ``staged``, and ``keys``, all of it anew except for blobs.
 
         Without ``ledger``, what newer backups know of erasures since takes its place; the log must then begin anew.
 
@@ -145,7 +142,6 @@ class Restoring:
         """
         await on_thread(lambda _: staged.clear())
         await self.bringing_up.put_back(manifest, staged.rows)
-        keys = self.bringing_up.newest_keys()
         await self.bringing_up.put_back(keys, staged.keys)
         unpacker = self.bringing_up.unpacker
 

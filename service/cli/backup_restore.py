@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from datetime import UTC, datetime
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from service.domain.errors import InvalidInputError
 from service.domain.times import format_time
 from service.keys.ring import KeyRing
 from service.log.checkpoint import decode_checkpoint
-from service.serving import log_keeper
+from service.serving import clock, log_keeper
 from service.wiring import Archive, disposal_of, key_provider, opened_archive
 from service.wiring_backups import config_at, opened_pool, restore_target
 from service.worker.signed import CHECKPOINT, STATE, UNKNOWN, LogState
@@ -33,7 +33,7 @@ _SHOWN = 20
 
 
 async def restore(config: Config, options: argparse.Namespace) -> int:
-    """Restore a backup; exit code 1 when some of its blobs are missing or altered."""
+    """Restore a backup; exit code 1 when some of its blobs are missing or altered, or older keys were asked for."""
     target = restore_target(config)
     if (placing := await asyncio.to_thread(find_placing, target)) is not None:
         return await _go_on(placing, target)
@@ -45,19 +45,36 @@ async def restore(config: Config, options: argparse.Namespace) -> int:
     with places.archive.steady(), places.keys.steady():
         async with opened_pool(places) as pool:
             restoring = Restoring(bringing_up)
-            manifest = await asyncio.to_thread(restoring.choose, options.name)
+            manifest, keys = await asyncio.to_thread(_choose, restoring, options)
             print(f"Restoring {manifest.name} to {target.directory}.", flush=True)
             staged = target.staged()
             with translated(staged.directory):
-                await restoring.bring_back(manifest, staged, ledger=options.ledger)
+                await restoring.bring_back(manifest, keys, staged, ledger=options.ledger)
                 missing = await _finish(
                     config_at(config, staged), manifest, pool, options.ledger
                 )
     with translated(target.directory):
-        await asyncio.to_thread(begin_placing, target, name=manifest.name, missing=missing)
+        begin = partial(begin_placing, target, name=manifest.name, missing=missing)
+        placing = await asyncio.to_thread(begin, has_older_keys=options.older_keys)
     await _put_in_place(target)
     print(f"{target.directory} is the archive as it was at {format_time(manifest.made_at)}.")
-    return _tell(missing)
+    return _tell(placing)
+
+
+def _choose(restoring: Restoring, options: argparse.Namespace) -> tuple[Manifest, Manifest]:
+    """Return which backup of the archive is restored, and which of the key store."""
+    now, bringing_up = clock(), restoring.bringing_up
+    manifest = restoring.choose(options.name, now=now)
+    if not options.older_keys:
+        return manifest, bringing_up.newest_keys(now=now, rows=manifest)
+    keys = bringing_up.older_keys(now=now)
+    print(
+        f"taltio: WARNING: the key store of {keys.name} is restored, whatever newer ones there are. Keys that were "
+        "destroyed since are back, but for what the ledger says was erased; what came in since opens no more.",
+        file=sys.stderr,
+        flush=True,
+    )
+    return manifest, keys
 
 
 async def _go_on(placing: Placing, target: Target) -> int:
@@ -67,7 +84,7 @@ async def _go_on(placing: Placing, target: Target) -> int:
         f"An earlier restore was stopped while it put things in place. That is finished: {target.directory} is the "
         f"archive of the backup {placing.name}."
     )
-    return _tell(placing.missing)
+    return _tell(placing)
 
 
 async def _put_in_place(target: Target) -> None:
@@ -88,7 +105,7 @@ async def _finish(
 ) -> list[str]:
     """Make what was brought back fit to answer; return the names of blobs that are missing."""
     async with opened_archive(config) as archive:
-        now, stores = datetime.now(UTC), archive.stores
+        now, stores = clock(), archive.stores
         afterwards = Afterwards(stores.store, stores.keys, stores.blobs)
         keeper = log_keeper(archive)
         if ledger is None:
@@ -120,7 +137,8 @@ def _forget_position(archive: Archive) -> None:
     keeper.ledger.write(STATE, msgspec.json.encode(state))
 
 
-def _tell(missing: list[str]) -> int:
+def _tell(placing: Placing) -> int:
+    missing = placing.missing
     print(
         "Everybody has to sign in again. What was changed since is as it was then: users that were disabled, tokens"
     )
@@ -133,4 +151,4 @@ def _tell(missing: list[str]) -> int:
         print(
             f"{len(missing):,} objects did not come back. Look for an older copy of the directory of backups."
         )
-    return 1 if missing else 0
+    return 1 if missing or placing.has_older_keys else 0

@@ -59,7 +59,7 @@ class Backups:
                 actor="operator", now=now, progress=no_progress, is_first=is_first
             )
 
-    async def verify(self, *names, bringing_up=None):
+    async def verify(self, *names, bringing_up=None, now=NOW + 40 * DAY):
         async with opened_archive(self.config) as archive, opened_pool(self.places) as pool:
             verifier = BackupVerifier(
                 bringing_up or self.bringing_up(), pool, self.config.archive.directory
@@ -68,12 +68,13 @@ class Backups:
                 names=names,
                 records=await find_records(archive.stores.log),
                 progress=no_progress,
+                now=now,
             )
 
-    async def drill(self, manifest):
+    async def drill(self, manifest, *, now=NOW + 40 * DAY):
         async with opened_pool(self.places) as pool:
             drill = drill_of(self.config.archive.directory, self.ring, self.bringing_up(), pool)
-            return await drill.run(manifest)
+            return await drill.run(manifest, now=now)
 
     def lose(self) -> Path:
         """Let the archive be moved away; return where its ledger is now."""
@@ -82,9 +83,11 @@ class Backups:
         directory.rename(lost)
         return lost / "ledger"
 
-    async def restore(self, *words):
+    async def restore(self, *words, now=NOW + 40 * DAY):
         options = build_parser().parse_args(["backup", "restore", *map(str, words)])
-        return await backup_restore.restore(self.config, options)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(backup_restore, "clock", lambda: now)
+            return await backup_restore.restore(self.config, options)
 
 
 async def fill(archive, *source_ids, now=NOW):

@@ -306,4 +306,4 @@ def history_of(snapshots):
 
 def test_where_there_is_no_backup_none_is_chosen(backups):
     with pytest.raises((UnavailableError, CannotError), match="holds no backup"):
-        Restoring(backups.bringing_up()).choose(None)
+        Restoring(backups.bringing_up()).choose(None, now=NOW)
