@@ -36,6 +36,7 @@ from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
 from service.backup.due import age_of
+from service.backup_sites import held_for_backup
 from service.config import Config, SourceConfig, StorageUrl
 from service.domain.errors import InvalidInputError
 from service.http.addresses import Site
@@ -198,6 +199,7 @@ def _daily_backup(archive: Archive) -> DailyBackup | None:
         return None
     return DailyBackup(
         opened=partial(opened_daily, archive),
+        turn=partial(held_for_backup, config),
         store=archive.stores.store,
         places=backup_places(config),
         ring=archive.vault.ring,

@@ -5,8 +5,8 @@ Nothing here raises for what is wrong with a backup: it is found, as altered or 
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from service.backup.bringing_up import BringingUp, Rows
 from service.backup.manifest import MANIFEST, Kind, Manifest
 from service.backup.places import Listed, find_backups, is_ahead
 from service.backup.records import Record
-from service.backup.working import Progress, on_thread, scratch
+from service.backup.working import Progress, on_thread
 from service.domain.errors import ArchiveError, TamperedError, UnavailableError
 from storage.errors import StorageError
 from storage.ports import BlobStore
@@ -112,11 +112,9 @@ class BackupVerifier:
             return
         ids = {object_id for _, object_id in verdict.missing}
         try:
-            with scratch(self.scratch_in) as folder:
-                path = folder / "keys.db"
-                await self.bringing_up.put_back(self.bringing_up.newest_keys(now=now), path)
-                async with self.bringing_up.engine.open_keys(path) as keys:
-                    ids = set(await keys.get_keys(ids))
+            newest = self.bringing_up.newest_keys(now=now)
+            async with self.bringing_up.keys_of(newest, scratch_in=self.scratch_in) as keys:
+                ids = set(await keys.get_keys(ids))
         except (ArchiveError, StorageError) as error:
             verdict.add("", error)
         for name, object_id in verdict.missing:
@@ -203,7 +201,9 @@ class BackupVerifier:
         """Hash the blobs of a backup that ``newer`` does not name; return its rows, open as long as ``stack``."""
         own = AsyncExitStack()
         try:
-            rows = await own.enter_async_context(self._brought_up(manifest))
+            rows = await own.enter_async_context(
+                self.bringing_up.rows_of(manifest, scratch_in=self.scratch_in)
+            )
             await self._hash(manifest, rows, newer, verdict, partial(progress, "blobs"))
         except (ArchiveError, StorageError) as error:
             await own.aclose()
@@ -246,11 +246,3 @@ class BackupVerifier:
             verdict.missing.append((manifest.name, row.id))
         elif digest != row.sha256:
             verdict.add(manifest.name, f"the blob {row.id} was altered")
-
-    @asynccontextmanager
-    async def _brought_up(self, manifest: Manifest) -> AsyncIterator[Rows]:
-        with scratch(self.scratch_in) as folder:
-            path = folder / "rows.db"
-            await self.bringing_up.put_back(manifest, path)
-            async with self.bringing_up.engine.open_rows(path) as rows:
-                yield rows

@@ -19,7 +19,6 @@ from service.backup.blobs import hash_of
 from service.backup.bringing_up import BringingUp, Rows
 from service.backup.check import Verdict
 from service.backup.manifest import Manifest
-from service.backup.working import scratch
 from service.domain.errors import ArchiveError
 from service.domain.ids import new_id
 from service.keys.ring import KeyRing
@@ -84,15 +83,11 @@ class Drill:
         newest = await asyncio.to_thread(
             partial(self.bringing_up.newest_keys, now=now, rows=manifest)
         )
-        with scratch(self.scratch_in) as folder:
-            await self.bringing_up.put_back(manifest, folder / "rows.db")
-            await self.bringing_up.put_back(newest, folder / "keys.db")
-            engine = self.bringing_up.engine
-            async with (
-                engine.open_rows(folder / "rows.db") as rows,
-                engine.open_keys(folder / "keys.db") as keys,
-            ):
-                yield rows, keys
+        async with (
+            self.bringing_up.rows_of(manifest, scratch_in=self.scratch_in) as rows,
+            self.bringing_up.keys_of(newest, scratch_in=self.scratch_in) as keys,
+        ):
+            yield rows, keys
 
     async def _count(self, manifest: Manifest, rows: Rows, drilled: Drilled) -> None:
         for name, table in self.tables.items():

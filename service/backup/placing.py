@@ -24,6 +24,7 @@ _NEW: Final = ".placing.new"
 class Placing(msgspec.Struct, frozen=True):
     """What is being put in place: the backup's ``name``, blobs that did not come back, and what becomes what.
 
+    ``servers`` are those that have the rows and keys already, and let nobody open them yet.
     ``has_older_keys`` where an older key store than the newest was asked for.
     """
 
@@ -31,6 +32,7 @@ class Placing(msgspec.Struct, frozen=True):
     missing: list[str]
     has_older_keys: bool
     moves: list[tuple[str, str]]
+    servers: list[str]
 
 
 def find_placing(target: Target) -> Placing | None:
@@ -47,10 +49,11 @@ def find_placing(target: Target) -> Placing | None:
             continue
         except msgspec.DecodeError as error:
             raise TamperedError(f"{directory / FILE} is not what a restore wrote") from error
-        if found.moves != _moves(target):
+        if (found.moves, found.servers) != (_moves(target), list(target.servers)):
             raise ConflictError(
                 f"a restore of {found.name} was stopped while it put things in place, and the settings named other "
-                f"places then: {', '.join(final for _, final in found.moves)}. Let them name those, and restore again"
+                f"places then: {', '.join([*(final for _, final in found.moves), *found.servers])}. Let them name "
+                "those, and restore again"
             )
         return found
     return None
@@ -80,7 +83,7 @@ def begin_placing(
     # Whatever wrote the files, they are on the disk before they get their names.
     os.sync()
     directory = target.staged().directory
-    placing = Placing(name, missing, has_older_keys, _moves(target))
+    placing = Placing(name, missing, has_older_keys, _moves(target), list(target.servers))
     with create_private(directory / _NEW) as out:
         out.write(msgspec.json.encode(placing))
         out.flush()

@@ -15,13 +15,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from service.backup.bringing_up import BringingUp
+from service.backup.bringing_up import BringingUp, Rows, Site
 from service.backup.create import ERASURES_FILE, LOG_FILE
 from service.backup.manifest import Kind, Manifest, read_manifest
 from service.backup.places import find_backups, newest_of
 from service.backup.working import on_thread
 from service.domain.errors import UnavailableError
 from storage.errors import ConflictError
+from storage.ports import KeyStore
 
 STAGED: Final = ".restoring"
 ERASURES: Final = "erasures"
@@ -35,17 +36,28 @@ _log: Final = logging.getLogger("taltio")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an archive is: its directory, its rows, its keys, its blobs, its ledger."""
+    """Where an archive is: its directory, its rows, its keys, its blobs, its ledger.
+
+    ``rows`` and ``keys`` are None where a server keeps them; ``servers`` says where that is.
+    """
 
     directory: Path
-    rows: Path
-    keys: Path
+    rows: Path | None
+    keys: Path | None
     blobs: Path
     ledger: Path
+    servers: tuple[str, ...] = ()
 
     def staged(self) -> "Target":
         """Return where it is brought up before it is put there."""
-        return Target(*(self._stage(path) for path in self._paths()))
+        return Target(
+            directory=self._stage(self.directory),
+            rows=None if self.rows is None else self._stage(self.rows),
+            keys=None if self.keys is None else self._stage(self.keys),
+            blobs=self._stage(self.blobs),
+            ledger=self._stage(self.ledger),
+            servers=self.servers,
+        )
 
     def require_empty(self) -> None:
         """Refuse a place where something is.
@@ -71,9 +83,8 @@ class Target:
 
     def moves(self) -> Iterator[tuple[Path, Path]]:
         """Yield what is to be renamed to what at last, the archive's own directory being the very last."""
-        outside = [
-            path for path in (self.blobs, self.rows, self.keys) if not self._is_inside(path)
-        ]
+        paths = (self.blobs, *self._databases())
+        outside = [path for path in paths if not path.is_relative_to(self.directory)]
         for path in (*outside, self.directory):
             yield self._stage(path), path
 
@@ -92,17 +103,11 @@ class Target:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def _databases(self) -> tuple[Path, ...]:
-        return (self.rows, self.keys)
-
-    def _paths(self) -> tuple[Path, ...]:
-        return (self.directory, self.rows, self.keys, self.blobs, self.ledger)
-
-    def _is_inside(self, path: Path) -> bool:
-        return path.is_relative_to(self.directory)
+        return tuple(path for path in (self.rows, self.keys) if path is not None)
 
     def _stage(self, path: Path) -> Path:
         staged = self.directory.with_name(self.directory.name + STAGED)
-        if self._is_inside(path):
+        if path.is_relative_to(self.directory):
             return staged / path.relative_to(self.directory)
         return path.with_name(path.name + STAGED)
 
@@ -130,9 +135,15 @@ class Restoring:
         return newest_of(listed, now=now)
 
     async def bring_back(
-        self, manifest: Manifest, keys: Manifest, staged: Target, *, ledger: Path | None
+        self,
+        manifest: Manifest,
+        keys: Manifest,
+        staged: Target,
+        *,
+        sites: tuple[Site[Rows], Site[KeyStore]],
+        ledger: Path | None,
     ) -> None:
-        """Bring rows, log and ledger of a backup to ``staged``, and ``keys``, all of it anew except for blobs.
+        """Bring log and ledger of a backup to ``staged``, its rows and ``keys`` to ``sites``, but for blobs all anew.
 
         Without ``ledger``, what newer backups know of erasures since takes its place; the log must then begin anew.
 
@@ -141,8 +152,8 @@ class Restoring:
             OSError: There is no room, or a directory cannot be written.
         """
         await on_thread(lambda _: staged.clear())
-        await self.bringing_up.put_back(manifest, staged.rows)
-        await self.bringing_up.put_back(keys, staged.keys)
+        for what, site in zip((manifest, keys), sites, strict=True):
+            await self.bringing_up.put_back(what, site)
         unpacker = self.bringing_up.unpacker
 
         def step(check: Callable[[], None]) -> None:

@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from service.backup.afterwards import Afterwards
 from service.backup.manifest import Manifest
 from service.backup.placing import Placing, begin_placing, end_placing, find_placing, place
 from service.backup.restore import Restoring, Target
+from service.backup_sites import Claim, claims_of, sites_of_restore
 from service.cli.backup_access import Stages, bringing_up_of
 from service.cli.tables import human_size
 from service.config import Config
@@ -26,8 +29,9 @@ from service.wiring import Archive, disposal_of, key_provider, opened_archive
 from service.wiring_backups import config_at, opened_pool, restore_target
 from service.worker.signed import CHECKPOINT, STATE, UNKNOWN, LogState
 from storage.backups import translated
-from storage.errors import MissingError
+from storage.errors import MissingError, StorageError
 from storage.ports import BlobStore
+from storage.waiting import settled
 
 _SHOWN = 20
 
@@ -35,30 +39,46 @@ _SHOWN = 20
 async def restore(config: Config, options: argparse.Namespace) -> int:
     """Restore a backup; exit code 1 when some of its blobs are missing or altered, or older keys were asked for."""
     target = restore_target(config)
-    if (placing := await asyncio.to_thread(find_placing, target)) is not None:
-        return await _go_on(placing, target)
-    target.require_empty()
-    _require_ledger(options.ledger)
-    ring = KeyRing(key_provider(config).load())
+    async with claims_of(config) as claims:
+        if (placing := await asyncio.to_thread(find_placing, target)) is not None:
+            return await _go_on(placing, target, claims)
+        target.require_empty()
+        for claim in claims:
+            await claim.require_empty()
+        _require_ledger(options.ledger)
+        manifest, missing = await _stage(config, options, target, claims)
+        begin = partial(begin_placing, target, name=manifest.name, missing=missing)
+        with translated(target.directory):
+            placing = await asyncio.to_thread(begin, has_older_keys=options.older_keys)
+        await _put_in_place(target, claims)
+    print(f"{target.directory} is the archive as it was at {format_time(manifest.made_at)}.")
+    return _tell(placing)
+
+
+async def _stage(
+    config: Config, options: argparse.Namespace, target: Target, claims: Sequence[Claim]
+) -> tuple[Manifest, list[str]]:
+    """Bring a backup up beside its place; return which, and the names of blobs that are missing."""
+    ring, staged = KeyRing(key_provider(config).load()), target.staged()
     bringing_up = bringing_up_of(config, ring, options.identity)
     places = bringing_up.unpacker.places
     with places.archive.steady(), places.keys.steady():
-        async with opened_pool(places) as pool:
+        async with opened_pool(places) as pool, AsyncExitStack() as on_failure:
             restoring = Restoring(bringing_up)
             manifest, keys = await asyncio.to_thread(_choose, restoring, options)
             print(f"Restoring {manifest.name} to {target.directory}.", flush=True)
-            staged = target.staged()
+            for claim in claims:
+                await claim.take()
+                on_failure.push_async_callback(_give_up, claim)
             with translated(staged.directory):
-                await restoring.bring_back(manifest, keys, staged, ledger=options.ledger)
-                missing = await _finish(
-                    config_at(config, staged), manifest, pool, options.ledger
+                config = config_at(config, staged)
+                sites = sites_of_restore(config, staged)
+                await restoring.bring_back(
+                    manifest, keys, staged, sites=sites, ledger=options.ledger
                 )
-    with translated(target.directory):
-        begin = partial(begin_placing, target, name=manifest.name, missing=missing)
-        placing = await asyncio.to_thread(begin, has_older_keys=options.older_keys)
-    await _put_in_place(target)
-    print(f"{target.directory} is the archive as it was at {format_time(manifest.made_at)}.")
-    return _tell(placing)
+                missing = await _finish(config, manifest, pool, options.ledger)
+            on_failure.pop_all()
+    return manifest, missing
 
 
 def _choose(restoring: Restoring, options: argparse.Namespace) -> tuple[Manifest, Manifest]:
@@ -77,9 +97,9 @@ def _choose(restoring: Restoring, options: argparse.Namespace) -> tuple[Manifest
     return manifest, keys
 
 
-async def _go_on(placing: Placing, target: Target) -> int:
+async def _go_on(placing: Placing, target: Target, claims: Sequence[Claim]) -> int:
     """Do what is left of an earlier restore, which had everything but the places; what else was asked for must wait."""
-    await _put_in_place(target)
+    await _put_in_place(target, claims)
     print(
         f"An earlier restore was stopped while it put things in place. That is finished: {target.directory} is the "
         f"archive of the backup {placing.name}."
@@ -87,10 +107,19 @@ async def _go_on(placing: Placing, target: Target) -> int:
     return _tell(placing)
 
 
-async def _put_in_place(target: Target) -> None:
+async def _put_in_place(target: Target, claims: Sequence[Claim]) -> None:
+    """Let everything be where it belongs, and only then let anybody open it."""
     with translated(target.directory):
         await asyncio.to_thread(place, target)
+        for claim in claims:
+            await claim.release()
         await asyncio.to_thread(end_placing, target)
+
+
+async def _give_up(claim: Claim) -> None:
+    # What went wrong is told; that it cannot be removed either, the next attempt finds out.
+    with suppress(StorageError):
+        await settled(claim.give_up())
 
 
 def _require_ledger(ledger: Path | None) -> None:

@@ -35,9 +35,10 @@ OpenMaker = Callable[[], AbstractAsyncContextManager[tuple[BackupMaker, Drill]]]
 
 @dataclass(slots=True)
 class DailyBackup:
-    """Looks whether a backup is due."""
+    """Looks whether a backup is due. Of several services on one database, the one whose ``turn`` it is does."""
 
     opened: OpenMaker
+    turn: Callable[[], AbstractAsyncContextManager[bool]]
     store: Store
     places: Places
     ring: KeyRing = field(repr=False)
@@ -52,6 +53,11 @@ class DailyBackup:
         Raises:
             ArchiveError, StorageError, OSError: It could not be made. The one before is still there.
         """
+        async with self.turn() as is_mine:
+            if is_mine:
+                await self._look(now)
+
+    async def _look(self, now: datetime) -> None:
         try:
             if is_due(await self.newest(now), now=now, hour=self.hour, timezone=self.timezone):
                 await self._make(now)

@@ -11,6 +11,7 @@ from service.backup.places import BackupKeys
 from service.backup.records import find_records
 from service.backup.unpack import Unpacker
 from service.backup.working import no_progress
+from service.backup_sites import temporary_sites
 from service.cli import backup_restore
 from service.cli.commands import build_parser
 from service.config import parse_config
@@ -18,7 +19,6 @@ from service.keys.ring import KeyRing
 from service.serving import log_keeper
 from service.wiring import key_provider, opened_archive
 from service.wiring_backups import (
-    backup_engine,
     backup_places,
     drill_of,
     opened_maker,
@@ -47,7 +47,7 @@ class Backups:
 
     def bringing_up(self, ring=None, identities=()):
         keys = BackupKeys.of_ring(ring or self.ring, identities)
-        return BringingUp(Unpacker(self.places, keys), backup_engine())
+        return BringingUp(Unpacker(self.places, keys), temporary_sites(self.config))
 
     async def make(self, *, now=NOW, is_first=False):
         async with opened_archive(self.config) as archive:

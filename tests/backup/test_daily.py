@@ -92,7 +92,7 @@ async def test_a_drill_without_room_needs_attention(daily, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("service.backup.drill.scratch", full)
+        patched.setattr("service.backup.bringing_up.scratch", full)
         await daily.run(NOW)
     assert await open_items(daily) == {UNFIT}
 
