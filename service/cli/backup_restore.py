@@ -66,17 +66,19 @@ async def _stage(
         async with opened_pool(places) as pool, AsyncExitStack() as on_failure:
             restoring = Restoring(bringing_up)
             manifest, keys = await asyncio.to_thread(_choose, restoring, options)
+            staged_config = config_at(config, staged)
+            sites = sites_of_restore(staged_config, staged)
+            for what, site in zip((manifest, keys), sites, strict=True):
+                site.snapshots.require_known(what.snapshot)
             print(f"Restoring {manifest.name} to {target.directory}.", flush=True)
             for claim in claims:
                 await claim.take()
                 on_failure.push_async_callback(_give_up, claim)
             with translated(staged.directory):
-                config = config_at(config, staged)
-                sites = sites_of_restore(config, staged)
                 await restoring.bring_back(
                     manifest, keys, staged, sites=sites, ledger=options.ledger
                 )
-                missing = await _finish(config, manifest, pool, options.ledger)
+                missing = await _finish(staged_config, manifest, pool, options.ledger)
             on_failure.pop_all()
     return manifest, missing
 
