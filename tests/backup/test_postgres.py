@@ -1,7 +1,11 @@
 """Backups of an archive on PostgreSQL: made, verified, tried out and restored by PostgreSQL's own programs."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -17,6 +21,8 @@ from tests.backup.conftest import DAY, PLACES, Backups, fill, opened_new
 from tests.backup.test_restore import contacts_of, hashes, heard
 from tests.conftest import CONFIG, NOW
 from tests.postgres import execute, new_database
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=["one database", "two databases"])
@@ -282,6 +288,49 @@ async def test_a_dump_that_ends_early_makes_no_backup(small, monkeypatch):
             await small.make(now=NOW + DAY)
     assert small.places.archive.names() == [made.manifest.name]
     assert (await small.make(now=NOW + DAY)).manifest.name == "20261123T120000Z"
+
+
+DYING = """
+import asyncio, os, pkgutil, sys
+from pathlib import Path
+from tests.backup.conftest import DAY, Backups
+from tests.backup.test_postgres import config_of
+from tests.conftest import NOW
+_, folder, url, holder, step = sys.argv
+setattr(pkgutil.resolve_name(holder), step, lambda *_, **__: os._exit(9))
+asyncio.run(Backups(config_of(Path(folder), url, url)).make(now=NOW + DAY))
+"""
+
+
+@pytest.mark.parametrize(
+    ("holder", "step"),
+    [
+        ("storage.database.postgres.snapshot:PostgresSnapshots", "_counted"),
+        ("service.backup.create:BlobCopier", "copy_all"),
+        ("service.backup.create:BackupMaker", "_seal_erasures"),
+        ("service.backup.create:BackupMaker", "_finish"),
+    ],
+)
+async def test_a_process_that_dies_half_way_leaves_the_last_good_backup_the_newest(
+    small, tmp_path, holder, step
+):
+    made = await small.make()
+    url = small.config.storage.database.url
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", DYING, tmp_path, url, holder, step],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 9
+    assert small.places.archive.names() == [made.manifest.name]
+    assert small.places.keys.names() == [made.manifest.name]
+    again = await small.make(now=NOW + DAY)
+    assert again.manifest.name == "20261123T120000Z"
+    assert not list(small.config.backup.directory.glob(".new-*"))
+    assert not list(small.config.archive.directory.glob(".backup-*"))
+    assert (await small.verify()).outcome is Outcome.PASSED
 
 
 async def test_of_several_services_one_makes_the_daily_backup(small):
