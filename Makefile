@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # What the tests run that is not Python: age opens our files, OpenSSL makes certificates, Chromium shows the pages.
 # strace and faketime make system calls and the clock fail, mkfs.ext4 makes disks to fill and to cut from power.
-# And PostgreSQL, whose server programs Debian keeps out of the path.
+# And PostgreSQL, whose server programs Debian keeps out of the path, with pg_dump and pg_restore of its client.
 PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4
 # Two workers suit small machines; a file's tests share their fixtures.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -130,6 +130,7 @@ programs:
 		command -v "$$program" >/dev/null || missing="$$missing $$program"; \
 	done; \
 	command -v initdb /usr/lib/postgresql/*/bin/initdb >/dev/null || missing="$$missing postgresql"; \
+	command -v pg_dump /usr/lib/postgresql/*/bin/pg_dump >/dev/null || missing="$$missing postgresql-client"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		missing="$${missing/mkfs.ext4/e2fsprogs}"; \

@@ -33,8 +33,8 @@ async def is_database_there(config: Config) -> bool:
     database = config.storage.database
     if isinstance(database, StorageUrl):
         return database.path.exists()
-    with _driver():
-        from storage.database.postgres.store import PostgresStore  # noqa: PLC0415  # see `_driver`
+    with driver():
+        from storage.database.postgres.store import PostgresStore  # noqa: PLC0415  # see `driver`
     return await PostgresStore.is_there(database.url)
 
 
@@ -46,10 +46,13 @@ async def open_store(
     if isinstance(database, StorageUrl):
         opening = SqliteStore.opened(database.path, create=create, soundness=soundness)
         return await stack.enter_async_context(opening), always
-    with _driver():
-        from storage.database.postgres.store import SCHEMA, PostgresStore  # noqa: PLC0415  # see `_driver`
+    with driver():
+        from storage.database.postgres.store import SCHEMA, PostgresStore  # noqa: PLC0415  # see `driver`
         from storage.database.postgres.turn import PublishingTurn  # noqa: PLC0415  # as above
-    store = await stack.enter_async_context(PostgresStore.opened(database.url, create=create))
+    opened = PostgresStore.opened(
+        database.url, create=create, is_restoring=database.is_restoring
+    )
+    store = await stack.enter_async_context(opened)
     turn = await stack.enter_async_context(PublishingTurn.opened(database.url, schema=SCHEMA))
     return store, turn.is_mine
 
@@ -58,15 +61,22 @@ def opened_keys(
     config: Config, *, create: bool, soundness: Soundness
 ) -> AbstractAsyncContextManager[KeyStore]:
     """Return the key store, to be opened and closed: where the settings say, or beside the database."""
-    place = config.storage.keys
-    if place is None and isinstance(config.storage.database, PostgresUrl):
-        place = config.storage.database
-    if not isinstance(place, PostgresUrl):
-        path = config.archive.directory / KEY_STORE if place is None else place.path
-        return SqliteKeyStore.opened(path, create=create, soundness=soundness)
-    with _driver():
-        from storage.database.postgres.keys import PostgresKeyStore  # noqa: PLC0415  # see `_driver`
-    return PostgresKeyStore.opened(place.url, create=create)
+    place = key_place(config)
+    if isinstance(place, StorageUrl):
+        return SqliteKeyStore.opened(place.path, create=create, soundness=soundness)
+    with driver():
+        from storage.database.postgres.keys import PostgresKeyStore  # noqa: PLC0415  # see `driver`
+    return PostgresKeyStore.opened(place.url, create=create, is_restoring=place.is_restoring)
+
+
+def key_place(config: Config) -> StorageUrl | PostgresUrl:
+    """Return where the key store is: where the settings say, or beside the database."""
+    storage = config.storage
+    if storage.keys is not None:
+        return storage.keys
+    if isinstance(storage.database, PostgresUrl):
+        return storage.database
+    return StorageUrl("sqlite", config.archive.directory / KEY_STORE)
 
 
 def scrub_of(store: Scrub, keys: KeyStore) -> Scrub:
@@ -87,7 +97,7 @@ class _Scrubs:
 
 
 @contextmanager
-def _driver() -> Iterator[None]:
+def driver() -> Iterator[None]:
     """Import an engine inside the block: an installation on SQLite neither has its driver nor waits for it.
 
     Raises:

@@ -36,6 +36,7 @@ from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
 from service.backup.due import age_of
+from service.backup_sites import held_for_backup
 from service.config import Config, SourceConfig, StorageUrl
 from service.domain.errors import InvalidInputError
 from service.http.addresses import Site
@@ -198,6 +199,7 @@ def _daily_backup(archive: Archive) -> DailyBackup | None:
         return None
     return DailyBackup(
         opened=partial(opened_daily, archive),
+        turn=partial(held_for_backup, config),
         store=archive.stores.store,
         places=backup_places(config),
         ring=archive.vault.ring,
@@ -341,7 +343,9 @@ def _health(
             "interpretation_backlog": interpretation.backlog,
             "openings_open": archive.openings.count,
             "anchors_in_trouble": sum(one.trouble is not None for one in outside),
-            "backup_age_seconds": age_of(await daily.newest() if daily else None, now=clock()),
+            "backup_age_seconds": age_of(
+                await daily.newest(clock()) if daily else None, now=clock()
+            ),
             "backup_running": daily is not None and daily.is_running,
             **({} if memory is None else {"process_resident_bytes": memory}),
         }

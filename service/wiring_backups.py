@@ -5,30 +5,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
-from service.backup.bringing_up import BringingUp, Engine
+from service.backup.bringing_up import BringingUp
 from service.backup.create import BackupMaker
 from service.backup.drill import Drill
 from service.backup.places import BackupKeys, Keeping, Places
 from service.backup.restore import ERASURES, Target
 from service.backup.unpack import Unpacker
-from service.config import Config, StorageUrl
+from service.backup_sites import snapshots_of, temporary_sites
+from service.config import Config, PostgresUrl, StorageUrl
 from service.crypto.recipients import parse_recipient
-from service.databases import KEY_STORE
+from service.databases import key_place
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.ring import KeyRing
 from service.wiring import LEDGER_DIRECTORY, Archive
 from storage.backups import BackupFolders
-from storage.database.keys import SqliteKeyStore
-from storage.database.snapshot import SqliteSnapshots
-from storage.database.sqlite import SqliteStore
 from storage.files import FileBlobs
-from storage.migrations import ARCHIVE, KEYS
 from storage.ports import BlobStore
-from storage.tables import ARCHIVE as ARCHIVE_TABLES
-from storage.tables import KEYS as KEY_TABLES
 from storage.tables import TABLES
 
 
@@ -44,28 +38,6 @@ def backup_places(config: Config) -> Places:
             "backups have no place yet: set [backup] directory and keys_directory"
         )
     return Places(BackupFolders(archive), BackupFolders(keys))
-
-
-def backup_engine() -> Engine:
-    """Return how stores of backups are put back and opened."""
-    return Engine(
-        rows_at=lambda path: SqliteSnapshots(path, ARCHIVE, ARCHIVE_TABLES),
-        keys_at=lambda path: SqliteSnapshots(path, KEYS, KEY_TABLES),
-        open_rows=partial(SqliteStore.opened, create=False),
-        open_keys=partial(SqliteKeyStore.opened, create=False),
-    )
-
-
-def _database_files(config: Config) -> tuple[Path, Path]:
-    """Return the files that hold rows and keys.
-
-    Raises:
-        InvalidInputError: One of them is on PostgreSQL.
-    """
-    rows, keys = config.storage.database, config.storage.keys
-    if not isinstance(rows, StorageUrl) or not isinstance(keys, StorageUrl | None):
-        raise InvalidInputError("backups are made of SQLite; PostgreSQL has tools of its own")
-    return rows.path, config.archive.directory / KEY_STORE if keys is None else keys.path
 
 
 @asynccontextmanager
@@ -91,17 +63,17 @@ async def opened_maker(archive: Archive) -> AsyncIterator[BackupMaker]:
         InvalidInputError: The settings name no place for them.
         storage.errors.StorageError: The place cannot be used.
     """
-    config, stores, engine = archive.config, archive.stores, backup_engine()
+    config, stores = archive.config, archive.stores
     places = backup_places(config)
-    rows, keys = _database_files(config)
+    rows, keys = snapshots_of(config)
     async with opened_pool(places, create=True) as pool:
         yield BackupMaker(
             store=stores.store,
             log=stores.log,
             blobs=stores.blobs,
             pool=pool,
-            rows=engine.rows_at(rows),
-            keys=engine.keys_at(keys),
+            rows=rows,
+            keys=keys,
             ring=archive.vault.ring,
             places=places,
             directory=config.archive.directory,
@@ -133,7 +105,7 @@ async def opened_daily(archive: Archive) -> AsyncIterator[tuple[BackupMaker, Dri
     ring = archive.vault.ring
     async with opened_maker(archive) as maker:
         unpacker = Unpacker(maker.places, BackupKeys.of_ring(ring))
-        bringing_up = BringingUp(unpacker, backup_engine())
+        bringing_up = BringingUp(unpacker, temporary_sites(archive.config))
         yield maker, drill_of(archive.config.archive.directory, ring, bringing_up, maker.pool)
 
 
@@ -148,26 +120,37 @@ def restore_target(config: Config) -> Target:
         raise InvalidInputError(
             "a backup is restored to files, not to a bucket: set [storage] blobs to a directory"
         )
-    rows, keys = _database_files(config)
+    rows, keys = config.storage.database, key_place(config)
     return Target(
         directory=directory,
-        rows=rows,
-        keys=keys,
+        rows=rows.path if isinstance(rows, StorageUrl) else None,
+        keys=keys.path if isinstance(keys, StorageUrl) else None,
         blobs=blobs.path,
         ledger=directory / LEDGER_DIRECTORY,
+        servers=tuple(str(one) for one in (rows, keys) if isinstance(one, PostgresUrl)),
     )
 
 
 def config_at(config: Config, target: Target) -> Config:
-    """Return ``config`` for the archive at ``target`` instead."""
+    """Return ``config`` for the archive at ``target`` instead, which this process is restoring."""
     storage = config.storage
+
+    def place(
+        path: Path | None, otherwise: StorageUrl | PostgresUrl
+    ) -> StorageUrl | PostgresUrl:
+        if path is not None:
+            return StorageUrl("sqlite", path)
+        if isinstance(otherwise, StorageUrl):
+            return otherwise
+        return replace(otherwise, is_restoring=True)
+
     return replace(
         config,
         archive=replace(config.archive, directory=target.directory),
         storage=replace(
             storage,
-            database=StorageUrl("sqlite", target.rows),
-            keys=None,
+            database=place(target.rows, storage.database),
+            keys=place(target.keys, key_place(config)),
             blobs=StorageUrl("file", target.blobs),
         ),
     )

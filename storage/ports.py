@@ -353,6 +353,14 @@ class Snapshot:
     rows: Mapping[str, int]
 
 
+class Sink(Protocol):
+    """Takes bytes, one after the other."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take the next bytes; return how many."""
+        ...
+
+
 class Snapshots(Protocol):
     """Copies of a whole store of rows or keys, each one file and of one moment. Blocking: call from a thread."""
 
@@ -361,11 +369,18 @@ class Snapshots(Protocol):
         """What a copy is called in a backup."""
         ...
 
-    def copy_to(self, target: Path, *, on_progress: Callable[[int, int], None]) -> Snapshot:
-        """Write a copy to ``target``, which is not there yet, while others go on writing to the store.
+    @property
+    def engine(self) -> str:
+        """What the copies are copies of."""
+        ...
 
-        It holds everything that was committed before the call, and of later commits the first ones or none. It is
-        read back and found sound, and not synced. What ``on_progress`` (done, total) raises ends the copying.
+    def copy_to(
+        self, out: Sink, *, folder: Path, on_progress: Callable[[int, int], None]
+    ) -> Snapshot:
+        """Write a copy to ``out`` while others go on writing to the store; ``folder`` is a private one to work in.
+
+        It holds everything that was committed before the call, and of later commits the first ones or none. What
+        ``on_progress`` (done, total) raises ends the copying.
 
         Raises:
             UnavailableError: The store cannot be read, or is damaged.
@@ -381,8 +396,10 @@ class Snapshots(Protocol):
         """
         ...
 
-    def put_back(self, copy: Path) -> None:
+    def put_back(self, copy: Path, *, check: Callable[[], None]) -> None:
         """Let ``copy``, on the same file system, become the store, brought up to date; it is used up.
+
+        What ``check`` raises ends it.
 
         Raises:
             ConflictError: There is a store already. It was kept.

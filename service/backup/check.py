@@ -5,9 +5,10 @@ Nothing here raises for what is wrong with a backup: it is found, as altered or 
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from service.archive.verify_rows import pages
 from service.backup.blobs import hash_of
 from service.backup.bringing_up import BringingUp, Rows
 from service.backup.manifest import MANIFEST, Kind, Manifest
-from service.backup.places import Listed, find_backups
+from service.backup.places import Listed, find_backups, is_ahead
 from service.backup.records import Record
-from service.backup.working import Progress, on_thread, scratch
-from service.domain.errors import ArchiveError, TamperedError
+from service.backup.working import Progress, on_thread
+from service.domain.errors import ArchiveError, TamperedError, UnavailableError
 from storage.errors import StorageError
 from storage.ports import BlobStore
 from storage.rows import ObjectRow
@@ -73,6 +74,7 @@ class BackupVerifier:
         names: Sequence[str] = (),
         records: Sequence[Record] | None,
         progress: Progress,
+        now: datetime,
     ) -> Verdict:
         """Verify the backups ``names``, or all; against ``records`` of the log, where the archive is at hand.
 
@@ -95,20 +97,24 @@ class BackupVerifier:
         await self._archives(
             [one for one in archive if not names or one.name in names], verdict, progress
         )
-        await self._judge_missing(verdict)
+        for one in (*archive, *keys):
+            is_asked_for = not names or one.name in names
+            if is_asked_for and one.manifest and is_ahead(one.manifest, now=now):
+                verdict.add(
+                    one.name, UnavailableError("it says that it was made in the future")
+                )
+        await self._judge_missing(verdict, now=now)
         return verdict
 
-    async def _judge_missing(self, verdict: Verdict) -> None:
+    async def _judge_missing(self, verdict: Verdict, *, now: datetime) -> None:
         """Find out which of the missing blobs were erased while the backup was made: those whose key is gone."""
         if not verdict.missing:
             return
         ids = {object_id for _, object_id in verdict.missing}
         try:
-            with scratch(self.scratch_in) as folder:
-                path = folder / "keys.db"
-                await self.bringing_up.put_back(self.bringing_up.newest_keys(), path)
-                async with self.bringing_up.engine.open_keys(path) as keys:
-                    ids = set(await keys.get_keys(ids))
+            newest = self.bringing_up.newest_keys(now=now)
+            async with self.bringing_up.keys_of(newest, scratch_in=self.scratch_in) as keys:
+                ids = set(await keys.get_keys(ids))
         except (ArchiveError, StorageError) as error:
             verdict.add("", error)
         for name, object_id in verdict.missing:
@@ -195,7 +201,9 @@ class BackupVerifier:
         """Hash the blobs of a backup that ``newer`` does not name; return its rows, open as long as ``stack``."""
         own = AsyncExitStack()
         try:
-            rows = await own.enter_async_context(self._brought_up(manifest))
+            rows = await own.enter_async_context(
+                self.bringing_up.rows_of(manifest, scratch_in=self.scratch_in)
+            )
             await self._hash(manifest, rows, newer, verdict, partial(progress, "blobs"))
         except (ArchiveError, StorageError) as error:
             await own.aclose()
@@ -238,11 +246,3 @@ class BackupVerifier:
             verdict.missing.append((manifest.name, row.id))
         elif digest != row.sha256:
             verdict.add(manifest.name, f"the blob {row.id} was altered")
-
-    @asynccontextmanager
-    async def _brought_up(self, manifest: Manifest) -> AsyncIterator[Rows]:
-        with scratch(self.scratch_in) as folder:
-            path = folder / "rows.db"
-            await self.bringing_up.put_back(manifest, path)
-            async with self.bringing_up.engine.open_rows(path) as rows:
-                yield rows

@@ -31,7 +31,7 @@ from service.backup.manifest import (
     code_of,
     encode_manifest,
 )
-from service.backup.places import Keeping, Places, find_backups, recipients_of
+from service.backup.places import Keeping, Places, find_backups, is_ahead, recipients_of
 from service.backup.records import RECORDS, find_records
 from service.backup.sealed import PIECE_BYTES, SealedFile, Sealing
 from service.backup.working import Progress, clear_scratch, on_thread, scratch
@@ -170,18 +170,21 @@ class BackupMaker:
         recipients: Sequence[Recipient],
         progress: Progress,
     ) -> tuple[Snapshot, dict[str, SealedFile]]:
-        """Copy a store, and seal the copy; the copy itself goes at once."""
+        """Seal a copy of a store; where it does not stream, what is not sealed yet goes at once."""
         file = f"{snapshots.file_name}{SUFFIX}"
 
         def step(check: Callable[[], None]) -> tuple[Snapshot, dict[str, SealedFile]]:
             def told(done: int, total: int) -> None:
                 check()
-                progress(f"pages of {snapshots.file_name}", done, total)
+                progress(snapshots.file_name, done, total)
 
-            with scratch(self.directory) as folder:
-                plain = folder / snapshots.file_name
-                snapshot = snapshots.copy_to(plain, on_progress=told)
-                return snapshot, {file: _seal(plain, new.path(file), recipients, check)}
+            sealing = Sealing(new.path(file), recipients)
+            try:
+                with scratch(self.directory) as folder:
+                    snapshot = snapshots.copy_to(sealing, folder=folder, on_progress=told)
+                    return snapshot, {file: sealing.finish()}
+            finally:
+                sealing.close()
 
         return await on_thread(step)
 
@@ -243,7 +246,14 @@ class BackupMaker:
             believed = await asyncio.to_thread(
                 find_backups, self.places, kind, self.ring.index_key(KEY_FIELD)
             )
-            newest = max((one.name for one in believed if one.manifest), default="")
+            newest = max(
+                (
+                    one.name
+                    for one in believed
+                    if one.manifest and not is_ahead(one.manifest, now=now)
+                ),
+                default="",
+            )
             for one in believed:
                 if one.name < oldest and one.name < newest:
                     await asyncio.to_thread(folders.remove, one.name)

@@ -3,9 +3,12 @@
 Its blobs are read where they lie with the backups, so that a drill takes no more room than the rows and keys do.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +19,11 @@ from service.backup.blobs import hash_of
 from service.backup.bringing_up import BringingUp, Rows
 from service.backup.check import Verdict
 from service.backup.manifest import Manifest
-from service.backup.working import scratch
+from service.domain.errors import ArchiveError
 from service.domain.ids import new_id
 from service.keys.ring import KeyRing
+from storage.backups import translated
+from storage.errors import StorageError
 from storage.ports import BlobStore, Condition, KeyStore, Span
 from storage.rows import ObjectRow, Row
 
@@ -27,9 +32,13 @@ HASHES: Final = 20
 
 @dataclass(slots=True)
 class Drilled:
-    """What a drill compared, and what is wrong. ``opened`` recordings were decrypted from end to end."""
+    """What a drill compared, and what is wrong.
+
+    ``is_up`` once the backup was brought up; ``opened`` recordings were decrypted from end to end.
+    """
 
     name: str
+    is_up: bool = False
     rows: int = 0
     hashes: int = 0
     opened: int = 0
@@ -50,30 +59,35 @@ class Drill:
     ring: KeyRing = field(repr=False)
     tables: dict[str, type[Row]]
 
-    async def run(self, manifest: Manifest) -> Drilled:
+    async def run(self, manifest: Manifest, *, now: datetime) -> Drilled:
         """Bring a backup up with the newest keys, compare its counts and random hashes, open a random recording.
 
-        Raises:
-            TamperedError, UnavailableError: It cannot be brought up.
+        Whatever stops it is the verdict: a backup that cannot be brought up is no better than none.
         """
         drilled = Drilled(manifest.name)
-        async with self._brought_up(manifest) as (rows, keys):
-            await self._count(manifest, rows, drilled)
-            await self._hash(manifest, rows, keys, drilled)
-            await self._open(rows, keys, drilled)
+        try:
+            with translated(self.scratch_in):
+                async with self._brought_up(manifest, now=now) as (rows, keys):
+                    drilled.is_up = True
+                    await self._count(manifest, rows, drilled)
+                    await self._hash(manifest, rows, keys, drilled)
+                    await self._open(rows, keys, drilled)
+        except (ArchiveError, StorageError) as error:
+            drilled.verdict.add(manifest.name, error)
         return drilled
 
     @asynccontextmanager
-    async def _brought_up(self, manifest: Manifest) -> AsyncIterator[tuple[Rows, KeyStore]]:
-        with scratch(self.scratch_in) as folder:
-            await self.bringing_up.put_back(manifest, folder / "rows.db")
-            await self.bringing_up.put_back(self.bringing_up.newest_keys(), folder / "keys.db")
-            engine = self.bringing_up.engine
-            async with (
-                engine.open_rows(folder / "rows.db") as rows,
-                engine.open_keys(folder / "keys.db") as keys,
-            ):
-                yield rows, keys
+    async def _brought_up(
+        self, manifest: Manifest, *, now: datetime
+    ) -> AsyncIterator[tuple[Rows, KeyStore]]:
+        newest = await asyncio.to_thread(
+            partial(self.bringing_up.newest_keys, now=now, rows=manifest)
+        )
+        async with (
+            self.bringing_up.rows_of(manifest, scratch_in=self.scratch_in) as rows,
+            self.bringing_up.keys_of(newest, scratch_in=self.scratch_in) as keys,
+        ):
+            yield rows, keys
 
     async def _count(self, manifest: Manifest, rows: Rows, drilled: Drilled) -> None:
         for name, table in self.tables.items():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from service.backup.manifest import KEY_FIELD, MANIFEST, Kind, Manifest, read_manifest
 from service.crypto.recipients import Identity, Recipient
@@ -14,6 +15,8 @@ from storage.backups import BackupFolders
 from storage.errors import MissingError, StorageError
 
 POOL = "blobs"
+AHEAD: Final = timedelta(minutes=10)
+"""So far the clocks of two machines may be apart. What was made later than that from now was made by a wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,32 @@ def _listed(folders: BackupFolders, name: str, kind: Kind, key: IndexKey | None)
         return Listed(name, None, UnavailableError(f"{name}: {error.strerror}"))
 
 
-def newest_at(listed: Sequence[Listed]) -> datetime | None:
-    """Return when the newest backup that can be believed was made."""
-    return max((one.manifest.made_at for one in listed if one.manifest), default=None)
+def is_ahead(manifest: Manifest, *, now: datetime) -> bool:
+    """Tell whether a backup says that it was made in the future: some clock was wrong, or is."""
+    return manifest.made_at > now + AHEAD
+
+
+def newest_at(listed: Sequence[Listed], *, now: datetime) -> datetime | None:
+    """Return when the newest backup that can be believed was made; those from the future tell nothing."""
+    made = (one.manifest for one in listed if one.manifest)
+    return max((one.made_at for one in made if not is_ahead(one, now=now)), default=None)
+
+
+def newest_of(listed: Sequence[Listed], *, now: datetime) -> Manifest:
+    """Return the newest of backups, of which there are some; another one is never taken in its place silently.
+
+    Raises:
+        TamperedError: It is not as the archive wrote it.
+        UnavailableError: It cannot be read, a newer program made it, or it says that it was made in the future.
+    """
+    newest = listed[-1]
+    if newest.manifest is None:
+        if isinstance(newest.trouble, ArchiveError):
+            raise newest.trouble
+        raise UnavailableError(f"{newest.name}: {newest.trouble}")
+    if is_ahead(newest.manifest, now=now):
+        raise UnavailableError(
+            f"{newest.name} says that it was made in the future, so it cannot be told which backup is the newest: set "
+            "the clock, or move it away if the clock was wrong when it was made"
+        )
+    return newest.manifest

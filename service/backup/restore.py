@@ -2,47 +2,62 @@
 
 Order: rows, keys, published log, ledger; then the log begins anew where it must, and what was erased since is erased
 again, before any blob is brought; the blobs; the places. Killed anywhere before the last step, nothing is there, and
-the next attempt goes on with the blobs that were brought.
+the next attempt goes on with the blobs that were brought. The last step is written down before it begins
+(`service.backup.placing`): killed within it, the next attempt does what is left of it and nothing else.
 """
 
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from service.backup.bringing_up import BringingUp
+from service.backup.bringing_up import BringingUp, Rows, Site
 from service.backup.create import ERASURES_FILE, LOG_FILE
 from service.backup.manifest import Kind, Manifest, read_manifest
-from service.backup.places import find_backups
+from service.backup.places import find_backups, newest_of
 from service.backup.working import on_thread
-from service.domain.errors import TamperedError, UnavailableError
+from service.domain.errors import UnavailableError
 from storage.errors import ConflictError
-from storage.syncing import sync_directory
+from storage.ports import KeyStore
 
 STAGED: Final = ".restoring"
 ERASURES: Final = "erasures"
 """The file of the erasure ledger, in the ledger's directory."""
+
+# What SQLite keeps beside a database, and reads into whatever database is called so (sqlite.org/tempfiles.html).
+_BESIDE: Final = ("-wal", "-shm", "-journal")
 
 _log: Final = logging.getLogger("taltio")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an archive is: its directory, its rows, its keys, its blobs, its ledger."""
+    """Where an archive is: its directory, its rows, its keys, its blobs, its ledger.
+
+    ``rows`` and ``keys`` are None where a server keeps them; ``servers`` says where that is.
+    """
 
     directory: Path
-    rows: Path
-    keys: Path
+    rows: Path | None
+    keys: Path | None
     blobs: Path
     ledger: Path
+    servers: tuple[str, ...] = ()
 
     def staged(self) -> "Target":
         """Return where it is brought up before it is put there."""
-        return Target(*(self._stage(path) for path in self._paths()))
+        return Target(
+            directory=self._stage(self.directory),
+            rows=None if self.rows is None else self._stage(self.rows),
+            keys=None if self.keys is None else self._stage(self.keys),
+            blobs=self._stage(self.blobs),
+            ledger=self._stage(self.ledger),
+            servers=self.servers,
+        )
 
     def require_empty(self) -> None:
         """Refuse a place where something is.
@@ -61,24 +76,38 @@ class Target:
                     f"{path} is a mount point, and what is restored takes its place by being renamed: let the setting "
                     "name a directory within it"
                 )
-        if self.rows.exists():
-            raise ConflictError(f"{self.rows} is there already: move it away first")
+        for path in self._databases():
+            for file in with_beside(path):
+                if os.path.lexists(file):
+                    raise ConflictError(f"{file} is there already: move it away first")
 
     def moves(self) -> Iterator[tuple[Path, Path]]:
         """Yield what is to be renamed to what at last, the archive's own directory being the very last."""
-        outside = [path for path in (self.blobs, self.rows) if not self._is_inside(path)]
+        paths = (self.blobs, *self._databases())
+        outside = [path for path in paths if not path.is_relative_to(self.directory)]
         for path in (*outside, self.directory):
             yield self._stage(path), path
 
-    def _paths(self) -> tuple[Path, ...]:
-        return (self.directory, self.rows, self.keys, self.blobs, self.ledger)
+    def clear(self) -> None:
+        """Remove what an earlier attempt left here, apart from blobs, and make the directories."""
+        if self.directory.exists():
+            _log.info("backup.restore_goes_on", extra={"directory": str(self.directory)})
+        parents = (path.parent for path in self._databases())
+        for path in (self.directory, self.blobs, *parents):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._databases():
+            for file in with_beside(path):
+                file.unlink(missing_ok=True)
+        for left in self.directory.iterdir():
+            if left != self.blobs:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
-    def _is_inside(self, path: Path) -> bool:
-        return path.is_relative_to(self.directory)
+    def _databases(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.rows, self.keys) if path is not None)
 
     def _stage(self, path: Path) -> Path:
         staged = self.directory.with_name(self.directory.name + STAGED)
-        if self._is_inside(path):
+        if path.is_relative_to(self.directory):
             return staged / path.relative_to(self.directory)
         return path.with_name(path.name + STAGED)
 
@@ -89,12 +118,12 @@ class Restoring:
 
     bringing_up: BringingUp
 
-    def choose(self, name: str | None) -> Manifest:
-        """Return the backup ``name``, or the newest one that can be believed.
+    def choose(self, name: str | None, *, now: datetime) -> Manifest:
+        """Return the backup ``name``, or the newest one.
 
         Raises:
             MissingError, TamperedError: There is none, or it is not as the archive wrote it.
-            UnavailableError: There is none at all, or a newer program made it.
+            UnavailableError: There is none at all, a newer program made it, or the newest is from the future.
         """
         unpacker = self.bringing_up.unpacker
         places, key = unpacker.places, unpacker.keys.index_key
@@ -103,16 +132,18 @@ class Restoring:
         listed = find_backups(places, Kind.ARCHIVE, key)
         if not listed:
             raise UnavailableError(f"{places.archive.directory} holds no backup")
-        newest = listed[-1]
-        if newest.manifest is None:
-            # An older one is never taken silently.
-            raise newest.trouble or TamperedError(f"{newest.name} does not say what it is")
-        return newest.manifest
+        return newest_of(listed, now=now)
 
     async def bring_back(
-        self, manifest: Manifest, staged: Target, *, ledger: Path | None
+        self,
+        manifest: Manifest,
+        keys: Manifest,
+        staged: Target,
+        *,
+        sites: tuple[Site[Rows], Site[KeyStore]],
+        ledger: Path | None,
     ) -> None:
-        """Bring rows, keys, log and ledger of a backup to ``staged``, all of it anew except for blobs.
+        """Bring log and ledger of a backup to ``staged``, its rows and ``keys`` to ``sites``, but for blobs all anew.
 
         Without ``ledger``, what newer backups know of erasures since takes its place; the log must then begin anew.
 
@@ -120,10 +151,9 @@ class Restoring:
             TamperedError, UnavailableError: It is not as it was written, cannot be opened, or is a newer program's.
             OSError: There is no room, or a directory cannot be written.
         """
-        await on_thread(lambda _: _clear(staged))
-        await self.bringing_up.put_back(manifest, staged.rows)
-        keys = self.bringing_up.newest_keys()
-        await self.bringing_up.put_back(keys, staged.keys)
+        await on_thread(lambda _: staged.clear())
+        for what, site in zip((manifest, keys), sites, strict=True):
+            await self.bringing_up.put_back(what, site)
         unpacker = self.bringing_up.unpacker
 
         def step(check: Callable[[], None]) -> None:
@@ -138,29 +168,7 @@ class Restoring:
         await on_thread(step)
 
 
-def put_in_place(target: Target) -> None:
-    """Let what is staged be the archive. On return that survives a power cut. Blocking.
-
-    Raises:
-        ConflictError: Something is there by now. It was kept.
-    """
-    target.require_empty()
-    # Whatever wrote the files, they are on the disk before they get their names.
-    os.sync()
-    for staged, final in target.moves():
-        with suppress(FileNotFoundError, NotADirectoryError):
-            final.rmdir()
-        staged.rename(final)
-        sync_directory(final.parent)
-
-
-def _clear(staged: Target) -> None:
-    """Remove what an earlier attempt left, apart from blobs, and make the directories."""
-    if staged.directory.exists():
-        _log.info("backup.restore_goes_on", extra={"directory": str(staged.directory)})
-    for path in (staged.directory, staged.blobs, staged.rows.parent):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    staged.rows.unlink(missing_ok=True)
-    for left in staged.directory.iterdir():
-        if left != staged.blobs:
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+def with_beside(database: Path) -> Iterator[Path]:
+    """Yield the file of an SQLite database, and those that belong to it."""
+    yield database
+    yield from (database.with_name(f"{database.name}{end}") for end in _BESIDE)

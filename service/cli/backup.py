@@ -6,15 +6,16 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from service.archive.checks import Outcome
 from service.backup.bringing_up import BringingUp
 from service.backup.check import BackupVerifier, Verdict
-from service.backup.drill import Drilled
+from service.backup.drill import Drill, Drilled
 from service.backup.manifest import KEY_FIELD, Kind, Manifest
-from service.backup.places import Listed, find_backups
+from service.backup.places import Listed, find_backups, is_ahead
 from service.backup.records import Record, find_records
 from service.backup.restore import Restoring
 from service.cli.backup_access import Stages, bringing_up_of
@@ -22,13 +23,14 @@ from service.cli.tables import human_size, table_lines
 from service.cli.verify_command import EXIT_CODES
 from service.config import Config
 from service.domain.actor import OPERATOR
+from service.domain.errors import ArchiveError
 from service.domain.times import format_time
 from service.keys.errors import KeysRefusedError
 from service.keys.ring import KeyRing
 from service.wiring import key_provider, opened_archive, opened_stores
 from service.wiring_backups import backup_places, drill_of, opened_maker, opened_pool
 from storage.backups import translated
-from storage.errors import StorageError
+from storage.errors import MissingError, StorageError
 from storage.ports import BlobStore
 
 _TITLES: Final = (
@@ -81,6 +83,8 @@ def _row(name: str, archive: Listed | None, keys: Listed | None) -> tuple[str, .
     ]
     if manifest and manifest.damaged:
         troubles.append(f"without {len(manifest.damaged)} damaged objects")
+    if known and is_ahead(known, now=datetime.now(UTC)):
+        troubles.append("FROM THE FUTURE: a clock was wrong, or is")
     if archive is None:
         troubles.append("keys alone")
     return (
@@ -110,7 +114,10 @@ async def _verify(config: Config, options: argparse.Namespace) -> int:
             if options.drill:
                 return await _drill(config, ring, bringing_up, pool, options.names)
             verdict = await BackupVerifier(bringing_up, pool, _scratch(config)).verify(
-                names=options.names, records=await _records(config), progress=Stages()
+                names=options.names,
+                records=await _records(config),
+                progress=Stages(),
+                now=datetime.now(UTC),
             )
     for line in _lines(verdict):
         print(line)
@@ -127,18 +134,42 @@ async def _drill(
     if ring is None:
         print("Could not be checked: without the keys nothing can be opened.")
         return EXIT_CODES[Outcome.UNKNOWN]
-    drill, worst = drill_of(_scratch(config), ring, bringing_up, pool), 0
+    drill = drill_of(_scratch(config), ring, bringing_up, pool)
     wanted: Sequence[str | None] = names or [None]
-    for name in wanted:
-        manifest = await asyncio.to_thread(Restoring(bringing_up).choose, name)
-        code = _tell_drill(await drill.run(manifest), manifest)
-        worst = code if worst in {0, code} or code == EXIT_CODES[Outcome.FAILED] else worst
-    return worst
+    outcomes = {await _drill_one(drill, name) for name in wanted}
+    if Outcome.FAILED in outcomes:
+        return EXIT_CODES[Outcome.FAILED]
+    return max(EXIT_CODES[one] for one in outcomes)
 
 
-def _tell_drill(drilled: Drilled, manifest: Manifest) -> int:
+async def _drill_one(drill: Drill, name: str | None) -> Outcome:
+    """Try one backup out and say what came of it; what is wrong with one keeps no other from being tried."""
+    now = datetime.now(UTC)
+    try:
+        choose = partial(Restoring(drill.bringing_up).choose, name, now=now)
+        manifest = await asyncio.to_thread(choose)
+    except MissingError as error:
+        # As verifying says of a backup that somebody asks for and that is not there.
+        verdict = Verdict()
+        verdict.add(name or "", str(error))
+    except (ArchiveError, StorageError) as error:
+        verdict = Verdict()
+        verdict.add(name or "", error)
+    else:
+        drilled = await drill.run(manifest, now=now)
+        _tell_drill(drilled, manifest)
+        return drilled.verdict.outcome
+    for line in _troubles(verdict):
+        print(line)
+    return verdict.outcome
+
+
+def _tell_drill(drilled: Drilled, manifest: Manifest) -> None:
     for line in _troubles(drilled.verdict):
         print(line)
+    if not drilled.is_up:
+        print(f"{manifest.name} could not be brought up.")
+        return
     if drilled.erased:
         print(f"{drilled.erased} of the objects that were chosen are erased by now.")
     print(
@@ -146,7 +177,6 @@ def _tell_drill(drilled: Drilled, manifest: Manifest) -> int:
         f"{drilled.hashes} random blobs hashed, {drilled.opened} random recordings opened from end to end. "
         "It is removed again."
     )
-    return EXIT_CODES[drilled.verdict.outcome]
 
 
 def _lines(verdict: Verdict) -> Iterator[str]:

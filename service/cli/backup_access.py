@@ -7,12 +7,13 @@ from pathlib import Path
 from service.backup.bringing_up import BringingUp
 from service.backup.places import BackupKeys
 from service.backup.unpack import Unpacker
+from service.backup_sites import temporary_sites
 from service.cli.progress import Progress
 from service.config import Config
 from service.crypto.recipients import Identity, parse_identity
 from service.domain.errors import InvalidInputError
 from service.keys.ring import KeyRing
-from service.wiring_backups import backup_engine, backup_places
+from service.wiring_backups import backup_places
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ def bringing_up_of(config: Config, ring: KeyRing | None, identity: Path | None) 
         InvalidInputError: The settings name no place for backups, or ``identity`` holds no identity.
     """
     keys = BackupKeys.of_ring(ring, () if identity is None else read_identities(identity))
-    return BringingUp(Unpacker(backup_places(config), keys), backup_engine())
+    return BringingUp(Unpacker(backup_places(config), keys), temporary_sites(config))
 
 
 def read_identities(file: Path) -> Sequence[Identity]:

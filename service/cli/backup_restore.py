@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
-from datetime import UTC, datetime
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import msgspec
 from service.archive.replay import replay_erasures
 from service.backup.afterwards import Afterwards
 from service.backup.manifest import Manifest
-from service.backup.restore import Restoring, Target, put_in_place
+from service.backup.placing import Placing, begin_placing, end_placing, find_placing, place
+from service.backup.restore import Restoring, Target
+from service.backup_sites import Claim, claims_of, sites_of_restore
 from service.cli.backup_access import Stages, bringing_up_of
 from service.cli.tables import human_size
 from service.config import Config
@@ -20,39 +24,104 @@ from service.domain.errors import InvalidInputError
 from service.domain.times import format_time
 from service.keys.ring import KeyRing
 from service.log.checkpoint import decode_checkpoint
-from service.serving import log_keeper
+from service.serving import clock, log_keeper
 from service.wiring import Archive, disposal_of, key_provider, opened_archive
 from service.wiring_backups import config_at, opened_pool, restore_target
 from service.worker.signed import CHECKPOINT, STATE, UNKNOWN, LogState
 from storage.backups import translated
-from storage.errors import MissingError
+from storage.errors import MissingError, StorageError
 from storage.ports import BlobStore
+from storage.waiting import settled
 
 _SHOWN = 20
 
 
 async def restore(config: Config, options: argparse.Namespace) -> int:
-    """Restore a backup; exit code 1 when some of its blobs are missing or altered."""
+    """Restore a backup; exit code 1 when some of its blobs are missing or altered, or older keys were asked for."""
     target = restore_target(config)
-    target.require_empty()
-    _require_ledger(options.ledger)
-    ring = KeyRing(key_provider(config).load())
+    async with claims_of(config) as claims:
+        if (placing := await asyncio.to_thread(find_placing, target)) is not None:
+            return await _go_on(placing, target, claims)
+        target.require_empty()
+        for claim in claims:
+            await claim.require_empty()
+        _require_ledger(options.ledger)
+        manifest, missing = await _stage(config, options, target, claims)
+        begin = partial(begin_placing, target, name=manifest.name, missing=missing)
+        with translated(target.directory):
+            placing = await asyncio.to_thread(begin, has_older_keys=options.older_keys)
+        await _put_in_place(target, claims)
+    print(f"{target.directory} is the archive as it was at {format_time(manifest.made_at)}.")
+    return _tell(placing)
+
+
+async def _stage(
+    config: Config, options: argparse.Namespace, target: Target, claims: Sequence[Claim]
+) -> tuple[Manifest, list[str]]:
+    """Bring a backup up beside its place; return which, and the names of blobs that are missing."""
+    ring, staged = KeyRing(key_provider(config).load()), target.staged()
     bringing_up = bringing_up_of(config, ring, options.identity)
     places = bringing_up.unpacker.places
     with places.archive.steady(), places.keys.steady():
-        async with opened_pool(places) as pool:
+        async with opened_pool(places) as pool, AsyncExitStack() as on_failure:
             restoring = Restoring(bringing_up)
-            manifest = await asyncio.to_thread(restoring.choose, options.name)
+            manifest, keys = await asyncio.to_thread(_choose, restoring, options)
+            staged_config = config_at(config, staged)
+            sites = sites_of_restore(staged_config, staged)
+            for what, site in zip((manifest, keys), sites, strict=True):
+                site.snapshots.require_known(what.snapshot)
             print(f"Restoring {manifest.name} to {target.directory}.", flush=True)
-            staged = target.staged()
+            for claim in claims:
+                await claim.take()
+                on_failure.push_async_callback(_give_up, claim)
             with translated(staged.directory):
-                await restoring.bring_back(manifest, staged, ledger=options.ledger)
-                missing = await _finish(
-                    config_at(config, staged), manifest, pool, options.ledger
+                await restoring.bring_back(
+                    manifest, keys, staged, sites=sites, ledger=options.ledger
                 )
+                missing = await _finish(staged_config, manifest, pool, options.ledger)
+            on_failure.pop_all()
+    return manifest, missing
+
+
+def _choose(restoring: Restoring, options: argparse.Namespace) -> tuple[Manifest, Manifest]:
+    """Return which backup of the archive is restored, and which of the key store."""
+    now, bringing_up = clock(), restoring.bringing_up
+    manifest = restoring.choose(options.name, now=now)
+    if not options.older_keys:
+        return manifest, bringing_up.newest_keys(now=now, rows=manifest)
+    keys = bringing_up.older_keys(now=now)
+    print(
+        f"taltio: WARNING: the key store of {keys.name} is restored, whatever newer ones there are. Keys that were "
+        "destroyed since are back, but for what the ledger says was erased; what came in since opens no more.",
+        file=sys.stderr,
+        flush=True,
+    )
+    return manifest, keys
+
+
+async def _go_on(placing: Placing, target: Target, claims: Sequence[Claim]) -> int:
+    """Do what is left of an earlier restore, which had everything but the places; what else was asked for must wait."""
+    await _put_in_place(target, claims)
+    print(
+        f"An earlier restore was stopped while it put things in place. That is finished: {target.directory} is the "
+        f"archive of the backup {placing.name}."
+    )
+    return _tell(placing)
+
+
+async def _put_in_place(target: Target, claims: Sequence[Claim]) -> None:
+    """Let everything be where it belongs, and only then let anybody open it."""
     with translated(target.directory):
-        await asyncio.to_thread(put_in_place, target)
-    return _tell(manifest, target, missing)
+        await asyncio.to_thread(place, target)
+        for claim in claims:
+            await claim.release()
+        await asyncio.to_thread(end_placing, target)
+
+
+async def _give_up(claim: Claim) -> None:
+    # What went wrong is told; that it cannot be removed either, the next attempt finds out.
+    with suppress(StorageError):
+        await settled(claim.give_up())
 
 
 def _require_ledger(ledger: Path | None) -> None:
@@ -67,7 +136,7 @@ async def _finish(
 ) -> list[str]:
     """Make what was brought back fit to answer; return the names of blobs that are missing."""
     async with opened_archive(config) as archive:
-        now, stores = datetime.now(UTC), archive.stores
+        now, stores = clock(), archive.stores
         afterwards = Afterwards(stores.store, stores.keys, stores.blobs)
         keeper = log_keeper(archive)
         if ledger is None:
@@ -99,8 +168,8 @@ def _forget_position(archive: Archive) -> None:
     keeper.ledger.write(STATE, msgspec.json.encode(state))
 
 
-def _tell(manifest: Manifest, target: Target, missing: list[str]) -> int:
-    print(f"{target.directory} is the archive as it was at {format_time(manifest.made_at)}.")
+def _tell(placing: Placing) -> int:
+    missing = placing.missing
     print(
         "Everybody has to sign in again. What was changed since is as it was then: users that were disabled, tokens"
     )
@@ -113,4 +182,4 @@ def _tell(manifest: Manifest, target: Target, missing: list[str]) -> int:
         print(
             f"{len(missing):,} objects did not come back. Look for an older copy of the directory of backups."
         )
-    return 1 if missing else 0
+    return 1 if missing or placing.has_older_keys else 0

@@ -309,6 +309,11 @@ def _add_backup(commands: "_Commands[argparse.ArgumentParser]") -> None:
         action="store_true",
         help="the ledger is lost too: what was erased since the newest backup comes back",
     )
+    restore.add_argument(
+        "--older-keys",
+        action="store_true",
+        help="the newest backup of the key store cannot be used: take an older one; exit code 1",
+    )
     for command in (verify, restore):
         command.add_argument(
             "--identity",

@@ -18,7 +18,11 @@ from service.domain.errors import ArchiveError, InvalidInputError
 from storage.errors import StorageError
 
 EXIT_FAILED: Final = 2
-"""Not done. Verifying ends with 0 verified, 1 altered, 2 could not be checked; everything else with 0 or 2."""
+"""Not done. Verifying ends with 0 verified, 1 altered, 2 could not be checked; everything else with 0 or 2.
+
+Making and restoring backups end with 1 where they were done and something is missing: objects that were damaged, or
+keys because older ones were asked for.
+"""
 EXIT_INTERRUPTED: Final = 130
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -28,7 +32,7 @@ _log: Final = logging.getLogger("taltio")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks, in a hardened process; return the exit code.
 
-    Whatever goes wrong that nobody foresaw ends with ``EXIT_FAILED``: 1 says that something was altered.
+    Whatever goes wrong that nobody foresaw ends with ``EXIT_FAILED``: 1 says that something was altered, or is damaged.
     """
     options = build_parser().parse_args(arguments)
     try:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import NoReturn
 
+from service.backup.placing import require_whole
 from service.cli.tls import server_tls
 from service.cli.tuning import tune
 from service.config import Config
@@ -63,6 +64,7 @@ async def running_service(
     logging.basicConfig(
         stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    require_whole(config.archive.directory)
     config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with held_alone(config):
         create = await is_new(config)

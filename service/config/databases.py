@@ -28,9 +28,13 @@ _PARAMETERS: Final[dict[str, frozenset[str] | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrl:
-    """A PostgreSQL database, on one or several hosts; there is no password in it."""
+    """A PostgreSQL database, on one or several hosts; there is no password in it.
+
+    ``is_restoring`` while this process restores a backup into it, so that nobody else may open it yet.
+    """
 
     url: str = field(repr=False)
+    is_restoring: bool = False
 
     @property
     def scheme(self) -> str:

@@ -97,9 +97,6 @@ def _backup(config: Config) -> Iterator[Contradiction]:
     if len(missing) == 1:
         yield _within("backup", missing[0], "is needed with the other directory", *places)
     elif not missing:
-        if not isinstance(config.storage.database, StorageUrl):
-            reason = "is for SQLite: PostgreSQL is backed up by its own tools"
-            yield Contradiction(("backup", "directory"), reason, (("storage", "database"),))
         yield from _backup_places(config, {name: p for name, p in places.items() if p})
     if any(one.startswith("age1pq1") != is_hybrid for one in backup.recipients):
         wanted = "age1pq1" if is_hybrid else "age1 and not age1pq1"

@@ -35,9 +35,10 @@ OpenMaker = Callable[[], AbstractAsyncContextManager[tuple[BackupMaker, Drill]]]
 
 @dataclass(slots=True)
 class DailyBackup:
-    """Looks whether a backup is due."""
+    """Looks whether a backup is due. Of several services on one database, the one whose ``turn`` it is does."""
 
     opened: OpenMaker
+    turn: Callable[[], AbstractAsyncContextManager[bool]]
     store: Store
     places: Places
     ring: KeyRing = field(repr=False)
@@ -52,24 +53,32 @@ class DailyBackup:
         Raises:
             ArchiveError, StorageError, OSError: It could not be made. The one before is still there.
         """
+        async with self.turn() as is_mine:
+            if is_mine:
+                await self._look(now)
+
+    async def _look(self, now: datetime) -> None:
         try:
-            if is_due(await self.newest(), now=now, hour=self.hour, timezone=self.timezone):
+            if is_due(await self.newest(now), now=now, hour=self.hour, timezone=self.timezone):
                 await self._make(now)
         finally:
             await self._tell(now)
 
-    async def newest(self) -> datetime | None:
-        """Return when the newest backup of the archive was made; None when there is none to be seen."""
+    async def newest(self, now: datetime) -> datetime | None:
+        """Return when the newest backup of the archive was made; None when there is none to be seen.
+
+        One that says that it was made later than ``now``, by a wrong clock, keeps none from being made.
+        """
         key = self.ring.index_key(KEY_FIELD)
         try:
             listed = await asyncio.to_thread(find_backups, self.places, Kind.ARCHIVE, key)
         except StorageError:
             return None
-        return newest_at(listed)
+        return newest_at(listed, now=now)
 
     async def late(self, now: datetime) -> str | None:
         """Say that the newest backup is late; None when it is not."""
-        newest = await self.newest()
+        newest = await self.newest(now)
         if not is_late(newest, now=now, begun_at=self.begun_at):
             return None
         if newest is None:
@@ -85,7 +94,7 @@ class DailyBackup:
                     "backup.made",
                     extra={"backup": made.manifest.name, "objects": made.copied.new},
                 )
-                drilled = await drill.run(made.manifest)
+                drilled = await drill.run(made.manifest, now=now)
         finally:
             self.is_running = False
         raising: list[Write] = []

@@ -15,11 +15,13 @@ from storage.database.connection import connect, translated
 from storage.database.file import prepare
 from storage.errors import ConflictError, UnavailableError
 from storage.migrations import History
-from storage.ports import Snapshot
+from storage.ports import Sink, Snapshot
 from storage.syncing import sync_directory
 
 # So much is copied between two looks at whether to stop: 16 MiB.
 _PAGES: Final = 4096
+_PIECE_BYTES: Final = 1024**2
+ENGINE: Final = "sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,23 @@ class SqliteSnapshots:
     def file_name(self) -> str:
         return self.path.name
 
-    def copy_to(self, target: Path, *, on_progress: Callable[[int, int], None]) -> Snapshot:
+    @property
+    def engine(self) -> str:
+        return ENGINE
+
+    def copy_to(
+        self, out: Sink, *, folder: Path, on_progress: Callable[[int, int], None]
+    ) -> Snapshot:
+        target = folder / self.file_name
+        snapshot = self._copy(target, on_progress)
+        done, total = 0, target.stat().st_size
+        with target.open("rb") as copy:
+            while piece := copy.read(_PIECE_BYTES):
+                on_progress(done, total)
+                done += out.write(piece)
+        return snapshot
+
+    def _copy(self, target: Path, on_progress: Callable[[int, int], None]) -> Snapshot:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         try:
             with (
@@ -55,7 +73,8 @@ class SqliteSnapshots:
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
 
-    def put_back(self, copy: Path) -> None:
+    def put_back(self, copy: Path, *, check: Callable[[], None]) -> None:
+        check()
         if self.path.exists():
             raise ConflictError(f"{self.path} is already there")
         try:
@@ -67,20 +86,15 @@ class SqliteSnapshots:
         prepare(self.path, self.history, create=False)
 
     def require_known(self, snapshot: Snapshot) -> None:
-        if snapshot.engine != self.engine:
+        if snapshot.engine != ENGINE:
             raise UnavailableError(
-                f"this is a copy of a {snapshot.engine} store, and [storage] names {self.engine}"
+                f"this is a copy of a {snapshot.engine} store, and [storage] names {ENGINE}"
             )
         if snapshot.revision > self.history.head:
             raise UnavailableError(
                 f"it was written by a newer program (revision {snapshot.revision} of {self.history.name}; this one "
                 f"knows {self.history.head} and older); install that version or a newer one"
             )
-
-    @property
-    def engine(self) -> str:
-        """What the copies are copies of."""
-        return "sqlite"
 
     def _checked(self, copy: sqlite3.Connection) -> Snapshot:
         """Return what the copy holds.
@@ -95,4 +109,4 @@ class SqliteSnapshots:
         rows = {}
         for table in self.tables.tables:
             (rows[table],) = copy.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608  # our own names
-        return Snapshot(self.engine, revision, rows)
+        return Snapshot(ENGINE, revision, rows)

@@ -11,6 +11,7 @@ from service.backup.places import BackupKeys
 from service.backup.records import find_records
 from service.backup.unpack import Unpacker
 from service.backup.working import no_progress
+from service.backup_sites import temporary_sites
 from service.cli import backup_restore
 from service.cli.commands import build_parser
 from service.config import parse_config
@@ -18,7 +19,6 @@ from service.keys.ring import KeyRing
 from service.serving import log_keeper
 from service.wiring import key_provider, opened_archive
 from service.wiring_backups import (
-    backup_engine,
     backup_places,
     drill_of,
     opened_maker,
@@ -47,7 +47,7 @@ class Backups:
 
     def bringing_up(self, ring=None, identities=()):
         keys = BackupKeys.of_ring(ring or self.ring, identities)
-        return BringingUp(Unpacker(self.places, keys), backup_engine())
+        return BringingUp(Unpacker(self.places, keys), temporary_sites(self.config))
 
     async def make(self, *, now=NOW, is_first=False):
         async with opened_archive(self.config) as archive:
@@ -59,7 +59,7 @@ class Backups:
                 actor="operator", now=now, progress=no_progress, is_first=is_first
             )
 
-    async def verify(self, *names, bringing_up=None):
+    async def verify(self, *names, bringing_up=None, now=NOW + 40 * DAY):
         async with opened_archive(self.config) as archive, opened_pool(self.places) as pool:
             verifier = BackupVerifier(
                 bringing_up or self.bringing_up(), pool, self.config.archive.directory
@@ -68,12 +68,13 @@ class Backups:
                 names=names,
                 records=await find_records(archive.stores.log),
                 progress=no_progress,
+                now=now,
             )
 
-    async def drill(self, manifest):
+    async def drill(self, manifest, *, now=NOW + 40 * DAY):
         async with opened_pool(self.places) as pool:
             drill = drill_of(self.config.archive.directory, self.ring, self.bringing_up(), pool)
-            return await drill.run(manifest)
+            return await drill.run(manifest, now=now)
 
     def lose(self) -> Path:
         """Let the archive be moved away; return where its ledger is now."""
@@ -82,9 +83,11 @@ class Backups:
         directory.rename(lost)
         return lost / "ledger"
 
-    async def restore(self, *words):
+    async def restore(self, *words, now=NOW + 40 * DAY):
         options = build_parser().parse_args(["backup", "restore", *map(str, words)])
-        return await backup_restore.restore(self.config, options)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(backup_restore, "clock", lambda: now)
+            return await backup_restore.restore(self.config, options)
 
 
 async def fill(archive, *source_ids, now=NOW):

@@ -271,7 +271,7 @@ async def test_a_backup_that_is_cancelled_leaves_nothing_but_blobs(backups):
     async with opened_archive(backups.config) as archive, opened_maker(archive) as maker:
 
         def stop(what, _done, _total):
-            if what == "pages of keys.db":
+            if what == "keys.db":
                 task.cancel()
 
         task = asyncio.ensure_future(maker.create(actor="operator", now=NOW, progress=stop))

@@ -1,5 +1,6 @@
 """The running service backs up by itself, tries the backup out, and tells when one is late."""
 
+import errno
 from dataclasses import replace
 from datetime import timedelta
 from math import isnan
@@ -7,6 +8,7 @@ from math import isnan
 import pytest
 
 from service.api.system import HEALTH
+from service.backup.drill import Drill
 from service.serving import build_service
 from service.wiring import opened_archive
 from service.worker.backups import LATE, UNFIT
@@ -65,6 +67,51 @@ async def test_a_backup_that_does_not_pass_its_drill_needs_attention(daily, back
     for blob in backups.places.pool.rglob("ob_*"):
         blob.unlink()
     await daily.run(NOW + 2 * DAY)
+    assert await open_items(daily) == set()
+
+
+async def test_a_backup_that_cannot_be_brought_up_needs_attention(daily, backups, monkeypatch):
+    run = Drill.run
+
+    async def altered(drill, manifest, *, now):
+        path = backups.places.archive.file(manifest.name, "taltio.db.age")
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+        return await run(drill, manifest, now=now)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Drill, "run", altered)
+        await daily.run(NOW)
+    assert await open_items(daily) == {UNFIT}
+    await daily.run(NOW + DAY)
+    assert await open_items(daily) == set()
+
+
+async def test_a_drill_without_room_needs_attention(daily, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("service.backup.bringing_up.scratch", full)
+        await daily.run(NOW)
+    assert await open_items(daily) == {UNFIT}
+
+
+async def test_a_backup_from_the_future_keeps_none_from_being_made_or_kept(daily, backups):
+    """The clock was wrong when the machine came up, and was set then."""
+    await daily.run(NOW)
+    await daily.run(NOW + 400 * DAY)
+    for day in range(1, 5):
+        await daily.run(NOW + day * DAY)
+        assert await daily.late(NOW + day * DAY) is None
+    names = backups.places.archive.names()
+    assert names[-1] == "20271227T120000Z"
+    assert [name[:8] for name in names[:-1]] == [f"202611{day}" for day in range(23, 27)]
+    # Which keys are the newest cannot be told: somebody has to move that backup away.
+    assert await open_items(daily) == {UNFIT}
+    for place in (backups.places.archive, backups.places.keys):
+        place.remove(names[-1])
+    await daily.run(NOW + 5 * DAY)
     assert await open_items(daily) == set()
 
 

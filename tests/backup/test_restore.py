@@ -10,7 +10,7 @@ import pytest
 from service.archive.checks import State
 from service.archive.examine import examine
 from service.archive.published import PublishedLog
-from service.backup.bringing_up import BringingUp
+from service.backup.bringing_up import Site
 from service.backup.manifest import KEY_FIELD, code_of
 from service.backup.records import RECORDS
 from service.backup.restore import Restoring
@@ -21,9 +21,12 @@ from service.log.checkpoint import decode_checkpoint
 from service.log.entry import EntryType, decode_entry
 from service.serving import log_keeper
 from service.wiring import opened_archive, published_log
+from storage.database.snapshot import SqliteSnapshots
 from storage.errors import ConflictError
 from storage.errors import UnavailableError as CannotError
+from storage.migrations import ARCHIVE
 from storage.rows import ContactRow, DeliveryRow, InviteRow, ObjectRow, SessionRow
+from storage.tables import ARCHIVE as ARCHIVE_TABLES
 from tests.archive.test_erase import erase
 from tests.backup.conftest import DAY, PLACES, Backups, fill, opened_new, sound
 from tests.conftest import CONFIG, NOW, actor
@@ -280,30 +283,18 @@ async def test_a_backup_of_an_older_program_is_brought_up_to_date(
 
     file = __import__("storage.database.file", fromlist=["file"])
     monkeypatch.setattr(file, "upgrade", upgrade)
-    engine = backups.bringing_up().engine
-    snapshots = engine.rows_at(tmp_path / "up" / "rows.db")
-    newer = type(snapshots)(
-        snapshots.path,
-        types.SimpleNamespace(**{**history_of(snapshots), "head": "0002"}),
-        snapshots.tables,
-    )
+    history = types.SimpleNamespace(name="archive", table=ARCHIVE.table, head="0002")
     (tmp_path / "up").mkdir()
-    bringing_up = BringingUp(
-        backups.bringing_up().unpacker,
-        type(engine)(lambda _: newer, engine.keys_at, engine.open_rows, engine.open_keys),
+    snapshots = SqliteSnapshots(tmp_path / "up" / "rows.db", history, ARCHIVE_TABLES)
+    await backups.bringing_up().put_back(
+        made.manifest, Site(snapshots, tmp_path / "up", opened=lambda: None)
     )
-    await bringing_up.put_back(made.manifest, tmp_path / "up" / "rows.db")
     assert upgraded == ["archive"]
     db = sqlite3.connect(tmp_path / "up" / "rows.db")
     assert db.execute("SELECT version_num FROM archive_revision").fetchone() == ("0002",)
     db.close()
 
 
-def history_of(snapshots):
-    history = snapshots.history
-    return {"name": history.name, "table": history.table}
-
-
 def test_where_there_is_no_backup_none_is_chosen(backups):
     with pytest.raises((UnavailableError, CannotError), match="holds no backup"):
-        Restoring(backups.bringing_up()).choose(None)
+        Restoring(backups.bringing_up()).choose(None, now=NOW)

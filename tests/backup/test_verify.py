@@ -10,7 +10,6 @@ from service.backup.manifest import CODE, KEY_FIELD, MANIFEST, code_of
 from service.config import parse_config
 from service.crypto.recipients import X25519Identity
 from service.wiring import key_provider, opened_archive
-from service.wiring_backups import backup_engine
 from tests.backup.conftest import DAY, PLACES, Backups, fill, opened_new
 from tests.conftest import CONFIG, NOW
 
@@ -114,7 +113,6 @@ async def test_a_backup_of_another_archive_is_not_believed(two, tmp_path):
 
 
 async def test_without_the_keys_it_could_not_be_checked_and_nothing_is_called_altered(two):
-    engine = backup_engine()
     bringing_up = two.bringing_up()
     keyless = replace(
         bringing_up,
@@ -122,7 +120,6 @@ async def test_without_the_keys_it_could_not_be_checked_and_nothing_is_called_al
             bringing_up.unpacker,
             keys=replace(bringing_up.unpacker.keys, index_key=None, identities=()),
         ),
-        engine=engine,
     )
     verdict = await two.verify(bringing_up=keyless)
     assert verdict.outcome is Outcome.UNKNOWN

@@ -60,7 +60,7 @@ class PostgresKeyStore:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, url: str, *, create: bool, schema: str = SCHEMA
+        cls, url: str, *, create: bool, schema: str = SCHEMA, is_restoring: bool = False
     ) -> AsyncIterator[Self]:
         """Open the key store, brought up to date, and close it again.
 
@@ -68,7 +68,7 @@ class PostgresKeyStore:
             MissingError: There is none, and ``create`` does not allow to make it.
             UnavailableError: It cannot be reached, is not ours, newer than this program, or not safe.
         """
-        server = Server(url, schema)
+        server = Server(url, schema, is_restoring=is_restoring)
         await prepare(server, KEYS, create=create)
         store = cls(server)
         try:

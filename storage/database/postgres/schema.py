@@ -13,8 +13,10 @@ from storage.migrations import History, require_known, script_of
 OLDEST: Final = 140_000
 """PostgreSQL 14: the oldest on which ``idle_in_transaction_session_timeout`` and the rest are what we rely on."""
 
-# One lock for everybody who makes or changes a schema of ours (an arbitrary constant).
-_CHANGING: Final = 0x7461_6C74_696F_0001
+CHANGING: Final = 0x7461_6C74_696F_0001
+"""One lock for everybody who makes or changes a schema of ours (an arbitrary constant)."""
+MARKER: Final = "restoring"
+"""The table that is there while a backup is restored into the schema."""
 
 
 async def is_there(server: Server, history: History) -> bool:
@@ -74,8 +76,14 @@ async def _revision(db: Db, server: Server, history: History) -> str | None:
     Raises:
         UnavailableError: It is not ours, or newer than this program.
     """
-    named = f"{_quoted(server.schema)}.{history.table}"
-    ((there,),) = await db.fetch("SELECT to_regclass($1) IS NOT NULL", named)
+    named, marker = (f"{quoted(server.schema)}.{table}" for table in (history.table, MARKER))
+    ((there, is_restoring),) = await db.fetch(
+        "SELECT to_regclass($1) IS NOT NULL, to_regclass($2) IS NOT NULL", named, marker
+    )
+    if is_restoring and not server.is_restoring:
+        raise UnavailableError(
+            f"schema {server.schema}: a backup is being restored, or that was stopped: taltio backup restore"
+        )
     if not there:
         ((others,),) = await db.fetch(
             "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = $1", server.schema
@@ -93,12 +101,8 @@ async def _upgrade(db: Db, server: Server, history: History) -> None:
     """Carry out the missing revisions, unless somebody else has done so meanwhile."""
     await db.execute("BEGIN")
     try:
-        await db.execute("SELECT pg_advisory_xact_lock($1)", _CHANGING)
-        # With the right to create in the database, or with a schema that an administrator made for us.
-        await db.execute(
-            f"DO $$ BEGIN IF to_regnamespace('{_quoted(server.schema)}') IS NULL "
-            f"THEN CREATE SCHEMA {_quoted(server.schema)}; END IF; END $$"
-        )
+        await db.execute("SELECT pg_advisory_xact_lock($1)", CHANGING)
+        await make_schema(db, server.schema)
         revision = await _revision(db, server, history)
         if revision != history.head:
             await db.execute(_script(history, revision))
@@ -117,5 +121,14 @@ def _script(history: History, revision: str | None) -> str:
     return script.getvalue()
 
 
-def _quoted(name: str) -> str:
+async def make_schema(db: Db, schema: str) -> None:
+    """Make the schema, with the right to create in the database, unless an administrator made it for us."""
+    await db.execute(
+        f"DO $$ BEGIN IF to_regnamespace('{quoted(schema)}') IS NULL "
+        f"THEN CREATE SCHEMA {quoted(schema)}; END IF; END $$"
+    )
+
+
+def quoted(name: str) -> str:
+    """Return a name as it stands in a statement."""
     return '"' + name.replace('"', '""') + '"'

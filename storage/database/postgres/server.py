@@ -100,11 +100,15 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the tables are: a URL and a schema; and what is known of its losses, for all sessions that share it."""
+    """Where the tables are: a URL and a schema; and what is known of its losses, for all sessions that share it.
+
+    ``is_restoring`` while this process restores a backup into the schema.
+    """
 
     url: str = field(repr=False)
     schema: str
     losses: Losses = field(default_factory=Losses, repr=False, compare=False)
+    is_restoring: bool = False
 
     async def connect(self, *, statement_seconds: float = STATEMENT_SECONDS) -> Db:
         """Connect to the server, of several to one that takes writes.

@@ -58,7 +58,7 @@ class PostgresStore:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, url: str, *, create: bool, schema: str = SCHEMA
+        cls, url: str, *, create: bool, schema: str = SCHEMA, is_restoring: bool = False
     ) -> AsyncIterator[Self]:
         """Open the database, brought up to date, and close it again.
 
@@ -66,7 +66,7 @@ class PostgresStore:
             MissingError: There is none, and ``create`` does not allow to make it.
             UnavailableError: It cannot be reached, is not ours, newer than this program, or not safe.
         """
-        server = Server(url, schema)
+        server = Server(url, schema, is_restoring=is_restoring)
         await prepare(server, ARCHIVE, create=create)
         store = cls(server)
         await store._claims.run(forget_old_marks)
