@@ -104,7 +104,7 @@ def log_keeper(archive: Archive) -> LogKeeper:
         name=config.archive.name,
         signing_key=lambda: archive.vault.ring.log_signing_key,
         vouched=archive.verifier.published.vouched,
-        publishes=stores.publishes,
+        publishes=stores.publishing.is_mine,
     )
 
 
