@@ -62,8 +62,8 @@ async def open_store(
         opening = SqliteStore.opened(database.path, create=create, soundness=soundness)
         return OpenedStore(await stack.enter_async_context(opening), Alone(), Alone())
     with _driver():
-        from storage.database.postgres.store import SCHEMA, PostgresStore  # noqa: PLC0415  # see `_driver`
         from storage.database.postgres import turn  # noqa: PLC0415  # as above
+        from storage.database.postgres.store import SCHEMA, PostgresStore  # noqa: PLC0415  # see `_driver`
     store = await stack.enter_async_context(PostgresStore.opened(database.url, create=create))
     turns = [
         await stack.enter_async_context(

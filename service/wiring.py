@@ -390,7 +390,7 @@ def _intake(config: Config, stores: Stores, ring: KeyRing) -> Intake:
         intake_keys=ring.intake_keys,
         index=ring.intake_keys().blind_index(),
         sessions=Sessions(
-            ring.intake_keys, timedelta(minutes=config.intake.session_key_minutes)
+            ring.intake_keys, timedelta(seconds=config.intake.session_key_seconds)
         ),
         max_recording_bytes=config.intake.max_recording_bytes,
     )

@@ -1,0 +1,60 @@
+"""Builds what a process needs that only takes deliveries in: stores, and keys that open nothing."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from service.access.intake_tokens import IntakeTokens
+from service.access.token_marks import FIELD, TokenMarker
+from service.archive.marked import Marker, MarkingStore
+from service.archive.receive import Intake, Sessions
+from service.config import Config
+from service.keys.current import CurrentIntakeKeys
+from service.wiring import Stores, key_provider, opened_stores
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivingArchive:
+    """What receiving needs, built and open. Nothing in it can open what it stores."""
+
+    config: Config
+    stores: Stores
+    keys: CurrentIntakeKeys
+    intake: Intake
+    tokens: IntakeTokens
+
+
+@asynccontextmanager
+async def opened_receiving_archive(config: Config) -> AsyncIterator[ReceivingArchive]:
+    """Build it over an archive that exists, and take it down again. No private key is read.
+
+    Raises:
+        KeysMissingError, KeysRefusedError: Intake's keys are not there, or not kept safely.
+        storage.errors.StorageError: As ``opened_stores``.
+    """
+    keys = CurrentIntakeKeys(key_provider(config).load_intake)
+    async with opened_stores(config, create=False) as stores:
+        marker = Marker(keys().index_key("log_mark"))
+        marking = replace(stores, store=MarkingStore(stores.store, marker))
+        yield ReceivingArchive(
+            config=config,
+            stores=marking,
+            keys=keys,
+            intake=_intake(config, marking, keys),
+            tokens=IntakeTokens(
+                store=marking.store, marker=TokenMarker(keys().index_key(FIELD))
+            ),
+        )
+
+
+def _intake(config: Config, stores: Stores, keys: CurrentIntakeKeys) -> Intake:
+    return Intake(
+        store=stores.store,
+        keys=stores.keys,
+        blobs=stores.blobs,
+        intake_keys=keys,
+        index=keys().blind_index(),
+        sessions=Sessions(keys, timedelta(seconds=config.intake.session_key_seconds)),
+        max_recording_bytes=config.intake.max_recording_bytes,
+    )
