@@ -83,8 +83,8 @@ def require_shared(config: Config, role: ProcessRole) -> None:
     """
     if role is not ProcessRole.ALL and not isinstance(config.storage.database, PostgresUrl):
         raise InvalidInputError(
-            f"--role {role} shares the archive with other processes, which takes PostgreSQL: on SQLite one process does "
-            "everything (--role all). Set [storage] database to a postgresql:// URL; docs/operations.md, "
+            f"--role {role} shares the archive with other processes, which takes PostgreSQL: on SQLite one process "
+            "does everything (--role all). Set [storage] database to a postgresql:// URL; docs/operations.md, "
             '"Several processes", says how'
         )
 
