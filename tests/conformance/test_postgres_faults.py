@@ -13,7 +13,7 @@ from storage.database.group import GroupCommit
 from storage.database.postgres.keys import PostgresKeyStore
 from storage.database.postgres.server import Server
 from storage.database.postgres.store import SCHEMA, PostgresStore
-from storage.database.postgres.turn import PublishingTurn
+from storage.database.postgres.turn import PUBLISHING, Turn
 from storage.errors import DoubtfulError, StaleError, StorageError, UnavailableError
 from storage.ports import Add, Append, Lookup, Put, Remove, Replace, Require
 from storage.rows import CLOSED, ContactRow, DeliveryRow, JobRow, KeyRow
@@ -477,8 +477,8 @@ async def test_one_process_publishes_and_another_takes_over_when_it_ends(
     wired_url, emptied, wire
 ):
     async with (
-        PublishingTurn.opened(emptied, schema=SCHEMA) as second,
-        PublishingTurn.opened(wired_url, schema=SCHEMA) as first,
+        Turn.opened(emptied, schema=SCHEMA, number=PUBLISHING) as second,
+        Turn.opened(wired_url, schema=SCHEMA, number=PUBLISHING) as first,
     ):
         assert await first.is_mine()
         assert await first.is_mine()

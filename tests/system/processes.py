@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.system.programs import Running, run, started
+from tests.system.programs import COMMAND, Running, run, started
 from tests.system.world import SOURCES, signed, write_secret
 
 AUDIO = b"RIFF" + bytes(range(256)) * 600
@@ -21,6 +22,7 @@ class Shared:
 
     folder: Path
     stack: AsyncExitStack = field(repr=False)
+    command: Sequence[str] = COMMAND
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -37,10 +39,10 @@ class Shared:
                 f'[storage]\ndatabase = "{database}"\nblobs = "file:{blobs}"\n{more}{SOURCES}'
             )
 
-    async def start(self, role: str, *, environment=None) -> Running:
+    async def start(self, role: str) -> Running:
         folder = self.outside if role == "intake" else self.folder
         return await self.stack.enter_async_context(
-            started(folder, "serve", "--role", role, environment=environment)
+            started(folder, "serve", "--role", role, command=self.command)
         )
 
     async def prepare(self) -> Running:
@@ -90,7 +92,9 @@ async def deliver(client: aiohttp.ClientSession, address: str, source_id: str) -
         return answer.status
 
 
-async def upload(client: aiohttp.ClientSession, address: str, source_id: str, token: str, body=AUDIO) -> int:
+async def upload(
+    client: aiohttp.ClientSession, address: str, source_id: str, token: str, body=AUDIO
+) -> int:
     """Upload a recording; return the status."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "audio/wav"}
     url = f"{address}/intake/hook/{source_id}/recordings/a.wav"

@@ -1,8 +1,9 @@
 """Several processes on one archive, each with its role."""
 
 import asyncio
+import itertools
 import json
-import re
+import secrets
 import time
 
 import aiohttp
@@ -10,7 +11,7 @@ import pytest
 
 from tests.postgres import new_database
 from tests.system.processes import AUDIO, deliver, shared_archive, upload
-from tests.system.programs import run, until
+from tests.system.programs import run
 
 
 @pytest.fixture
@@ -22,6 +23,16 @@ async def shared(cluster, tmp_path):
 async def get(client, url, **headers):
     async with client.get(url, headers=headers) as answer:
         return answer.status, await answer.read()
+
+
+async def answered(client, url, wanted, **headers):
+    """Ask until the answer has the status ``wanted``; return what it says."""
+    for _ in range(150):
+        status, body = await get(client, url, **headers)
+        if status == wanted:
+            return json.loads(body)
+        await asyncio.sleep(0.2)
+    raise AssertionError(body)
 
 
 async def contacts(client, desk, shared):
@@ -65,9 +76,142 @@ async def test_what_one_takes_in_another_understands_and_a_third_lets_people_hea
             await asyncio.sleep(0.05)
             found = await contacts(client, desk.address, shared)
             assert time.monotonic() - begun < 30, found
-        print("understood after", time.monotonic() - begun)
         status, body = await heard(client, desk.address, shared, found["c-1"]["id"])
         assert (status, body) == (206, AUDIO[100:200])
     for process in (one, two, desk, worker):
         assert await process.interrupt() == 0
     assert "nothing is altered or missing" in await run(shared.folder, "verify")
+
+
+async def send_until(addresses, client, numbers, acknowledged, over, token):
+    """Deliver contacts and their recordings to whichever intake answers, each until it is acknowledged."""
+    while not over.is_set():
+        source_id = f"call-{next(numbers)}"
+        for send in (deliver, lambda c, a, s: upload(c, a, s, token)):
+            status = 0
+            while status != 200 and not over.is_set():
+                try:
+                    status = await send(client, secrets.choice(addresses), source_id)  # any
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)
+            if status == 200:
+                acknowledged[send is deliver].add(source_id)
+
+
+async def understood(client, shared, desk, wanted, recorded):
+    """Wait until every contact is there, each once and with the recording that was acknowledged for it."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await contacts(client, desk.address, shared)
+            present = {one for one, told in found.items() if told["recording"] == "present"}
+            if wanted <= found.keys() and recorded & found.keys() <= present:
+                return found
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.slow
+async def test_killing_a_worker_and_an_intake_loses_nothing_and_doubles_nothing(shared):
+    worker = await shared.prepare()
+    other = await shared.start("worker")
+    one, two, desk = [await shared.start(role) for role in ("intake", "intake", "desk")]
+    acknowledged = {True: set(), False: set()}
+    numbers, over = itertools.count(), asyncio.Event()
+    token = shared.tokens["integration"]
+    async with aiohttp.ClientSession() as client:
+        async with asyncio.TaskGroup() as senders:
+            for _ in range(4):
+                senders.create_task(
+                    send_until(
+                        [one.address, two.address], client, numbers, acknowledged, over, token
+                    )
+                )
+            await asyncio.sleep(1.5)
+            await worker.kill()
+            await asyncio.sleep(1)
+            await one.kill()
+            await asyncio.sleep(1.5)
+            over.set()
+        assert len(acknowledged[True]) > 20
+        found = await understood(client, shared, desk, acknowledged[True], acknowledged[False])
+        status, body = await heard(
+            client, desk.address, shared, found[min(acknowledged[False])]["id"]
+        )
+        assert (status, body) == (206, AUDIO[100:200])
+        numbers_told = (
+            await get(client, f"{other.address}/metrics", **shared.as_role("admin"))
+        )[1].decode()
+        assert "taltio_jobs_dead 0\n" in numbers_told
+    for process in (two, desk, other):
+        assert await process.interrupt() == 0
+    assert "nothing is altered or missing" in await run(shared.folder, "verify")
+
+
+@pytest.mark.slow
+async def test_each_process_serves_what_its_role_says(shared):
+    worker = await shared.prepare()
+    intake, desk = [await shared.start(role) for role in ("intake", "desk")]
+    admin = shared.as_role("admin")
+    async with aiohttp.ClientSession() as client:
+        for process in (intake, worker):
+            for path in ("/", "/sign-in", "/api/v1/contacts", "/log/checkpoint"):
+                problem = await answered(client, process.address + path, 404)
+                assert problem["code"] == "served_elsewhere"
+                assert "role desk" in problem["detail"]
+        for process in (desk, worker):
+            assert await deliver(client, process.address, "c-1") == 404
+            assert await upload(client, process.address, "c-1", "tlt_x") == 404
+        for process, role in ((intake, "intake"), (desk, "desk"), (worker, "worker")):
+            told = await answered(client, f"{process.address}/readyz", 200)
+            assert told == {"status": "ready", "role": role}
+            status, told = await get(client, f"{process.address}/metrics", **admin)
+            assert (status, f'taltio_process{{role="{role}"}} 1' in told.decode()) == (
+                200,
+                True,
+            )
+        assert (await get(client, f"{intake.address}/metrics"))[0] == 401
+        sender = shared.as_role("integration")
+        assert (await get(client, f"{intake.address}/metrics", **sender))[0] == 403
+
+
+@pytest.mark.slow
+async def test_a_revoked_token_delivers_for_two_seconds_more_at_the_most(shared):
+    await shared.prepare()
+    intake = await shared.start("intake")
+    token = shared.tokens["integration"]
+    async with aiohttp.ClientSession() as client:
+        assert await upload(client, intake.address, "c-1", token) == 200
+        (listed,) = [
+            line
+            for line in (await run(shared.folder, "tokens", "list")).splitlines()
+            if "integration" in line
+        ]
+        await run(shared.folder, "tokens", "revoke", listed.split("\t")[0])
+        await asyncio.sleep(2)
+        assert await upload(client, intake.address, "c-2", token) == 401
+
+
+@pytest.mark.slow
+async def test_without_the_keys_intake_goes_on_and_openings_wait_for_them(shared):
+    await shared.prepare()
+    intake, desk = [await shared.start(role) for role in ("intake", "desk")]
+    handler = shared.as_role("complaint_handler")
+    keys, away = shared.folder / "keys", shared.folder / "keys-away"
+    token = shared.tokens["integration"]
+    async with aiohttp.ClientSession() as client:
+        assert await deliver(client, intake.address, "c-1") == 200
+        assert await upload(client, intake.address, "c-1", token) == 200
+        found = await understood(client, shared, desk, {"c-1"}, {"c-1"})
+        page = f"{desk.address}/api/v1/contacts/{found['c-1']['id']}"
+        keys.rename(away)
+        problem = await answered(client, page, 503, **handler)
+        assert problem["code"] == "keys_unavailable"
+        assert "keys are not at hand" in problem["detail"]
+        status, told = await get(client, f"{desk.address}/readyz")
+        assert (status, list(json.loads(told)["problems"])) == (503, ["keys"])
+        assert await deliver(client, intake.address, "c-2") == 200
+        assert await upload(client, intake.address, "c-2", token) == 200
+        assert (await get(client, f"{intake.address}/readyz"))[0] == 200
+        away.rename(keys)
+        found = await understood(client, shared, desk, {"c-1", "c-2"}, {"c-1", "c-2"})
+        status, body = await heard(client, desk.address, shared, found["c-2"]["id"])
+        assert (status, body) == (206, AUDIO[100:200])
