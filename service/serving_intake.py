@@ -18,11 +18,11 @@ from service.intake.announcing import Announcer
 from service.keys.intake_files import private_files
 from service.listeners import fill_intake
 from service.serving import clock, room_of, site_of
-from service.sharing_out import routes_of
+from service.sharing_out import checks_beyond, routes_of
 from service.wiring import Stores
 from service.wiring_intake import ReceivingArchive
 from service.worker.housekeeping import KEYS_EVERY, Chore, Housekeeping
-from service.worker.readiness import Readiness, resident_bytes
+from service.worker.readiness import Limited, Readiness, resident_bytes
 from service.worker.supervisor import Loop, Watch, supervised
 from storage.rows import DeliveryRow
 
@@ -117,5 +117,13 @@ def _health(archive: ReceivingArchive, watch: Watch) -> Health:
             **({} if memory is None else {"process_resident_bytes": memory}),
         }
 
-    checks = {name: check for name, check in readiness.checks().items() if name != "log"}
+    async def epoch() -> str | None:
+        current = f"epoch:{archive.keys().epoch}"
+        if not await stores.keys.get_keys([current]):
+            return None
+        return "the epoch of intake's keys was destroyed: bring the newest (taltio keys intake)"
+
+    beyond = checks_beyond(ProcessRole.INTAKE)
+    checks = {name: one for name, one in readiness.checks().items() if name not in beyond}
+    checks["epoch"] = Limited(epoch)
     return Health(checks, numbers, role=ProcessRole.INTAKE.value)

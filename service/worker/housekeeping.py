@@ -127,6 +127,8 @@ class Household:
             self.ring.adopt(material)
         except ArchiveError:
             self.intake_sessions.forget_over(now)
+            if self.ring.is_at_hand:
+                _log.error("keys.away")
             self.ring.put_away()
             raise
         if before != [(epoch.number, epoch.state) for epoch in material.epochs]:

@@ -212,6 +212,7 @@ async def test_without_the_keys_intake_goes_on_and_openings_wait_for_them(shared
         assert await upload(client, intake.address, "c-2", token) == 200
         assert (await get(client, f"{intake.address}/readyz"))[0] == 200
         away.rename(keys)
+        await answered(client, page, 200, **handler)
         found = await understood(client, shared, desk, {"c-1", "c-2"}, {"c-1", "c-2"})
         status, body = await heard(client, desk.address, shared, found["c-2"]["id"])
         assert (status, body) == (206, AUDIO[100:200])
