@@ -28,6 +28,7 @@ _WITHOUT_CONFIG: Final = frozenset(
 _PERSONAL: Final = [role for role in _ROLES if role is not Role.INTEGRATION]
 
 
+_LAST_PORT: Final = 65535
 _SERVE: Final = """\
 Run the service until it is told to stop (SIGTERM, Ctrl-C).
 
@@ -86,11 +87,15 @@ def _add_serve(commands: "_Commands[argparse.ArgumentParser]") -> None:
     )
     serve.add_argument(
         "--port",
-        type=int,
-        choices=range(65536),
-        metavar="PORT",
+        type=_port,
         help="the port to listen on, instead of that of [web] listen: each process of a machine needs its own",
     )
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text[:6]) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to {_LAST_PORT}")
+    return int(text)
 
 
 _Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse gives its type no public name

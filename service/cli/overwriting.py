@@ -30,9 +30,9 @@ def overwriting_environment(environment: Mapping[str, str]) -> dict[str, str] | 
 def overwrite_what_is_freed() -> bool:
     """Begin this program anew, in the same process, so that it overwrites what it frees; return when it does.
 
-    Returns False where the C library cannot be told to.
+    Returns False where the C library, or the interpreter, cannot be told to.
     """
-    if platform.libc_ver()[0] != _LIBC:
+    if platform.libc_ver()[0] != _LIBC or sys.flags.ignore_environment:
         return False
     environment = overwriting_environment(os.environ)
     if environment is not None:

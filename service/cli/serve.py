@@ -34,8 +34,8 @@ async def serve(config: Config, options: argparse.Namespace) -> int:
     """Serve until a signal asks to stop; finish what was begun, then end."""
     role = ProcessRole(options.role)
     require_shared(config, role)
-    if role is ProcessRole.INTAKE:
-        overwrite_what_is_freed()
+    if role is ProcessRole.INTAKE and not overwrite_what_is_freed():
+        print("What is freed is not overwritten here: that takes glibc.", flush=True)
     if options.port is not None:
         listen = replace(config.web.listen, port=options.port)
         config = replace(config, web=replace(config.web, listen=listen))
