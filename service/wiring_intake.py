@@ -11,6 +11,7 @@ from service.archive.marked import Marker, MarkingStore
 from service.archive.receive import Intake, Sessions
 from service.config import Config
 from service.keys.current import CurrentIntakeKeys
+from service.keys.errors import KeysMissingError
 from service.wiring import Stores, key_provider, opened_stores
 
 
@@ -33,7 +34,13 @@ async def opened_receiving_archive(config: Config) -> AsyncIterator[ReceivingArc
         KeysMissingError, KeysRefusedError: Intake's keys are not there, or not kept safely.
         storage.errors.StorageError: As ``opened_stores``.
     """
-    keys = CurrentIntakeKeys(key_provider(config).load_intake)
+    try:
+        keys = CurrentIntakeKeys(key_provider(config).load_intake)
+    except KeysMissingError as error:
+        raise KeysMissingError(
+            f"{config.keys.directory} has no keys of intake. On a machine that has the archive's keys, "
+            "`taltio keys intake DIR` writes what belongs there."
+        ) from error
     async with opened_stores(config, create=False) as stores:
         marker = Marker(keys().index_key("log_mark"))
         marking = replace(stores, store=MarkingStore(stores.store, marker))
