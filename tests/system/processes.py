@@ -29,14 +29,15 @@ class Shared:
     def outside(self) -> Path:
         return self.folder / "outside"
 
-    def settle(self, database: str, more: str = "") -> None:
+    def settle(self, database: str, more: str = "", bucket: str = "") -> None:
         """Write both files of settings. The machine outside shares database and blobs, and nothing else."""
         self.outside.mkdir()
         for folder, blobs in ((self.folder, "data/blobs"), (self.outside, "../data/blobs")):
             write_secret(folder)
+            storage = bucket or f'blobs = "file:{blobs}"\n'
             (folder / "config.toml").write_text(
                 '[web]\nlisten = "127.0.0.1:0"\n[log]\ncheckpoint_seconds = 1\n'
-                f'[storage]\ndatabase = "{database}"\nblobs = "file:{blobs}"\n{more}{SOURCES}'
+                f'[storage]\ndatabase = "{database}"\n{storage}{more}{SOURCES}'
             )
 
     async def start(self, role: str) -> Running:
@@ -59,10 +60,10 @@ class Shared:
 
 
 @asynccontextmanager
-async def shared_archive(folder: Path, database: str, more: str = ""):
+async def shared_archive(folder: Path, database: str, more: str = "", bucket: str = ""):
     async with AsyncExitStack() as stack:
         shared = Shared(folder, stack)
-        shared.settle(database, more)
+        shared.settle(database, more, bucket)
         yield shared
 
 

@@ -15,9 +15,19 @@ from tests.system.programs import run
 
 
 @pytest.fixture
-async def shared(cluster, tmp_path):
-    async with shared_archive(tmp_path, await new_database(cluster)) as opened:
+async def shared(request, cluster, tmp_path):
+    """An archive whose blobs are in files, or else in a bucket: then intake shares no directory with anybody."""
+    is_bucket = getattr(request, "param", "files") == "a bucket"
+    bucket = bucket_settings(request.getfixturevalue("seaweed")) if is_bucket else ""
+    async with shared_archive(tmp_path, await new_database(cluster), bucket=bucket) as opened:
         yield opened
+
+
+def bucket_settings(seaweed):
+    return (
+        f'blobs = "s3://archive/roles-{secrets.token_hex(8)}"\nregion = "eu-test-1"\ncountry = "FI"\n'
+        f'endpoint = "{seaweed.endpoint}"\ncredentials_file = "{seaweed.credentials_file}"\n'
+    )
 
 
 async def get(client, url, **headers):
@@ -63,6 +73,7 @@ async def heard(client, desk, shared, contact_id):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shared", ["files", "a bucket"], indirect=True)
 async def test_what_one_takes_in_another_understands_and_a_third_lets_people_hear(shared):
     worker = await shared.prepare()
     one, two, desk = [await shared.start(role) for role in ("intake", "intake", "desk")]
