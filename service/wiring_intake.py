@@ -7,12 +7,14 @@ from datetime import timedelta
 
 from service.access.intake_tokens import IntakeTokens
 from service.access.token_marks import FIELD, TokenMarker
-from service.archive.marked import Marker, MarkingStore
+from service.archive.marked import AuthenticLog, Marker, MarkingStore
 from service.archive.receive import Intake, Sessions
 from service.config import Config
+from service.domain.errors import TamperedError
 from service.keys.current import CurrentIntakeKeys
-from service.keys.errors import KeysMissingError
+from service.keys.errors import KeysMissingError, KeysRefusedError
 from service.wiring import Stores, key_provider, opened_stores
+from storage.ports import LogStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ async def opened_receiving_archive(config: Config) -> AsyncIterator[ReceivingArc
         ) from error
     async with opened_stores(config, create=False) as stores:
         marker = Marker(keys().index_key("log_mark"))
+        await _require_ours(stores.log, marker, config)
         marking = replace(stores, store=MarkingStore(stores.store, marker))
         yield ReceivingArchive(
             config=config,
@@ -53,6 +56,22 @@ async def opened_receiving_archive(config: Config) -> AsyncIterator[ReceivingArc
                 store=marking.store, marker=TokenMarker(keys().index_key(FIELD))
             ),
         )
+
+
+async def _require_ours(log: LogStore, marker: Marker, config: Config) -> None:
+    """Return when the keys are this archive's: what is sealed with those of another, nobody could open.
+
+    Raises:
+        KeysRefusedError: They are not.
+    """
+    size = await log.log_size()
+    try:
+        await AuthenticLog(log, marker).log_entries(size - 1, size)
+    except TamperedError as error:
+        raise KeysRefusedError(
+            f"the intake keys in {config.keys.directory} did not mark the newest entry of this archive's log: they are "
+            "of another archive, or somebody wrote into the log (taltio verify)"
+        ) from error
 
 
 def _intake(config: Config, stores: Stores, keys: CurrentIntakeKeys) -> Intake:

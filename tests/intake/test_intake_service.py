@@ -10,7 +10,8 @@ import pytest
 from service.api.system import HEALTH
 from service.archive.receive import keep_delivery
 from service.http.server import listening
-from service.keys.errors import KeysMissingError
+from service.keys.errors import KeysMissingError, KeysRefusedError
+from service.keys.file import FileKeyProvider
 from service.keys.intake_files import write_intake_files
 from service.serving_intake import build_intake_service, taking_in
 from service.wiring import authentic_log
@@ -92,6 +93,21 @@ async def test_without_its_file_it_says_how_to_make_it(outside):
     with pytest.raises(KeysMissingError, match="taltio keys intake"):
         async with opened_receiving_archive(outside):
             pass
+
+
+async def test_keys_of_another_archive_are_refused_before_anything_is_sealed_with_them(
+    archive, outside, receiving, tmp_path
+):
+    await keep(receiving)
+    stranger = FileKeyProvider(tmp_path / "strange", archive=tmp_path / "strange-data")
+    stranger.create(now=NOW)
+    theirs = tmp_path / "theirs"
+    write_intake_files(stranger.load(), theirs, archive=tmp_path / "strange-data")
+    wrong = replace(outside, keys=replace(outside.keys, directory=theirs))
+    with pytest.raises(KeysRefusedError, match="another archive"):
+        async with opened_receiving_archive(wrong):
+            pass
+    assert await archive.stores.store.count(DeliveryRow, {}) == 1
 
 
 async def test_once_its_epoch_is_destroyed_it_takes_nothing_and_says_so(receiving, archive):
