@@ -1,27 +1,42 @@
 """Opens the database and the key store that the settings name, whatever engine that is."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from service.config import Config, PostgresUrl, StorageUrl
 from service.domain.errors import InvalidInputError
 from storage.database.keys import SqliteKeyStore
 from storage.database.sqlite import SqliteStore
-from storage.ports import KeyStore, LogStore, Scrub, Store
+from storage.ports import KeyStore, LogStore, News, Scrub, Store, Turn
 from storage.soundness import Soundness
 
 KEY_STORE: Final = "keys.db"
-Publishes = Callable[[], Awaitable[bool]]
 
 
-async def always() -> bool:
-    """Say yes."""
-    return True
+class Alone:
+    """The turn of a process that shares its store with no other. Implements ``Turn``."""
+
+    async def is_mine(self) -> bool:
+        """Say yes."""
+        return True
+
+    async def give_back(self) -> None:
+        """Keep it: nobody else would take it."""
 
 
-class RowsAndLog(Store, LogStore, Scrub, Protocol):
-    """What keeps rows and log together, and can scrub both."""
+class RowsAndLog(Store, LogStore, News, Scrub, Protocol):
+    """What keeps rows and log together, tells others of them, and can scrub both."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStore:
+    """A store, and whose turn it is, of the processes that share it, to publish its log and to work beside requests."""
+
+    store: RowsAndLog
+    publishing: Turn
+    working: Turn
 
 
 async def is_database_there(config: Config) -> bool:
@@ -40,21 +55,26 @@ async def is_database_there(config: Config) -> bool:
 
 async def open_store(
     config: Config, stack: AsyncExitStack, *, create: bool, soundness: Soundness
-) -> tuple[RowsAndLog, Publishes]:
-    """Open the store, and say how to ask whether this process publishes its log."""
+) -> OpenedStore:
+    """Open the store, and what tells whose turn it is."""
     database = config.storage.database
     if isinstance(database, StorageUrl):
         opening = SqliteStore.opened(database.path, create=create, soundness=soundness)
-        return await stack.enter_async_context(opening), always
+        return OpenedStore(await stack.enter_async_context(opening), Alone(), Alone())
     with driver():
+        from storage.database.postgres import turn  # noqa: PLC0415  # as above
         from storage.database.postgres.store import SCHEMA, PostgresStore  # noqa: PLC0415  # see `driver`
-        from storage.database.postgres.turn import PublishingTurn  # noqa: PLC0415  # as above
     opened = PostgresStore.opened(
         database.url, create=create, is_restoring=database.is_restoring
     )
     store = await stack.enter_async_context(opened)
-    turn = await stack.enter_async_context(PublishingTurn.opened(database.url, schema=SCHEMA))
-    return store, turn.is_mine
+    turns = [
+        await stack.enter_async_context(
+            turn.Turn.opened(database.url, schema=SCHEMA, number=number)
+        )
+        for number in (turn.PUBLISHING, turn.WORKING)
+    ]
+    return OpenedStore(store, *turns)
 
 
 def opened_keys(

@@ -11,18 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from service.anchoring import asking_outside, troubles
-from service.api import (
-    attention,
-    contacts,
-    content,
-    erasures,
-    grants,
-    holds,
-    log,
-    openapi,
-    system,
-    verification,
-)
+from service.api import content, erasures, grants, holds, verification
 from service.api.app_keys import (
     ATTENTION,
     CONTACTS,
@@ -37,30 +26,22 @@ from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
 from service.backup.due import age_of
 from service.backup_sites import held_for_backup
-from service.config import Config, SourceConfig, StorageUrl
-from service.domain.errors import InvalidInputError
+from service.config import Config, StorageUrl
+from service.config.roles import ProcessRole
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
-from service.http.routes import Route
-from service.intake import webhooks
-from service.intake.app_keys import (
-    INTAKE,
-    LISTENERS,
-    MAX_DELIVERY_BYTES,
-    OFFER,
-    TOKENS,
-    Listener,
-)
-from service.intake.standard_webhooks import WebhookSecret
+from service.listeners import fill_intake
+from service.sharing_out import checks_beyond, chores_of, numbers_beyond, routes_of
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
 from service.web.disposal_desk import ArchiveDisposals
-from service.web.pages import page_routes, set_up_pages
+from service.web.pages import set_up_pages
 from service.web.problem_pages import show_problem
-from service.wiring import Archive, authentic_log, ledger_files, published_files
+from service.wiring import Archive, Stores, authentic_log, ledger_files, published_files
 from service.wiring_backups import backup_places, opened_daily
 from service.worker.backups import FIRST_LOOK, LOOK_EVERY, DailyBackup
 from service.worker.checkpoints import LogKeeper
+from service.worker.following import Following
 from service.worker.housekeeping import Chore, Household, Housekeeping
 from service.worker.interpretation import Interpretation
 from service.worker.jobs import JobRunner, Kind
@@ -91,6 +72,12 @@ class Service:
     watch: Watch
     outside: tuple[Asking, ...]
     daily: DailyBackup | None
+    role: ProcessRole = ProcessRole.ALL
+
+    @property
+    def stores(self) -> Stores:
+        """What keeps bytes and rows."""
+        return self.archive.stores
 
 
 def log_keeper(archive: Archive) -> LogKeeper:
@@ -105,43 +92,25 @@ def log_keeper(archive: Archive) -> LogKeeper:
         name=config.archive.name,
         signing_key=lambda: archive.vault.ring.log_signing_key,
         vouched=archive.verifier.published.vouched,
-        publishes=stores.publishes,
+        publishes=stores.publishing.is_mine,
     )
 
 
-def build_service(archive: Archive) -> Service:
-    """Build the application of every role.
+def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Service:
+    """Build the application of ``role``; that of intake has a builder of its own.
 
     Raises:
         InvalidInputError: The secret of a source cannot be read; the detail names the file.
     """
     interpretation = Interpretation(archive.understanding, clock)
     keeper = log_keeper(archive)
-    app = build_application(_frame(archive), all_routes())
+    app = build_application(_frame(archive), routes_of(role))
     _fill(app, archive, offer=interpretation.offer, keeper=keeper)
-    watch, daily = Watch(), _daily_backup(archive)
-    outside = asking_outside(archive, keeper, clock)
+    watch, daily = Watch(), _daily_backup(archive) if role.works else None
+    outside = asking_outside(archive, keeper, clock) if role.works else ()
     readiness = _readiness(archive, keeper, watch)
-    app[HEALTH] = _health(archive, interpretation, readiness, outside, daily)
-    return Service(archive, app, interpretation, keeper, watch, outside, daily)
-
-
-def all_routes() -> list[Route]:
-    """Return every route of the service."""
-    return [
-        *webhooks.routes(),
-        *contacts.routes(),
-        *attention.routes(),
-        *grants.grant_routes(),
-        *holds.hold_routes(),
-        *erasures.erasure_routes(),
-        *content.content_routes(),
-        *verification.verification_routes(),
-        *log.routes(),
-        *system.routes(),
-        openapi.openapi_route(),
-        *page_routes(),
-    ]
+    app[HEALTH] = _health(archive, interpretation, readiness, outside, daily, role)
+    return Service(archive, app, interpretation, keeper, watch, outside, daily, role)
 
 
 @asynccontextmanager
@@ -168,28 +137,49 @@ async def working(service: Service) -> AsyncIterator[None]:
         },
         clock,
     )
-    loops: dict[str, Loop] = {
-        "interpretation": service.interpretation.run,
-        "catch_up": service.interpretation.catch_up,
-        "openings": partial(archive.openings.run, clock=clock),
+    beside: dict[str, Loop] = {
         "log": partial(
             service.keeper.run,
             clock=clock,
             every=timedelta(seconds=archive.config.log.checkpoint_seconds),
         ),
         "jobs": jobs.run,
-        "housekeeping": Housekeeping(_chores(service), clock).run,
         **{one.name: one.run for one in service.outside},
     }
+    loops: dict[str, Loop] = {
+        "housekeeping": Housekeeping(_chores(service), clock).run,
+        **(_understanding(service) if service.role.works else {}),
+        **(beside if service.role.works else {}),
+    }
+    if service.role.serves_desk:
+        loops["openings"] = partial(archive.openings.run, clock=clock)
     async with supervised(loops, interpretation=service.interpretation, watch=service.watch):
         yield
 
 
+def _understanding(service: Service) -> Mapping[str, Loop]:
+    """Return what understands deliveries: those of this process from memory, those of others as they are announced."""
+    if service.role.takes_in:
+        return {
+            "interpretation": service.interpretation.run,
+            "catch_up": service.interpretation.catch_up,
+        }
+    archive, stores = service.archive, service.archive.stores
+    following = Following(
+        archive.understanding,
+        stores.news,
+        stores.working,
+        clock,
+        is_able=lambda: archive.vault.ring.is_at_hand,
+    )
+    return {"following": following.run}
+
+
 def _chores(service: Service) -> tuple[Chore, ...]:
     chores = _household(service.archive).chores()
-    if service.daily is None:
-        return chores
-    return (*chores, Chore("backup", LOOK_EVERY, service.daily.run, FIRST_LOOK))
+    if service.daily is not None:
+        chores = (*chores, Chore("backup", LOOK_EVERY, service.daily.run, FIRST_LOOK))
+    return chores_of(service.role, chores, service.archive.stores.working)
 
 
 def _daily_backup(archive: Archive) -> DailyBackup | None:
@@ -228,14 +218,18 @@ def _household(archive: Archive) -> Household:
     )
 
 
+def site_of(config: Config) -> Site:
+    """Return what the service knows of where it is reached."""
+    return Site(
+        public_url=config.web.public_url,
+        is_tls=config.web.is_tls,
+        trusted_proxies=config.web.trusted_proxies,
+    )
+
+
 def _frame(archive: Archive) -> Frame:
-    web_config = archive.config.web
     return Frame(
-        site=Site(
-            public_url=web_config.public_url,
-            is_tls=web_config.is_tls,
-            trusted_proxies=web_config.trusted_proxies,
-        ),
+        site=site_of(archive.config),
         sessions=archive.access.sessions,
         tokens=archive.access.tokens,
         clock=clock,
@@ -264,10 +258,7 @@ def _fill(
     app[holds.HOLDS], app[erasures.ERASURES] = archive.holds, archive.erasures
     app[content.CONTENTS] = content.Contents(archive.opener)
     app[PUBLISHED_LOG] = keeper.published
-    app[INTAKE], app[TOKENS] = archive.intake, archive.access.tokens
-    app[OFFER] = offer
-    app[MAX_DELIVERY_BYTES] = config.intake.max_delivery_bytes
-    app[LISTENERS] = _listeners(config)
+    fill_intake(app, config, intake=archive.intake, tokens=archive.access.tokens, offer=offer)
     app[verification.VERIFIER] = archive.verifier
     access = archive.access
     set_up_pages(
@@ -291,37 +282,13 @@ def _fill(
     )
 
 
-def _listeners(config: Config) -> Mapping[str, Listener]:
-    tolerance = timedelta(seconds=config.intake.tolerance_seconds)
-    return {
-        source.name: Listener(source.name, _secrets(source), tolerance)
-        for source in config.sources
-        if source.kind == "standard-webhooks"
-    }
-
-
-def _secrets(source: SourceConfig) -> tuple[WebhookSecret, ...]:
-    files = (source.secret_file, source.previous_secret_file)
-    return tuple(_secret(source.name, file) for file in files if file is not None)
-
-
-def _secret(source: str, file: Path) -> WebhookSecret:
-    try:
-        return WebhookSecret.parse(file.read_text(encoding="ascii"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"the secret of source {source} cannot be read from {file}"
-        ) from error
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{file}: {error.detail}") from None
-
-
 def _health(
     archive: Archive,
     interpretation: Interpretation,
     readiness: Readiness,
     outside: Sequence[Asking],
     daily: DailyBackup | None,
+    role: ProcessRole,
 ) -> Health:
     stores = archive.stores
 
@@ -330,7 +297,7 @@ def _health(
 
     async def numbers() -> Mapping[str, float]:
         memory = resident_bytes()
-        return {
+        every = {
             "contacts": await stores.store.count(ContactRow, {}),
             "deliveries_waiting": await stores.store.count(
                 DeliveryRow, {"state": ["received", "waiting"]}
@@ -349,14 +316,19 @@ def _health(
             "backup_running": daily is not None and daily.is_running,
             **({} if memory is None else {"process_resident_bytes": memory}),
         }
+        return {name: every[name] for name in every.keys() - numbers_beyond(role)}
 
-    return Health(readiness.checks(), numbers, {**troubles(outside), "backup": Limited(late)})
+    checks = readiness.checks()
+    return Health(
+        {name: checks[name] for name in checks.keys() - checks_beyond(role)},
+        numbers,
+        {**troubles(outside), "backup": Limited(late)} if role.works else {},
+        role=role.value,
+    )
 
 
 def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:
     config, stores = archive.config, archive.stores
-    blobs = config.storage.blobs
-    database = config.storage.database
     return Readiness(
         store=stores.store,
         log=stores.log,
@@ -365,12 +337,18 @@ def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:
         ring=archive.vault.ring,
         keeper=keeper,
         watch=watch,
-        directories=(
-            config.archive.directory,
-            *([blobs.path] if isinstance(blobs, StorageUrl) else []),
-            *([database.path.parent] if isinstance(database, StorageUrl) else []),
-        ),
+        directories=room_of(config),
         publish_every=timedelta(seconds=config.log.checkpoint_seconds),
         clock=clock,
         begun_at=clock(),
+    )
+
+
+def room_of(config: Config) -> tuple[Path, ...]:
+    """Return the directories in which room is needed."""
+    blobs, database = config.storage.blobs, config.storage.database
+    return (
+        config.archive.directory,
+        *([blobs.path] if isinstance(blobs, StorageUrl) else []),
+        *([database.path.parent] if isinstance(database, StorageUrl) else []),
     )

@@ -8,7 +8,7 @@ from contextlib import (
     asynccontextmanager,
     nullcontext,
 )
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -48,14 +48,7 @@ from service.archive.verify import Verifier
 from service.config import Config, PostgresUrl, StorageUrl
 from service.config.buckets import endpoint_of_aws
 from service.crypto.recipients import parse_recipient
-from service.databases import (
-    Publishes,
-    always,
-    is_database_there,
-    open_store,
-    opened_keys,
-    scrub_of,
-)
+from service.databases import Alone, is_database_there, open_store, opened_keys, scrub_of
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
@@ -69,7 +62,7 @@ from storage.database.group import GroupCommit, GroupKeys
 from storage.database.lock import instance_lock
 from storage.files import FileBlobs
 from storage.ledger import FileLedger
-from storage.ports import BlobStore, KeyStore, LogStore, Scrub, Store
+from storage.ports import BlobStore, KeyStore, LogStore, News, Scrub, Store, Turn
 from storage.published import PublishedFiles
 from storage.soundness import Soundness
 
@@ -83,7 +76,8 @@ class Stores:
     """What keeps bytes and rows. ``store`` and ``keys`` gather what many callers commit at once.
 
     All share ``soundness``: a sync that fails in one ends writing in all.
-    ``publishes`` tells whether it is this process, of those that share the database, that publishes the log now.
+    ``publishing`` and ``working`` tell whether it is this process, of those that share the database, that publishes the
+    log now, or does the work beside requests; through ``news`` they hear of deliveries.
     """
 
     store: Store
@@ -92,7 +86,9 @@ class Stores:
     blobs: BlobStore
     soundness: Soundness
     scrub: Scrub
-    publishes: Publishes = always
+    news: News
+    publishing: Turn = field(default_factory=Alone)
+    working: Turn = field(default_factory=Alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,18 +261,20 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
         keys = await stack.enter_async_context(
             opened_keys(config, create=create, soundness=soundness)
         )
-        store, publishes = await open_store(config, stack, create=create, soundness=soundness)
+        opened = await open_store(config, stack, create=create, soundness=soundness)
         blobs = await stack.enter_async_context(
             _opened_blobs(config, create=create, soundness=soundness)
         )
         yield Stores(
-            store=await stack.enter_async_context(GroupCommit.opened(store)),
-            log=store,
+            store=await stack.enter_async_context(GroupCommit.opened(opened.store)),
+            log=opened.store,
             keys=await stack.enter_async_context(GroupKeys.opened(keys)),
             blobs=blobs,
             soundness=soundness,
-            scrub=scrub_of(store, keys),
-            publishes=publishes,
+            scrub=scrub_of(opened.store, keys),
+            news=opened.store,
+            publishing=opened.publishing,
+            working=opened.working,
         )
 
 
@@ -392,7 +390,7 @@ def _intake(config: Config, stores: Stores, ring: KeyRing) -> Intake:
         intake_keys=ring.intake_keys,
         index=ring.intake_keys().blind_index(),
         sessions=Sessions(
-            ring.intake_keys, timedelta(minutes=config.intake.session_key_minutes)
+            ring.intake_keys, timedelta(seconds=config.intake.session_key_seconds)
         ),
         max_recording_bytes=config.intake.max_recording_bytes,
     )

@@ -181,6 +181,41 @@ class Store(Protocol):
         ...
 
 
+class News(Protocol):
+    """What the processes that share a store tell each other: that deliveries wait to be understood."""
+
+    async def announce_deliveries(self) -> None:
+        """Wake whoever waits in ``wait_for_deliveries``, in whatever process.
+
+        Raises:
+            UnavailableError: Nobody may have heard.
+        """
+        ...
+
+    async def wait_for_deliveries(self, seconds: float) -> None:
+        """Return when somebody has announced some since the call, at the latest after ``seconds``.
+
+        Not everything is heard, so look after that time all the same.
+        """
+        ...
+
+
+class Turn(Protocol):
+    """The turn to do what only one of the processes that share a store may do at a time."""
+
+    async def is_mine(self) -> bool:
+        """Tell whether this process has the turn, taking it when nobody else has.
+
+        Raises:
+            UnavailableError: It cannot be told. Somebody else may have it by now.
+        """
+        ...
+
+    async def give_back(self) -> None:
+        """Let somebody else have it; whoever asks next takes it."""
+        ...
+
+
 @runtime_checkable
 class Scrub(Protocol):
     """Overwriting what was removed from a store of rows, which its files may still hold."""

@@ -237,7 +237,10 @@ class UserRow(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRow(Row):
-    """A machine's token; ``secret_hash`` is SHA-256 of the secret and unique."""
+    """A machine's token; ``secret_hash`` is SHA-256 of the secret and unique.
+
+    ``mark`` is a keyed hash of what the row shows, for those who cannot open ``sealed``.
+    """
 
     id: str
     version: int
@@ -246,6 +249,7 @@ class TokenRow(Row):
     source: str | None
     created_at: int
     revoked_at: int | None
+    mark: bytes
     sealed: bytes
 
 

@@ -6,7 +6,6 @@ by this one.
 
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,7 +15,9 @@ from service.access.commits import commit_decided
 from service.access.entries import entry
 from service.access.names import parse_name
 from service.access.persons import require_manager
+from service.access.recognised import Recognised
 from service.access.secrets import hash_secret, is_secret, new_secret
+from service.access.token_marks import FIELD, TokenMarker
 from service.archive.vault import Vault, open_value, seal_value
 from service.crypto.fields import FieldSealer
 from service.domain.actor import Actor, ActorKind, Role
@@ -32,8 +33,6 @@ SCHEME: Final = "tlt_"
 
 TOKEN_PREFIX: Final = "tk"  # noqa: S105  # begins ids, which are no secrets
 _TABLE: Final = "tokens"
-_CACHED_SECONDS: Final = 2.0
-_MAX_CACHED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +74,8 @@ class Tokens:
     ) -> None:
         self._store = store
         self._vault = vault
-        self._clock = clock
-        self._known: OrderedDict[bytes, tuple[float, Actor]] = OrderedDict()
-        self._revocations = 0
+        self._marker = TokenMarker(vault.ring.intake_keys().index_key(FIELD))
+        self._recognised = Recognised(clock)
 
     async def create(
         self,
@@ -112,9 +110,10 @@ class Tokens:
             source=source,
             created_at=to_microseconds(now),
             revoked_at=None,
+            mark=b"",
             sealed=b"",
         )
-        row = _sealed(row, plain_name, key.sealer)
+        row = self._sealed(row, plain_name, key.sealer)
         data: dict[str, Value] = {"role": role.value}
         if source is not None:
             data["source"] = source
@@ -153,11 +152,10 @@ class Tokens:
             except ErasedError as error:
                 raise NotFoundError(f"the token {token_id} was erased") from error
             revoked = entry(EntryType.TOKEN_REVOKED, token_id, actor=by.id, at=now)
-            return [_revoked(rows[0], sealer, now=now), revoked], None
+            return [self._revoked(rows[0], sealer, now=now), revoked], None
 
         await commit_decided(self._store, decide)
-        self._revocations += 1
-        self._known.clear()
+        self._recognised.forget_all()
 
     async def authenticate(self, secret: str) -> Actor | None:
         """Return whose token ``secret`` is, if it is one that was not revoked.
@@ -168,13 +166,13 @@ class Tokens:
         if not secret.startswith(SCHEME) or not is_secret(secret.removeprefix(SCHEME)):
             return None
         hashed = hash_secret(secret)
-        known = self._known.get(hashed)
-        if known is not None and self._clock() < known[0]:
-            return known[1]
-        asked_at, revocations = self._clock(), self._revocations
+        known = self._recognised.find(hashed)
+        if known is not None:
+            return known
+        asked = self._recognised.asking()
         rows = await self._store.find(TokenRow, {"secret_hash": hashed, "revoked_at": None})
         if not rows:
-            self._known.pop(hashed, None)
+            self._recognised.forget(hashed)
             return None
         sealer = (await self._vault.find_sealers([rows[0].id])).get(rows[0].id)
         if sealer is None:
@@ -186,16 +184,19 @@ class Tokens:
             roles=frozenset({Role(rows[0].role)}),
             source=rows[0].source,
         )
-        # What was read before a revocation is not remembered beyond it.
-        if revocations == self._revocations:
-            self._remember(hashed, actor, until=asked_at + _CACHED_SECONDS)
+        self._recognised.remember(hashed, actor, asked=asked)
         return actor
 
-    def _remember(self, hashed: bytes, actor: Actor, *, until: float) -> None:
-        self._known[hashed] = (until, actor)
-        self._known.move_to_end(hashed)
-        if len(self._known) > _MAX_CACHED:
-            self._known.popitem(last=False)
+    def _revoked(self, row: TokenRow, sealer: FieldSealer, *, now: datetime) -> Replace:
+        name = _open(row, sealer).name
+        revoked = replace(row, version=row.version + 1, revoked_at=to_microseconds(now))
+        return Replace(self._sealed(revoked, name, sealer))
+
+    def _sealed(self, row: TokenRow, name: str, sealer: FieldSealer) -> TokenRow:
+        """Return ``row`` with what it shows sealed, and marked for those who cannot open that."""
+        personal = _Personal(name, _shown(row))
+        sealed = seal_value(sealer, personal, table=_TABLE, row=row.id, version=row.version)
+        return replace(row, sealed=sealed, mark=self._marker.mark_of(row))
 
 
 def _token(row: TokenRow, sealer: FieldSealer) -> Token:
@@ -207,18 +208,6 @@ def _token(row: TokenRow, sealer: FieldSealer) -> Token:
         created_at=from_microseconds(row.created_at),
         revoked_at=None if row.revoked_at is None else from_microseconds(row.revoked_at),
     )
-
-
-def _revoked(row: TokenRow, sealer: FieldSealer, *, now: datetime) -> Replace:
-    name = _open(row, sealer).name
-    revoked = replace(row, version=row.version + 1, revoked_at=to_microseconds(now))
-    return Replace(_sealed(revoked, name, sealer))
-
-
-def _sealed(row: TokenRow, name: str, sealer: FieldSealer) -> TokenRow:
-    personal = _Personal(name, _shown(row))
-    sealed = seal_value(sealer, personal, table=_TABLE, row=row.id, version=row.version)
-    return replace(row, sealed=sealed)
 
 
 def _shown(row: TokenRow) -> tuple[str, ...]:

@@ -425,9 +425,10 @@ class Health(Shape, frozen=True, kw_only=True):
 
 
 class Readiness(Shape, frozen=True, kw_only=True):
-    """Whether everything that is needed is there, and what is not. `warnings` stop nothing."""
+    """Whether everything that this process needs is there, and what is not. `warnings` stop nothing."""
 
     status: Literal["ready", "not ready"]
+    role: Literal["all", "intake", "desk", "worker"]
     problems: dict[str, str] | UnsetType = UNSET
     warnings: dict[str, str] | UnsetType = UNSET
 

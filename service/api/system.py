@@ -22,12 +22,14 @@ Measure = Callable[[], Awaitable[Mapping[str, float]]]
 class Health:
     """What is asked when somebody asks how it goes. ``checks`` are by the name of what they check.
 
-    ``warnings`` are told too, but what they tell of stops nothing: the service is ready all the same.
+    ``warnings`` are told too, but what they tell of stops nothing: the service is ready all the same. ``role`` is that
+    of the process, of several that share an archive.
     """
 
     checks: Mapping[str, Check]
     measure: Measure
     warnings: Mapping[str, Check] = field(default_factory=dict)
+    role: str = "all"
 
 
 HEALTH: Final = web.AppKey("health", Health)
@@ -48,7 +50,7 @@ async def readyz(request: web.Request) -> web.Response:
     read_query(request, ())
     health = request.app[HEALTH]
     problems, warnings = await asyncio.gather(_told(health.checks), _told(health.warnings))
-    told = {"warnings": warnings} if warnings else {}
+    told = {"role": health.role, **({"warnings": warnings} if warnings else {})}
     if problems:
         return json_response({"status": "not ready", "problems": problems, **told}, status=503)
     return json_response({"status": "ready", **told})
@@ -62,8 +64,10 @@ async def _told(checks: Mapping[str, Check]) -> dict[str, str]:
 async def metrics(request: web.Request) -> web.Response:
     """``GET /metrics`` in the Prometheus text format, version 0.0.4."""
     read_query(request, ())
-    numbers = await request.app[HEALTH].measure()
-    text = "".join(
+    health = request.app[HEALTH]
+    numbers = await health.measure()
+    # A number that is always 1 carries the role in a label, as is usual for what is no number.
+    text = f'# TYPE taltio_process gauge\ntaltio_process{{role="{health.role}"}} 1\n' + "".join(
         f"# TYPE taltio_{name} gauge\ntaltio_{name} {number:.17g}\n"
         for name, number in sorted(numbers.items())
     )

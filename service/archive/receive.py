@@ -26,7 +26,7 @@ from service.domain.times import to_microseconds
 from service.keys.intake import IntakeKeys
 from service.keys.session import SESSION_LIFETIME, IntakeSession
 from service.log.entry import EntryType, LogEntry, commitment, encode_entry
-from storage.errors import ConflictError, StorageError
+from storage.errors import ConflictError, StaleError, StorageError, UnavailableError
 from storage.ports import Add, Append, BlobStore, Change, KeyStore, Store, Write
 from storage.rows import DeliveryRow, KeyRow, ObjectRow
 
@@ -251,7 +251,12 @@ async def _keep(intake: Intake, new: _New, delivery: SealedDelivery) -> Kept:
         keys.append(_session_row(session_id, session, now=now))
     if upload:
         keys.append(upload.sealed.header)
-    await intake.keys.put_keys(keys)
+    try:
+        await intake.keys.put_keys(keys)
+    except StaleError as error:
+        raise UnavailableError(
+            "the epoch to which intake seals was destroyed, and it knows of no newer one (taltio keys intake)"
+        ) from error
     intake.sessions.mark_stored(session_id)
     try:
         also = upload.writes if upload else ()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from service.config import Config
+from service.config.roles import ProcessRole
 from service.domain.actor import Role
 
 Command = Callable[[Config, argparse.Namespace], Awaitable[int]]
@@ -27,6 +28,23 @@ _WITHOUT_CONFIG: Final = frozenset(
 _PERSONAL: Final = [role for role in _ROLES if role is not Role.INTEGRATION]
 
 
+_LAST_PORT: Final = 65535
+_SERVE: Final = """\
+Run the service until it is told to stop (SIGTERM, Ctrl-C).
+
+One process does everything (all). On PostgreSQL, with blobs in a bucket or in
+files that all can reach, any number of each role may share an archive:
+
+  intake   takes in webhooks and recordings, and opens nothing: its machine
+           needs no private key (taltio keys intake DIR makes what it needs)
+  desk     pages, the API, openings, administration
+  worker   understands deliveries, examines recordings, publishes the log,
+           keeps house; it listens for /readyz and /metrics alone
+  all      the three together
+
+The first process of a new archive is a worker or does everything."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; ``run`` in what it returns does what is asked."""
     parser = argparse.ArgumentParser(
@@ -34,12 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="An archive of customer contacts: recorded, found, heard, proven.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add(commands, "serve", "run the service", "serve:serve").add_argument(
-        "--role",
-        choices=["all"],
-        default="all",
-        help="what this process does (here: everything)",
-    )
+    _add_serve(commands)
     _add(
         commands, "demo", "a small world in a temporary archive", "demo_command:demo"
     ).add_argument(
@@ -60,6 +73,29 @@ def build_parser() -> argparse.ArgumentParser:
     _add_backup(commands)
     _add_witness(commands)
     return parser
+
+
+def _add_serve(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    serve = _add(commands, "serve", "run the service", "serve:serve")
+    serve.formatter_class = argparse.RawDescriptionHelpFormatter
+    serve.description = _SERVE
+    serve.add_argument(
+        "--role",
+        choices=[role.value for role in ProcessRole],
+        default=ProcessRole.ALL.value,
+        help="what this process does; everything by default",
+    )
+    serve.add_argument(
+        "--port",
+        type=_port,
+        help="the port to listen on, instead of that of [web] listen: each process of a machine needs its own",
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text[:6]) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to {_LAST_PORT}")
+    return int(text)
 
 
 _Commands = argparse._SubParsersAction  # noqa: SLF001  # argparse gives its type no public name
@@ -143,6 +179,12 @@ def _add_tokens(commands: "_Commands[argparse.ArgumentParser]") -> None:
 def _add_keys(commands: "_Commands[argparse.ArgumentParser]") -> None:
     group = _group(commands, "keys", "the epochs of the archive's keys")
     _add(group, "list", "list the epochs", "keys:list_epochs")
+    _add(
+        group,
+        "intake",
+        "write the keys directory of a machine that only takes in: no private key is in it",
+        "keys:write_intake",
+    ).add_argument("directory", type=Path, metavar="DIR")
     _add(group, "rotate", "begin a new epoch and move every key to it", "keys:rotate")
     _add(
         group, "destroy", "destroy an epoch that opens nothing any more", "keys:destroy"

@@ -1,4 +1,4 @@
-"""``taltio keys list|rotate|destroy``."""
+"""``taltio keys list|intake|rotate|destroy``."""
 
 import argparse
 from datetime import UTC, datetime
@@ -7,7 +7,8 @@ from service.cli.progress import Progress
 from service.config import Config
 from service.domain.actor import OPERATOR
 from service.domain.times import format_time
-from service.wiring import opened_archive, rotation_of
+from service.keys.intake_files import write_intake_files
+from service.wiring import key_provider, opened_archive, rotation_of
 
 
 async def list_epochs(config: Config, _: argparse.Namespace) -> int:
@@ -17,6 +18,17 @@ async def list_epochs(config: Config, _: argparse.Namespace) -> int:
             epoch = use.epoch
             made = format_time(epoch.created_at)
             print(f"{epoch.number}\t{epoch.kind}\t{made}\t{epoch.state}\t{use.keys} keys")
+    return 0
+
+
+async def write_intake(config: Config, options: argparse.Namespace) -> int:
+    """Write what a process needs that only takes deliveries in."""
+    written = write_intake_files(
+        key_provider(config).load(), options.directory, archive=config.archive.directory
+    )
+    print(f"{written} is all that intake needs of the keys. It opens nothing.")
+    print("Copy it to [keys] directory (mode 0700) of each machine of the role intake,")
+    print("owned by the account of the service, mode 0400; again after each rotation.")
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from service.cli.commands import build_parser
 from service.cli.hardening import harden
 from service.config import Config, ConfigError, load_config, parse_config
+from service.config.roles import ProcessRole
 from service.domain.errors import ArchiveError, InvalidInputError
 from storage.errors import StorageError
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         harden()
         _print_everything()
         config = _config(options)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=_loop_factory(options)) as runner:
             code = int(runner.run(options.run(config, options)))
         # What cannot be printed is not an answer; at exit it would be too late to say so.
         sys.stdout.flush()
@@ -94,8 +95,15 @@ def _config(options: argparse.Namespace) -> Config:
     return parse_config("", base=Path.cwd())
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the fastest event loop there is here; None for that of the standard library."""
+def _loop_factory(
+    options: argparse.Namespace,
+) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the fastest event loop there is here; None for that of the standard library.
+
+    Where what is freed is overwritten it is the latter: the faster one reads into a buffer that is never freed.
+    """
+    if getattr(options, "role", None) == ProcessRole.INTAKE:
+        return None
     try:
         import uvloop  # noqa: PLC0415  # absent where it was not built
     except ImportError:

@@ -7,38 +7,65 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NoReturn
 
+from aiohttp import web
+
 from service.backup.placing import require_whole
+from service.cli.overwriting import overwrite_what_is_freed
 from service.cli.tls import server_tls
 from service.cli.tuning import tune
-from service.config import Config
+from service.config import Config, PostgresUrl
+from service.config.roles import ProcessRole
 from service.domain.errors import InvalidInputError
 from service.http.links import invite_link
 from service.http.server import listening
 from service.serving import Service, build_service, working
+from service.serving_intake import IntakeService, build_intake_service, taking_in
 from service.wiring import held_alone, is_new, key_provider, opened_archive
+from service.wiring_intake import opened_receiving_archive
 
 _SHUTDOWN_SECONDS = 30.0
 
 
-async def serve(config: Config, _: argparse.Namespace) -> int:
+async def serve(config: Config, options: argparse.Namespace) -> int:
     """Serve until a signal asks to stop; finish what was begun, then end."""
+    role = ProcessRole(options.role)
+    require_shared(config, role)
+    if role is ProcessRole.INTAKE and not overwrite_what_is_freed():
+        print("What is freed is not overwritten here: that takes glibc.", flush=True)
+    if options.port is not None:
+        listen = replace(config.web.listen, port=options.port)
+        config = replace(config, web=replace(config.web, listen=listen))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with running_service(config) as (service, address):
+    async with _running(config, role) as (service, address):
         tune()
-        print(f"Taltio is at {address}", flush=True)
-        await print_first_link(service, address)
+        print(_told(role, address), flush=True)
+        if isinstance(service, Service) and role.serves_desk:
+            await print_first_link(service, address)
         await stop.wait()
-        if service.archive.stores.soundness.is_lost:
+        if service.stores.soundness.is_lost:
             _end_at_once()
         print("Stopping: what was begun is finished first.", flush=True)
     return 0
+
+
+def _told(role: ProcessRole, address: str) -> str:
+    return f"Taltio is at {address}" + ("" if role is ProcessRole.ALL else f" ({role})")
+
+
+def _running(
+    config: Config, role: ProcessRole
+) -> AbstractAsyncContextManager[tuple[Service | IntakeService, str]]:
+    if role is ProcessRole.INTAKE:
+        return running_intake(config)
+    return running_service(config, role=role)
 
 
 def _end_at_once() -> NoReturn:
@@ -49,11 +76,47 @@ def _end_at_once() -> NoReturn:
     os._exit(EXIT_FAILED)
 
 
+def require_shared(config: Config, role: ProcessRole) -> None:
+    """Return when a process of ``role`` can share the archive with others.
+
+    Raises:
+        InvalidInputError: The archive is one process's alone.
+    """
+    if role is not ProcessRole.ALL and not isinstance(config.storage.database, PostgresUrl):
+        raise InvalidInputError(
+            f"--role {role} shares the archive with other processes, which takes PostgreSQL: on SQLite one process "
+            "does everything (--role all). Set [storage] database to a postgresql:// URL; docs/operations.md, "
+            '"Several processes", says how'
+        )
+
+
+@asynccontextmanager
+async def running_intake(config: Config) -> AsyncIterator[tuple[IntakeService, str]]:
+    """Take deliveries in inside the block; yield what does, and the address at which it answers.
+
+    Raises:
+        UnavailableError: There is no archive yet.
+        InvalidInputError: It cannot listen where it should, or a file that the configuration names is unfit.
+    """
+    _log_to_stderr()
+    config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with opened_receiving_archive(config) as archive:
+        service = build_intake_service(archive)
+        async with taking_in(service), _listening(config, service.app) as address:
+            yield service, address
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+
+
 @asynccontextmanager
 async def running_service(
-    config: Config, *, is_quiet: bool = False
+    config: Config, *, role: ProcessRole = ProcessRole.ALL, is_quiet: bool = False
 ) -> AsyncIterator[tuple[Service, str]]:
-    """Run the service inside the block; yield it and the address at which it answers.
+    """Run the service of ``role`` inside the block; yield it and the address at which it answers.
 
     The advice on new keys is printed unless ``is_quiet``.
 
@@ -61,25 +124,24 @@ async def running_service(
         UnavailableError: Another service runs on the same directory.
         InvalidInputError: It cannot listen where it should, or a file that the configuration names is unfit.
     """
-    logging.basicConfig(
-        stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    _log_to_stderr()
     require_whole(config.archive.directory)
     config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with held_alone(config):
-        create = await is_new(config)
+        # Who only serves makes no archive: two that begin one at once could each make keys of their own.
+        create = role.works and await is_new(config)
         if create:
             advice = key_provider(config).create(now=datetime.now(UTC))
             if not is_quiet:
                 print(advice, flush=True)
         async with opened_archive(config, create=create) as archive:
-            service = build_service(archive)
-            async with working(service), _listening(config, service) as address:
+            service = build_service(archive, role)
+            async with working(service), _listening(config, service.app) as address:
                 yield service, address
 
 
 @asynccontextmanager
-async def _listening(config: Config, service: Service) -> AsyncIterator[str]:
+async def _listening(config: Config, app: web.Application) -> AsyncIterator[str]:
     listen, tls = (
         config.web.listen,
         server_tls(config.web.certificate, config.web.certificate_key),
@@ -88,7 +150,7 @@ async def _listening(config: Config, service: Service) -> AsyncIterator[str]:
         try:
             bound = await stack.enter_async_context(
                 listening(
-                    service.app,
+                    app,
                     listen.host,
                     listen.port,
                     tls=tls,

@@ -211,10 +211,10 @@ class IntakeConfig:
         "A signed delivery whose time is further from ours than this needs attention.",
         default=300,
     )
-    session_key_minutes: int = setting(
-        values.whole_number(1, 10),
+    session_key_seconds: int = setting(
+        values.whole_number(1, 600),
         "The key that seals deliveries is forgotten and made anew after this long.",
-        default=10,
+        default=600,
     )
     expected_grace_minutes: int = setting(
         values.whole_number(1, 30 * 24 * 60),

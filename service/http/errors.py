@@ -1,6 +1,6 @@
 """What is wrong with a request as a request, whatever it asks for."""
 
-from service.domain.errors import ArchiveError, InvalidInputError
+from service.domain.errors import ArchiveError, InvalidInputError, NotFoundError
 
 
 class UnsupportedMediaTypeError(ArchiveError):
@@ -39,3 +39,14 @@ class MalformedQueryError(InvalidInputError):
     """The query string cannot be what was meant."""
 
     code = "invalid_query"
+
+
+class ServedElsewhereError(NotFoundError):
+    """Another process of the archive serves this address; ``detail`` names its role."""
+
+    code = "served_elsewhere"
+    public = "Another process of this archive serves this address."
+
+    def __init__(self, role: str) -> None:
+        super().__init__(role)
+        self.detail = f"This process does not serve this address: one of the role {role} does."

@@ -7,13 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.access.sessions import Session, Sessions
-from service.access.tokens import Tokens
+from service.access.sessions import Session
 from service.domain.actor import Actor
 from service.domain.errors import NotSignedInError
 from service.domain.permission import Permission, require_permission
@@ -46,13 +45,29 @@ RUNNER_OPTIONS: Final[Mapping[str, Any]] = {
 ErrorPage = Callable[[web.Request, Problem], Awaitable[web.StreamResponse]]
 
 
+class FindsSessions(Protocol):
+    """What knows the sessions of people."""
+
+    async def find(self, secret: str, *, now: datetime) -> Session | None:
+        """Return the session of the cookie ``secret``, if it is valid."""
+        ...
+
+
+class RecognisesTokens(Protocol):
+    """What knows the tokens of machines."""
+
+    async def authenticate(self, secret: str) -> Actor | None:
+        """Return whose token ``secret`` is, if it is one that counts."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """What the frame needs. ``error_page`` shows a problem to a person; without it they get what programs get."""
 
     site: Site
-    sessions: Sessions
-    tokens: Tokens
+    sessions: FindsSessions
+    tokens: RecognisesTokens
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     error_page: ErrorPage | None = None
 

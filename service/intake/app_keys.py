@@ -7,8 +7,8 @@ from typing import Final
 
 from aiohttp import web
 
-from service.access.tokens import Tokens
 from service.archive.receive import Intake, Kept
+from service.http.frame import RecognisesTokens
 from service.intake.standard_webhooks import WebhookSecret
 
 
@@ -23,7 +23,7 @@ class Listener:
 
 INTAKE: Final = web.AppKey("intake", Intake)
 LISTENERS: Final = web.AppKey("listeners", Mapping[str, Listener])
-TOKENS: Final = web.AppKey("tokens", Tokens)
+TOKENS: Final[web.AppKey[RecognisesTokens]] = web.AppKey("tokens")
 OFFER: Final[web.AppKey[Callable[[Kept], None]]] = web.AppKey("offer")
 """Takes what was kept, to be understood in this process; where none understands, it does nothing."""
 MAX_DELIVERY_BYTES: Final = web.AppKey("max_delivery_bytes", int)

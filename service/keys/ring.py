@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -13,7 +14,7 @@ from service.crypto.secret import DataKey, FileKey, IndexKey
 from service.crypto.wrap import unwrap_key, wrap_key
 from service.domain.errors import ErasedError, TamperedError, UnavailableError
 from service.keys.epoch import Epoch, EpochKeys, KeyMaterial
-from service.keys.errors import KeysRefusedError
+from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.intake import IntakeKeys, derive_intake_master
 from service.keys.session import ReopenedSession
 
@@ -25,10 +26,11 @@ class KeyRing:
         ErasedError: That epoch was destroyed.
         UnavailableError: This ring does not have that epoch; another process may have made
             it. Take the keys again from their provider (``adopt``).
+        KeysUnavailableError: The keys were put away.
         TamperedError: The bytes were changed, or sealed to another epoch, or there is no such epoch number.
     """
 
-    __slots__ = ("_active", "_epochs", "_has_looked", "_load", "_material")
+    __slots__ = ("_active", "_epochs", "_has_looked", "_is_away", "_load", "_material")
 
     def __init__(
         self, material: KeyMaterial, *, load: Callable[[], KeyMaterial] | None = None
@@ -52,7 +54,22 @@ class KeyRing:
         self._material = material
         self._epochs = {epoch.number: epoch for epoch in material.epochs}
         self._active = material.epochs[-1]
-        self._has_looked = False
+        self._has_looked = self._is_away = False
+
+    def put_away(self) -> None:
+        """Drop the secrets of every epoch, until they are given again (``adopt``).
+
+        What only seals or finds goes on: intake's keys, tokens, the log's signature.
+        """
+        self._is_away = True
+        without = tuple(replace(epoch, keys=None) for epoch in self._material.epochs)
+        self._material = replace(self._material, epochs=without)
+        self._epochs = {epoch.number: epoch for epoch in without}
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether the keys were not put away."""
+        return not self._is_away
 
     @property
     def current_epoch(self) -> int:
@@ -157,6 +174,10 @@ class KeyRing:
             raise TamperedError(f"There never was an epoch {number}.")
         if number > self._active.number:
             self._look_again()
+        if self._is_away:
+            raise KeysUnavailableError(
+                "The keys were put away: their provider does not give them."
+            )
         epoch = self._epochs.get(number)
         if epoch is None:
             raise UnavailableError(f"The key ring has no epoch {number}.")

@@ -11,6 +11,7 @@ from service.archive.erase import Erasures
 from service.archive.expect import Expectations
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Sessions as IntakeSessions
+from service.domain.errors import ArchiveError
 from service.keys.provider import KeyProvider
 from service.keys.ring import KeyRing
 from service.worker.jobs import code_of
@@ -18,6 +19,8 @@ from service.worker.leftovers import Leftovers
 
 _log: Final = logging.getLogger("taltio")
 
+KEYS, PEOPLE = "keys", "sessions"
+"""The chores that every process with keys does, and those that a process does to which people sign in."""
 GIVE_UP_EVERY: Final = timedelta(seconds=15)
 KEYS_EVERY: Final = timedelta(seconds=5)
 """A rotation settles for longer than this before it relies on every process having taken its epoch up."""
@@ -100,9 +103,9 @@ class Household:
     def chores(self) -> tuple[Chore, ...]:
         """Return every chore of the archive."""
         return (
-            Chore("keys", KEYS_EVERY, self.refresh_keys),
+            Chore(KEYS, KEYS_EVERY, self.refresh_keys),
             Chore("expectations", GIVE_UP_EVERY, self._give_up),
-            Chore("sessions", SESSIONS_EVERY, self._remove_sessions),
+            Chore(PEOPLE, SESSIONS_EVERY, self._remove_sessions),
             Chore("reminders", REMIND_EVERY, self._remind),
             Chore("erasures", ERASURES_EVERY, self._finish_erasures),
             Chore("deliveries", EXPIRE_EVERY, self._expire),
@@ -115,11 +118,19 @@ class Household:
         """Take up epochs that another process made or destroyed, and forget an intake session that is over.
 
         Raises:
-            KeysRefusedError: The keys cannot be used as they are; those in memory stay in use.
+            KeysRefusedError, UnavailableError: The keys cannot be used as they are, or are away. Those in memory are
+                dropped, and nothing is opened until they are back; what comes in is kept all the same.
         """
-        material = await asyncio.to_thread(self.provider.load)
         before = [(epoch.number, epoch.state) for epoch in self.ring.epochs]
-        self.ring.adopt(material)
+        try:
+            material = await asyncio.to_thread(self.provider.load)
+            self.ring.adopt(material)
+        except ArchiveError:
+            self.intake_sessions.forget_over(now)
+            if self.ring.is_at_hand:
+                _log.error("keys.away")
+            self.ring.put_away()
+            raise
         if before != [(epoch.number, epoch.state) for epoch in material.epochs]:
             _log.info("keys.adopted", extra={"epoch": self.ring.current_epoch})
         self.intake_sessions.forget_over(now)

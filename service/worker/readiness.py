@@ -69,14 +69,15 @@ class Readiness:
     Attributes:
         directories: Where room is needed.
         begun_at: When the service began: a log that was never published since is late from then on.
+        ring, keeper: None in a process that opens nothing, or never publishes.
     """
 
     store: Store
     log: LogStore
     keys: KeyStore
     blobs: BlobStore
-    ring: KeyRing
-    keeper: LogKeeper
+    ring: KeyRing | None
+    keeper: LogKeeper | None
     watch: Watch
     directories: Sequence[Path]
     publish_every: timedelta
@@ -100,6 +101,8 @@ class Readiness:
 
     async def _keys(self) -> str | None:
         await self.keys.get_keys([new_id("ob")])
+        if self.ring is None:
+            return None
         current = self.ring.current_epoch
         if not any(one.number == current and one.keys is not None for one in self.ring.epochs):
             return "the key of the current epoch is not at hand"
@@ -121,7 +124,7 @@ class Readiness:
     async def _published(self) -> str | None:
         if await self.unpublished() == 0:
             return None
-        standing = self.keeper.standing
+        standing = None if self.keeper is None else self.keeper.standing
         since = self.begun_at if standing is None else standing.at
         waited = self.clock() - since
         if waited <= LOG_MAY_WAIT + self.publish_every:
@@ -135,7 +138,7 @@ class Readiness:
     async def unpublished(self) -> int:
         """Return how many entries no checkpoint covers that this process published."""
         size = await self.log.log_size()
-        standing = self.keeper.standing
+        standing = None if self.keeper is None else self.keeper.standing
         return size if standing is None else max(0, size - standing.position)
 
 

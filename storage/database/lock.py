@@ -33,7 +33,7 @@ def instance_lock(directory: Path) -> Iterator[None]:
             holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
             raise UnavailableError(
                 f"{directory}: another service already runs on it (process {holder or 'unknown'}); "
-                "stop that one first, or choose another directory"
+                "stop that one first, or choose another directory. Only on PostgreSQL do several share an archive"
             ) from error
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -49,7 +49,7 @@ class SqliteStore:
         self._writer = writer
         self._readers = readers
         self._statements = Statements(sqlite.dialect(paramstyle="qmark"))
-        self._bell = Bell()
+        self._bell, self._arrivals = Bell(), Bell()
         self._durable = Durable(path, soundness)
         self._commits = Commits(path, self._durable, self._statements)
 
@@ -135,6 +135,12 @@ class SqliteStore:
             )
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
+
+    async def announce_deliveries(self) -> None:
+        self._arrivals.ring()
+
+    async def wait_for_deliveries(self, seconds: float) -> None:
+        await self._arrivals.wait(seconds)
 
     async def scrub(self) -> None:
         try:

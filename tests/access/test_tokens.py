@@ -121,8 +121,9 @@ async def test_what_is_remembered_is_bounded_and_needs_no_store(door):
     door.tokens._store = None
     assert await door.tokens.authenticate(token.secret)
     for number in range(2000):
-        door.tokens._remember(b"%d" % number, SYSTEM, until=1)
-    assert len(door.tokens._known) == 1000
+        recognised = door.tokens._recognised
+        recognised.remember(b"%d" % number, SYSTEM, asked=recognised.asking())
+    assert len(door.tokens._recognised._known) == 1000
 
 
 async def test_revoking_again_changes_nothing(door):

@@ -12,7 +12,7 @@ from service.config import parse_config
 from service.http import bodies, uploads
 from service.http.routes import Credential, Need
 from service.http.server import PATIENCE
-from service.serving import all_routes
+from service.sharing_out import all_routes
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "http-api.md").read_text()

@@ -19,7 +19,7 @@ from service.archive.receive import received_recording, recording_entry
 from service.archive.targets import Asked, Subject
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
-from service.databases import always
+from service.databases import Alone
 from service.domain.actor import Actor, ActorKind, Role
 from service.domain.contact import (
     Channel,
@@ -171,7 +171,7 @@ class World:
             anchors=self.directory / "anchors",
             name="archive.example.org",
             signing_key=lambda: self.ring.log_signing_key,
-            publishes=always,
+            publishes=Alone().is_mine,
         )
         self.published = PublishedLog(
             published=self.keeper.published,

@@ -267,7 +267,7 @@ REFUSED = [
     # Ranges
     ("[web]\nsession_hours = 169", 2, "from 1 to 168"),
     ("[log]\ncheckpoint_seconds = 0", 2, "from 1 to 60"),
-    ("[intake]\nsession_key_minutes = 11", 2, "from 1 to 10"),
+    ("[intake]\nsession_key_seconds = 601", 2, "from 1 to 600"),
     ("[web]\nsession_idle_minutes = 61\nsession_hours = 1", 2, "longer than session_hours"),
     # Addresses
     ('[web]\nlisten = "8080"', 2, "expected host:port"),

@@ -13,7 +13,7 @@ from storage.database.group import GroupCommit
 from storage.database.postgres.keys import PostgresKeyStore
 from storage.database.postgres.server import Server
 from storage.database.postgres.store import SCHEMA, PostgresStore
-from storage.database.postgres.turn import PublishingTurn
+from storage.database.postgres.turn import PUBLISHING, WORKING, Turn
 from storage.errors import DoubtfulError, StaleError, StorageError, UnavailableError
 from storage.ports import Add, Append, Lookup, Put, Remove, Replace, Require
 from storage.rows import CLOSED, ContactRow, DeliveryRow, JobRow, KeyRow
@@ -469,6 +469,33 @@ async def test_a_job_that_one_process_adds_wakes_the_other(store, other, rows):
     assert time.monotonic() - begun < 5
 
 
+async def test_deliveries_that_one_process_announces_wake_the_other(store, other):
+    await asyncio.sleep(0.2)
+    begun = time.monotonic()
+    waiting = asyncio.create_task(other.wait_for_deliveries(30))
+    jobs = asyncio.create_task(other.wait_for_jobs(1))
+    await asyncio.sleep(0)
+    await store.announce_deliveries()
+    await waiting
+    assert time.monotonic() - begun < 5
+    assert not jobs.done()
+    await jobs
+
+
+async def test_a_turn_that_is_given_back_is_another_s_and_turns_do_not_mix(emptied):
+    async with (
+        Turn.opened(emptied, schema=SCHEMA, number=WORKING) as first,
+        Turn.opened(emptied, schema=SCHEMA, number=WORKING) as second,
+        Turn.opened(emptied, schema=SCHEMA, number=PUBLISHING) as publishing,
+    ):
+        assert await first.is_mine()
+        assert not await second.is_mine()
+        assert await publishing.is_mine()
+        await first.give_back()
+        assert await taken_over(second)
+        assert not await first.is_mine()
+
+
 async def test_nobody_waits_for_jobs_longer_than_asked_for(store):
     await asyncio.wait_for(store.wait_for_jobs(0.05), 5)
 
@@ -477,8 +504,8 @@ async def test_one_process_publishes_and_another_takes_over_when_it_ends(
     wired_url, emptied, wire
 ):
     async with (
-        PublishingTurn.opened(emptied, schema=SCHEMA) as second,
-        PublishingTurn.opened(wired_url, schema=SCHEMA) as first,
+        Turn.opened(emptied, schema=SCHEMA, number=PUBLISHING) as second,
+        Turn.opened(wired_url, schema=SCHEMA, number=PUBLISHING) as first,
     ):
         assert await first.is_mine()
         assert await first.is_mine()

@@ -5,13 +5,19 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "service")
+# Anybody but root reads the memory of a process only if it lets them, which the program does not.
+READABLE = (
+    sys.executable,
+    "-c",
+    "import service.cli.main as program; program.harden = lambda: None; raise SystemExit(program.main())",
+)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
@@ -36,10 +42,11 @@ async def started(
     *arguments: str,
     until: str = "is at",
     environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = COMMAND,
 ) -> AsyncIterator[Running]:
     """Start the program in ``folder``; yield once a line with ``until`` was printed; never leave it running."""
     process = await asyncio.create_subprocess_exec(
-        *COMMAND,
+        *command,
         *arguments,
         cwd=folder,
         env=environment or ENVIRONMENT,

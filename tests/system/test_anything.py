@@ -12,7 +12,7 @@ from yarl import URL
 
 from service.api.openapi import is_described, operation_of, problem_codes, problem_statuses
 from service.domain.actor import Role
-from service.serving import all_routes
+from service.sharing_out import all_routes
 from tests.system.world import NOBODY, Asker, World, contact, good_request
 
 # Signing out would leave nobody to ask.

@@ -11,7 +11,7 @@ from service.api.openapi import describe, is_described, operation_of, path_of, p
 from service.api.operations import OPERATIONS
 from service.domain.actor import Role
 from service.http import queries
-from service.serving import all_routes
+from service.sharing_out import all_routes
 from tests.system.world import NOBODY, good_request
 
 ROUTES = [route for route in all_routes() if is_described(route)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from service.domain.actor import OPERATOR, Role
-from service.serving import all_routes
+from service.sharing_out import all_routes
 from tests.fakes import PASSWORD
 from tests.system.world import (
     AUDIO,

@@ -5,6 +5,7 @@ import errno
 import itertools
 import logging
 import shutil
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from service.cli.log_files import verify_log_directory
-from service.databases import Publishes, always
+from service.databases import Alone
 from service.domain.errors import TamperedError, UnavailableError
 from service.log.checkpoint import (
     Checkpoint,
@@ -118,7 +119,7 @@ class World:
     store: SqliteStore
     faults: Faults = field(default_factory=Faults)
     has_anchors: bool = True
-    publishes: Publishes = always
+    publishes: Callable[[], Awaitable[bool]] = Alone().is_mine
 
     def __post_init__(self):
         self.anchors.mkdir(exist_ok=True)

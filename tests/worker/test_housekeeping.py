@@ -10,10 +10,11 @@ import pytest
 from service.access.sessions import SessionRules, Sessions
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import keep_delivery
+from service.crypto.wrap import new_key
 from service.domain.errors import UnavailableError
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
-from service.keys.errors import KeysRefusedError
+from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.session import SESSION_LIFETIME
 from service.wiring import key_provider
 from service.worker.housekeeping import Chore, Household, Housekeeping
@@ -156,13 +157,27 @@ async def test_an_epoch_made_by_another_process_is_taken_up(archive, household, 
     assert archive.vault.ring.current_epoch == 2
 
 
-async def test_keys_that_became_unfit_leave_those_in_memory_in_use(archive, household, config):
+async def test_keys_that_became_unfit_are_dropped_until_they_are_back(
+    archive, household, config
+):
+    ring = archive.vault.ring
+    epoch, wrapped = ring.wrap(new_key())
     config.keys.directory.chmod(0o755)
-    with pytest.raises(KeysRefusedError):
-        await household.refresh_keys(NOW)
-    assert archive.vault.ring.current_epoch == 1
+    for _ in range(2):
+        with pytest.raises(KeysRefusedError):
+            await household.refresh_keys(NOW)
+    assert not ring.is_at_hand
+    with pytest.raises(KeysUnavailableError):
+        ring.unwrap(epoch, wrapped)
+    with pytest.raises(KeysUnavailableError):
+        ring.wrap(new_key())
+    assert not any(one.keys for one in ring.epochs)
+    # What comes in is kept all the same.
+    await keep(archive, "w-1")
     config.keys.directory.chmod(0o700)
     await household.refresh_keys(NOW)
+    assert ring.is_at_hand
+    ring.unwrap(epoch, wrapped)
 
 
 async def keep(archive, ident, *, now=NOW):

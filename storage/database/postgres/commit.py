@@ -37,6 +37,7 @@ from storage.ports import Add, Append, Change, Put
 from storage.rows import JobRow
 
 JOBS_CHANNEL: Final = "taltio_jobs"
+DELIVERIES_CHANNEL: Final = "taltio_deliveries"
 DOUBT_SECONDS: Final = 20.0
 """So long a server is sought that can say whether a transaction was committed."""
 

@@ -1,7 +1,7 @@
-"""Claiming jobs on PostgreSQL, and hearing of new ones."""
+"""Claiming jobs on PostgreSQL, and hearing of new ones and of deliveries."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from typing import Any, Final
@@ -9,7 +9,7 @@ from typing import Any, Final
 import asyncpg
 
 from storage.database.bell import Bell
-from storage.database.postgres.commit import JOBS_CHANNEL
+from storage.database.postgres.commit import DELIVERIES_CHANNEL
 from storage.database.postgres.server import LOST, Db, Server
 from storage.errors import StorageError
 from storage.rows import JobRow
@@ -52,20 +52,29 @@ async def claim(
     return sorted(jobs, key=attrgetter("run_at", "id"))
 
 
-async def listen(server: Server, bell: Bell) -> None:
-    """Ring when somebody adds a job, until cancelled. While the server is lost nothing is heard, and work is polled."""
+async def announce_deliveries(db: Db) -> None:
+    """Tell every process that deliveries wait."""
+    await db.execute(f"NOTIFY {DELIVERIES_CHANNEL}")
+
+
+async def listen(server: Server, bells: Mapping[str, Bell]) -> None:
+    """Ring the bell of each channel on which something is told, until cancelled.
+
+    While the server is lost nothing is heard, and work is polled.
+    """
     while True:
         with suppress(StorageError, *LOST, asyncpg.PostgresError):
-            await _heard(server, bell)
+            await _heard(server, bells)
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _heard(server: Server, bell: Bell) -> None:
+async def _heard(server: Server, bells: Mapping[str, Bell]) -> None:
     db: Any = await server.connect()
     ended = asyncio.Event()
     try:
         db.add_termination_listener(lambda _: ended.set())
-        await db.add_listener(JOBS_CHANNEL, lambda *_: bell.ring())
+        for channel in bells:
+            await db.add_listener(channel, lambda *told: bells[told[2]].ring())
         await ended.wait()
     finally:
         db.terminate()

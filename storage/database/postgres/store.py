@@ -13,8 +13,13 @@ from sqlalchemy.dialects import postgresql
 
 from storage.database.bell import Bell
 from storage.database.lookup import Asking, is_one_statement, looking_up
-from storage.database.postgres.commit import Commits, forget_old_marks
-from storage.database.postgres.jobs import claim, listen
+from storage.database.postgres.commit import (
+    DELIVERIES_CHANNEL,
+    JOBS_CHANNEL,
+    Commits,
+    forget_old_marks,
+)
+from storage.database.postgres.jobs import announce_deliveries, claim, listen
 from storage.database.postgres.schema import is_there, prepare
 from storage.database.postgres.scrubbing import scrub
 from storage.database.postgres.server import Db, Server, Session
@@ -35,7 +40,7 @@ _ONE_MOMENT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 class PostgresStore:
-    """`storage.ports.Store`, `LogStore` and `Scrub` in a schema, beside other processes."""
+    """`storage.ports.Store`, `LogStore`, `News` and `Scrub` in a schema, beside other processes."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -44,7 +49,7 @@ class PostgresStore:
         # Named parameters become $1, $2 …, as the driver takes them.
         self._statements = Statements(postgresql.dialect(paramstyle="numeric_dollar"))  # type: ignore[no-untyped-call]  # theirs
         self._commits = Commits(server, Writing(self._statements))
-        self._bell = Bell()
+        self._bell, self._arrivals = Bell(), Bell()
 
     @staticmethod
     async def is_there(url: str, *, schema: str = SCHEMA) -> bool:
@@ -72,7 +77,8 @@ class PostgresStore:
         await store._claims.run(forget_old_marks)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(store._close)
-            listening = asyncio.create_task(listen(server, store._bell))
+            bells = {JOBS_CHANNEL: store._bell, DELIVERIES_CHANNEL: store._arrivals}
+            listening = asyncio.create_task(listen(server, bells))
             stack.push_async_callback(_ended, listening)
             yield store
 
@@ -125,6 +131,12 @@ class PostgresStore:
 
     async def wait_for_jobs(self, seconds: float) -> None:
         await self._bell.wait(seconds)
+
+    async def announce_deliveries(self) -> None:
+        await self._claims.run(announce_deliveries)
+
+    async def wait_for_deliveries(self, seconds: float) -> None:
+        await self._arrivals.wait(seconds)
 
     async def scrub(self) -> None:
         await scrub(self._server)

@@ -9,23 +9,32 @@ import asyncpg
 
 from storage.database.postgres.server import LOST, Server, Session, unavailable
 
-# A lock of the session: it ends with the connection, however that ends (an arbitrary constant).
-_TAKE: Final = "SELECT pg_try_advisory_lock(1952541809, hashtext(current_schema()))"
+PUBLISHING: Final = 1952541809
+"""The turn to publish the log (an arbitrary number)."""
+WORKING: Final = 1952541810
+"""The turn to do the work beside requests that one worker does at a time (the next number)."""
+
+# A lock of the session: it ends with the connection, however that ends.
+_TAKE: Final = "SELECT pg_try_advisory_lock({}, hashtext(current_schema()))"
 _STILL: Final = "SELECT 1"
 
 
-class PublishingTurn:
-    """The turn to publish the log. Who has it keeps it until its process ends or loses the server."""
+class Turn:
+    """The turn to do something. Who has it keeps it until it is given back, or its process ends or loses the server.
 
-    def __init__(self, server: Server) -> None:
+    No connection is made before somebody asks.
+    """
+
+    def __init__(self, server: Server, number: int) -> None:
         self._session = Session(server)
+        self._take = _TAKE.format(number)
         self._is_mine = False
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, url: str, *, schema: str) -> AsyncIterator[Self]:
+    async def opened(cls, url: str, *, schema: str, number: int) -> AsyncIterator[Self]:
         """Give the turn back on leaving the block."""
-        turn = cls(Server(url, schema))
+        turn = cls(Server(url, schema), number)
         try:
             yield turn
         finally:
@@ -47,11 +56,17 @@ class PublishingTurn:
                     raise
                 raise unavailable(error) from None
 
+    async def give_back(self) -> None:
+        """Let somebody else have the turn. Asking for it again may take it again."""
+        async with self._session.turn():
+            self._is_mine = False
+            await self._session.drop()
+
     async def _asked(self) -> bool:
         known = self._session.is_connected
         db = await self._session.connection()
         if known and self._is_mine:
             await db.execute(_STILL)
         else:
-            ((self._is_mine,),) = await db.fetch(_TAKE)
+            ((self._is_mine,),) = await db.fetch(self._take)
         return self._is_mine

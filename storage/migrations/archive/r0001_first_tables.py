@@ -144,7 +144,7 @@ def upgrade() -> None:
     _table(
         "tokens",
         "id text, version integer, secret_hash blob, role text, source text?, "
-        "created_at integer, revoked_at integer?, sealed blob",
+        "created_at integer, revoked_at integer?, mark blob, sealed blob",
         key=("id",),
         unique=("secret_hash",),
     )

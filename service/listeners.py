@@ -1,0 +1,64 @@
+"""What listens to sources, put together from the settings: who may send, and with which secrets it is checked."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from aiohttp import web
+
+from service.archive.receive import Intake, Kept
+from service.config import Config, SourceConfig
+from service.domain.errors import InvalidInputError
+from service.http.frame import RecognisesTokens
+from service.intake.app_keys import (
+    INTAKE,
+    LISTENERS,
+    MAX_DELIVERY_BYTES,
+    OFFER,
+    TOKENS,
+    Listener,
+)
+from service.intake.standard_webhooks import WebhookSecret
+
+
+def fill_intake(
+    app: web.Application,
+    config: Config,
+    *,
+    intake: Intake,
+    tokens: RecognisesTokens,
+    offer: Callable[[Kept], None],
+) -> None:
+    """Put what listens to sources where its handlers find it.
+
+    Raises:
+        InvalidInputError: The secret of a source cannot be read; the detail names the file.
+    """
+    app[INTAKE], app[TOKENS], app[OFFER] = intake, tokens, offer
+    app[MAX_DELIVERY_BYTES] = config.intake.max_delivery_bytes
+    app[LISTENERS] = _listeners(config)
+
+
+def _listeners(config: Config) -> Mapping[str, Listener]:
+    tolerance = timedelta(seconds=config.intake.tolerance_seconds)
+    return {
+        source.name: Listener(source.name, _secrets(source), tolerance)
+        for source in config.sources
+        if source.kind == "standard-webhooks"
+    }
+
+
+def _secrets(source: SourceConfig) -> tuple[WebhookSecret, ...]:
+    files = (source.secret_file, source.previous_secret_file)
+    return tuple(_secret(source.name, file) for file in files if file is not None)
+
+
+def _secret(source: str, file: Path) -> WebhookSecret:
+    try:
+        return WebhookSecret.parse(file.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"the secret of source {source} cannot be read from {file}"
+        ) from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{file}: {error.detail}") from None

@@ -1,0 +1,129 @@
+"""The running service of the role intake: what listens to sources, and the little that works beside it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from aiohttp import web
+
+from service.access.sessions import Session
+from service.api.system import HEALTH, Health
+from service.config.roles import ProcessRole
+from service.http.frame import Frame, build_application
+from service.intake.announcing import Announcer
+from service.keys.intake_files import private_files
+from service.listeners import fill_intake
+from service.serving import clock, room_of, site_of
+from service.sharing_out import checks_beyond, routes_of
+from service.wiring import Stores
+from service.wiring_intake import ReceivingArchive
+from service.worker.housekeeping import KEYS_EVERY, Chore, Housekeeping
+from service.worker.readiness import Limited, Readiness, resident_bytes
+from service.worker.supervisor import Loop, Watch, supervised
+from storage.rows import DeliveryRow
+
+FORGET_EVERY: Final = timedelta(seconds=1)
+_log: Final = logging.getLogger("taltio")
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeService:
+    """A service that is ready to take deliveries in."""
+
+    archive: ReceivingArchive
+    app: web.Application
+    announcer: Announcer
+    watch: Watch
+
+    @property
+    def stores(self) -> Stores:
+        """What keeps bytes and rows."""
+        return self.archive.stores
+
+
+class _Nobody:
+    """The sessions of people, of whom none signs in here."""
+
+    async def find(self, secret: str, *, now: datetime) -> Session | None:  # noqa: ARG002  # as the frame asks
+        return None
+
+
+def build_intake_service(archive: ReceivingArchive) -> IntakeService:
+    """Build the application of the role intake.
+
+    Raises:
+        InvalidInputError: The secret of a source cannot be read; the detail names the file.
+    """
+    config, watch = archive.config, Watch()
+    frame = Frame(site=site_of(config), sessions=_Nobody(), tokens=archive.tokens, clock=clock)
+    app = build_application(frame, routes_of(ProcessRole.INTAKE))
+    announcer = Announcer(archive.stores.news)
+    fill_intake(
+        app, config, intake=archive.intake, tokens=archive.tokens, offer=announcer.offer
+    )
+    app[HEALTH] = _health(archive, watch)
+    return IntakeService(archive, app, announcer, watch)
+
+
+@asynccontextmanager
+async def taking_in(service: IntakeService) -> AsyncIterator[None]:
+    """Work beside the requests inside the block: announce, forget session keys, take up new epochs."""
+    archive = service.archive
+    names = await asyncio.to_thread(private_files, archive.config.keys.directory)
+    if names:
+        _log.warning("intake.private_keys", extra={"files": names})
+
+    async def refresh(_: datetime) -> None:
+        await asyncio.to_thread(archive.keys.refresh)
+
+    async def forget(now: datetime) -> None:
+        archive.intake.sessions.forget_over(now)
+
+    chores = (Chore("keys", KEYS_EVERY, refresh), Chore("session key", FORGET_EVERY, forget))
+    loops: dict[str, Loop] = {
+        "announcing": service.announcer.run,
+        "housekeeping": Housekeeping(chores, clock).run,
+    }
+    async with supervised(loops, watch=service.watch):
+        yield
+
+
+def _health(archive: ReceivingArchive, watch: Watch) -> Health:
+    stores = archive.stores
+    readiness = Readiness(
+        store=stores.store,
+        log=stores.log,
+        keys=stores.keys,
+        blobs=stores.blobs,
+        ring=None,
+        keeper=None,
+        watch=watch,
+        directories=room_of(archive.config),
+        publish_every=timedelta(seconds=archive.config.log.checkpoint_seconds),
+        clock=clock,
+        begun_at=clock(),
+    )
+
+    async def numbers() -> Mapping[str, float]:
+        memory = resident_bytes()
+        return {
+            "deliveries_waiting": await stores.store.count(
+                DeliveryRow, {"state": ["received", "waiting"]}
+            ),
+            **({} if memory is None else {"process_resident_bytes": memory}),
+        }
+
+    async def epoch() -> str | None:
+        current = f"epoch:{archive.keys().epoch}"
+        if not await stores.keys.get_keys([current]):
+            return None
+        return "the epoch of intake's keys was destroyed: bring the newest (taltio keys intake)"
+
+    beyond = checks_beyond(ProcessRole.INTAKE)
+    checks = {name: one for name, one in readiness.checks().items() if name not in beyond}
+    checks["epoch"] = Limited(epoch)
+    return Health(checks, numbers, role=ProcessRole.INTAKE.value)
