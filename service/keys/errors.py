@@ -1,6 +1,6 @@
 """Why key material cannot be used. Each message tells an operator what to do about it."""
 
-from service.domain.errors import ArchiveError
+from service.domain.errors import ArchiveError, UnavailableError
 
 
 class KeysRefusedError(ArchiveError):
@@ -15,3 +15,13 @@ class KeysMissingError(KeysRefusedError):
 
     code = "keys_missing"
     public = "The archive's keys are missing."
+
+
+class KeysUnavailableError(UnavailableError):
+    """What keeps the keys does not give them now. Nothing is opened until it does; what comes in is kept."""
+
+    code = "keys_unavailable"
+    public = (
+        "The archive's keys are not at hand, so that nothing can be opened right now. Nothing is lost, and what "
+        "comes in is kept. Try again in a moment."
+    )
