@@ -114,7 +114,10 @@ def build_service(archive: Archive) -> Service:
     Raises:
         InvalidInputError: The secret of a source cannot be read; the detail names the file.
     """
-    interpretation = Interpretation(archive.understanding, clock)
+    ring = archive.vault.ring
+    interpretation = Interpretation(
+        archive.understanding, clock, is_able=lambda: ring.is_at_hand
+    )
     keeper = log_keeper(archive)
     app = build_application(_frame(archive), all_routes())
     _fill(app, archive, offer=interpretation.offer, keeper=keeper)
@@ -147,6 +150,8 @@ def all_routes() -> list[Route]:
 async def working(service: Service) -> AsyncIterator[None]:
     """Work beside the requests inside the block: understand, examine, publish, flush."""
     archive, stores = service.archive, service.archive.stores
+    # Here, the chore that takes them up again adopts the keys.
+    archive.vault.ring.never_wait()
     media = archive.config.media
     examination = MediaJob(
         stores.store,
@@ -342,11 +347,17 @@ def _health(
             "openings_open": archive.openings.count,
             "anchors_in_trouble": sum(one.trouble is not None for one in outside),
             "backup_age_seconds": age_of(await daily.newest() if daily else None, now=clock()),
+            "keys_at_hand": archive.vault.ring.is_at_hand,
             "backup_running": daily is not None and daily.is_running,
             **({} if memory is None else {"process_resident_bytes": memory}),
         }
 
-    return Health(readiness.checks(), numbers, {**troubles(outside), "backup": Limited(late)})
+    warnings: dict[str, system.Check] = {
+        **troubles(outside),
+        "backup": Limited(late),
+        **readiness.warnings(),
+    }
+    return Health(readiness.checks(), numbers, warnings)
 
 
 def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:

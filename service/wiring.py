@@ -57,10 +57,11 @@ from service.databases import (
     scrub_of,
 )
 from service.domain.errors import InvalidInputError, UnavailableError
+from service.key_safes import safe_of
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
 from service.keys.provider import KeyProvider
-from service.keys.ring import KeyRing
+from service.keys.ring import KeyRing, ring_from
 from service.log.errors import FormatError
 from service.log.timestamp import Trust
 from service.sources.events import Understood
@@ -247,6 +248,7 @@ def key_provider(config: Config) -> KeyProvider:
         archive=config.archive.directory,
         kind=EpochKind(keys.kind),
         escrow=escrow,
+        safe=safe_of(config),
     )
 
 
@@ -309,11 +311,12 @@ async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterat
     """Build the archive, and take it down again.
 
     Raises:
-        KeysMissingError, KeysRefusedError: The keys are not there, or not kept safely.
+        KeysMissingError, KeysRefusedError: The keys are not there, or not kept safely. Where what opens them is away,
+            the archive is built all the same, to take deliveries in.
         storage.errors.StorageError: As ``opened_stores``.
     """
     provider = key_provider(config)
-    ring = KeyRing(provider.load(), load=provider.load)
+    ring = ring_from(provider)
     async with opened_stores(config, create=create) as stores:
         marking = replace(stores, store=MarkingStore(stores.store, _marker(ring)))
         yield archive_from(config, marking, provider, ring)

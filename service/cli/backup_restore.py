@@ -36,7 +36,8 @@ async def restore(config: Config, options: argparse.Namespace) -> int:
     target = restore_target(config)
     target.require_empty()
     _require_ledger(options.ledger)
-    ring = KeyRing(key_provider(config).load())
+    provider = key_provider(config)
+    ring = KeyRing(provider.load(), load=provider.load)
     bringing_up = bringing_up_of(config, ring, options.identity)
     places = bringing_up.unpacker.places
     with places.archive.steady(), places.keys.steady():

@@ -288,8 +288,7 @@ class FileKeyProvider:
         )
         return (
             f"The archive's keys are in {path}. Back that directory up now, apart from the"
-            " archive and its backups: with both, anybody reads everything; without the keys,"
-            f" nobody ever reads anything again.{escrow}"
+            f" archive and its backups: {self._safe.advice}{escrow}"
         )
 
     def _other_copies(self, epoch: Epoch) -> tuple[str, ...]:

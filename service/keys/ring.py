@@ -1,5 +1,6 @@
 """The key ring: opened keys in memory, and the only thing of the keys that use cases see."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +18,10 @@ from service.domain.errors import ErasedError, TamperedError, UnavailableError
 from service.keys.epoch import Epoch, EpochKeys, EpochState, KeyMaterial
 from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.intake import IntakeKeys, PublicMaterial, derive_intake_master
+from service.keys.provider import KeyProvider
 from service.keys.session import ReopenedSession
+
+_log = logging.getLogger("taltio")
 
 
 class KeyRing:
@@ -33,6 +37,7 @@ class KeyRing:
 
     __slots__ = (
         "_active",
+        "_back_at",
         "_epochs",
         "_escrow",
         "_has_looked",
@@ -40,6 +45,7 @@ class KeyRing:
         "_load",
         "_material",
         "_never_waits",
+        "_renew_at",
         "_timer",
     )
 
@@ -59,8 +65,13 @@ class KeyRing:
         self._load = load
         self._timer = timer
         self._never_waits = self._has_looked = False
-        self._material = material if isinstance(material, KeyMaterial) else None
-        self._take(_public(material) if isinstance(material, KeyMaterial) else material)
+        self._material: KeyMaterial | None = None
+        self._renew_at = self._back_at = float("-inf")
+        if isinstance(material, KeyMaterial):
+            self._take(_public(material))
+            self._use(material)
+        else:
+            self._take(material)
 
     def adopt(self, material: KeyMaterial) -> None:
         """Take ``material`` as it is now: after a rotation, here or in another process.
@@ -71,9 +82,10 @@ class KeyRing:
         public = _public(material)
         if public.intake.index_master != self._intake.index_master:
             raise KeysRefusedError("These are the keys of another archive.")
+        if not self.is_at_hand:
+            self._back_at = self._timer()
         self._take(public)
-        self._material = material
-        self._has_looked = False
+        self._use(material)
 
     def never_wait(self) -> None:
         """From now on somebody else adopts keys that may be kept for a time only; nobody waits for them here."""
@@ -94,6 +106,16 @@ class KeyRing:
     def is_at_hand(self) -> bool:
         """Whether the secrets are here and may be used."""
         return self.remaining > 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to take the keys again: always or, of those that may be kept for a time, after a third."""
+        return self._timer() >= self._renew_at
+
+    @property
+    def at_hand_for(self) -> float:
+        """For how many seconds the secrets have been here without a break."""
+        return self._timer() - self._back_at if self.is_at_hand else 0.0
 
     @property
     def remaining(self) -> float:
@@ -197,14 +219,15 @@ class KeyRing:
         self._opened()
 
     def _take(self, public: PublicMaterial) -> None:
-        self._intake: IntakeKeys
-        self._epochs: dict[int, Epoch]
-        if self._intake is not None and self._intake.index_master != public.intake.index_master:
-            raise KeysRefusedError("These are the keys of another archive.")
-        self._intake = public.intake
-        self._escrow = public.escrow
+        self._intake, self._escrow = public.intake, public.escrow
         self._epochs = {epoch.number: epoch for epoch in public.epochs}
         self._active = public.epochs[-1]
+
+    def _use(self, material: KeyMaterial) -> None:
+        now, until = self._timer(), material.usable_until
+        self._material = material
+        self._renew_at = float("-inf") if until is None else now + (until - now) / 3
+        self._has_looked = False
 
     def _opened(self) -> KeyMaterial:
         if self._material is not None and self.is_at_hand:
@@ -247,6 +270,22 @@ class KeyRing:
         if epoch.keys is None:
             raise KeysUnavailableError(f"The keys of epoch {number} were put away.")
         return epoch.keys
+
+
+def ring_from(provider: KeyProvider) -> KeyRing:
+    """Return a ring with the keys of ``provider``; without their secrets where it does not give them now.
+
+    Raises:
+        KeysRefusedError: The keys cannot be used as they are.
+    """
+    material: KeyMaterial | PublicMaterial
+    try:
+        material = provider.load()
+    except KeysUnavailableError as error:
+        # Deliveries can be taken in without; who needs a secret is told once more.
+        _log.warning("keys.unavailable", extra={"code": error.code, "reason": str(error)})
+        material = provider.load_public()
+    return KeyRing(material, load=provider.load)
 
 
 def _public(material: KeyMaterial) -> PublicMaterial:

@@ -22,6 +22,11 @@ class Safe(Protocol):
         """For how long what was opened may be kept in memory; None without a limit."""
         ...
 
+    @property
+    def advice(self) -> str:
+        """What an operator has to know of copies of these files, as a sentence that ends another one."""
+        ...
+
     def seal(self, name: str, text: bytes) -> bytes:
         """Return what to write as the file ``name``, which is given without its suffix.
 
@@ -48,6 +53,7 @@ class PlainSafe:
 
     suffix = PLAIN
     hold: timedelta | None = None
+    advice = "with both, anybody reads everything; without the keys, nobody ever reads anything again."
 
     def seal(self, name: str, text: bytes) -> bytes:
         """Return ``text``."""

@@ -250,11 +250,13 @@ class LogKeeper:
         self, state: LogState, last: Checkpoint | None, size: int
     ) -> Checkpoint:
         """Write the tiles of a longer tree and sign it; the signature is durable in the ledger on return."""
+        # Where the key is away, nothing is written that could not be signed.
+        signing_key = self.signing_key()
         size = await self._extend(state, 0 if last is None else last.size, size)
         checkpoint = Checkpoint(
             state.origin, size, await asyncio.to_thread(self._root, last, size)
         )
-        note = sign_checkpoint(checkpoint, self.signing_key())
+        note = sign_checkpoint(checkpoint, signing_key)
         await settled(asyncio.to_thread(self._signed().keep_last, note))
         return checkpoint
 

@@ -11,6 +11,7 @@ from service.archive.erase import Erasures
 from service.archive.expect import Expectations
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Sessions as IntakeSessions
+from service.keys.epoch import Epoch, EpochState
 from service.keys.provider import KeyProvider
 from service.keys.ring import KeyRing
 from service.worker.jobs import code_of
@@ -115,14 +116,22 @@ class Household:
         """Take up epochs that another process made or destroyed, and forget an intake session that is over.
 
         Raises:
-            KeysRefusedError: The keys cannot be used as they are; those in memory stay in use.
+            KeysRefusedError, KeysUnavailableError: The keys cannot be used as they are, or are away; those in memory
+                stay in use, for as long as they may be kept.
         """
-        material = await asyncio.to_thread(self.provider.load)
-        before = [(epoch.number, epoch.state) for epoch in self.ring.epochs]
-        self.ring.adopt(material)
-        if before != [(epoch.number, epoch.state) for epoch in material.epochs]:
+        before = _standing(self.ring.epochs)
+        try:
+            if self.ring.is_due or await asyncio.to_thread(self._has_news):
+                self.ring.adopt(await asyncio.to_thread(self.provider.load))
+        finally:
+            self.ring.put_away_when_due()
+            self.intake_sessions.forget_over(now)
+        if before != _standing(self.ring.epochs):
             _log.info("keys.adopted", extra={"epoch": self.ring.current_epoch})
-        self.intake_sessions.forget_over(now)
+
+    def _has_news(self) -> bool:
+        """Tell whether epochs were made or destroyed, which can be seen without a token."""
+        return _standing(self.provider.load_public().epochs) != _standing(self.ring.epochs)
 
     async def _give_up(self, now: datetime) -> None:
         await self.expectations.give_up(now=now)
@@ -149,3 +158,7 @@ class Household:
 
     async def _report(self, now: datetime) -> None:
         await self.leftovers.report(now=now)
+
+
+def _standing(epochs: Sequence[Epoch]) -> list[tuple[int, EpochState]]:
+    return [(epoch.number, epoch.state) for epoch in epochs]

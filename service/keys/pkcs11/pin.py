@@ -70,7 +70,7 @@ def _require_private(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise KeysRefusedError(f"{path} is not a file with a PIN.")
     # Credentials that the service manager hands over belong to root, and are readable by one group.
-    others = 0o077 if found.st_uid == os.geteuid() != 0 else 0o007
+    others = 0o077 if found.st_uid == os.geteuid() != 0 else 0o037
     if found.st_uid not in {0, os.geteuid()} or found.st_mode & others:
         raise KeysRefusedError(
             f"{path} can be read or changed by other users (mode {stat.S_IMODE(found.st_mode):o}). Change the PIN if"

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -82,40 +83,46 @@ class Token:
             self._end()
             return facts
 
-    def seal(self, data: bytes, *, nonce: bytes, aad: bytes) -> bytes:
+    def seal(self, data: bytes, *, key_id: str, nonce: bytes, aad: bytes) -> bytes:
         """Return ``data`` sealed with AES-256-GCM under the token's key. The nonce must be new."""
-        return self._ask("seal", data, nonce, aad)
+        return self._ask("seal", key_id, data, nonce, aad)
 
-    def open(self, sealed: bytes, *, nonce: bytes, aad: bytes) -> bytes:
+    def open(self, sealed: bytes, *, key_id: str, nonce: bytes, aad: bytes) -> bytes:
         """Return what was sealed; raises ``KeysRefusedError`` as well where it does not authenticate."""
-        return self._ask("open", sealed, nonce, aad)
+        return self._ask("open", key_id, sealed, nonce, aad)
 
     def close(self) -> None:
         """End the child. The next call starts another one."""
         with self._lock:
             self._end()
 
-    def _ask(self, do: str, data: bytes, nonce: bytes, aad: bytes) -> bytes:
+    def _ask(self, do: str, key_id: str, data: bytes, nonce: bytes, aad: bytes) -> bytes:
         with self._lock:
             is_new = self._child is None
             try:
-                return self._ask_once(do, data, nonce, aad)
+                return self._ask_once(do, key_id, data, nonce, aad)
             except KeysUnavailableError:
                 # A session that was lost since, or a token that was taken out and put back: once more, from the start.
                 if is_new or self._child is not None:
                     raise
-            return self._ask_once(do, data, nonce, aad)
+            return self._ask_once(do, key_id, data, nonce, aad)
 
-    def _ask_once(self, do: str, data: bytes, nonce: bytes, aad: bytes) -> bytes:
+    def _ask_once(self, do: str, key_id: str, data: bytes, nonce: bytes, aad: bytes) -> bytes:
+        if self._begun().key_id != key_id:
+            # What a session of before said; another token may have been put in since.
+            self._end()
         facts = self._begun()
-        if self._child is None:
-            raise KeysUnavailableError("The token was let go of.")
+        if self._child is None or facts.key_id != key_id:
+            raise KeysRefusedError(
+                f"The key with the id {key_id} wrapped it, and the token's has the id {facts.key_id}. Bring the token back"
+                " that has the first, or restore the key directory that goes with this one."
+            )
         texts = {"data": data, "nonce": nonce, "aad": aad}
         answer = self._answer(
             self._child,
             {
                 "do": do,
-                "key_id": facts.key_id,
+                "key_id": key_id,
                 "seconds": self._wait,
                 **{name: b64encode(value).decode("ascii") for name, value in texts.items()},
             },
@@ -259,6 +266,8 @@ class _Child:
                     "No process could be started to talk to the token."
                 ) from error
         self._socket = ours
+        # Also for who forgets to close: no process stays behind.
+        self._end = weakref.finalize(self, _kill, self._process, ours)
 
     def ask(self, message: Mapping[str, object], *, within: float) -> Mapping[str, object]:
         self._socket.settimeout(within)
@@ -266,10 +275,14 @@ class _Child:
         return receive(self._socket, within=within)
 
     def kill(self) -> None:
-        self._socket.close()
-        # Also one that is stopped or hangs in its module ends by this.
-        self._process.kill()
-        self._process.wait()
+        self._end()
+
+
+def _kill(process: subprocess.Popen[bytes], end: socket.socket) -> None:
+    end.close()
+    # Also one that is stopped or hangs in its module ends by this.
+    process.kill()
+    process.wait()
 
 
 def _places() -> tuple[str, ...]:

@@ -74,6 +74,10 @@ class TokenSafe:
     __slots__ = ("_random", "_token", "hold")
 
     suffix = WRAPPED
+    advice = (
+        "only the token's key opens them. Back the token up as well, with its own tools: without either, nobody ever"
+        " reads anything again."
+    )
 
     def __init__(
         self, token: Token, *, hold: timedelta, random: Callable[[int], bytes] = os.urandom
@@ -87,7 +91,7 @@ class TokenSafe:
         key_id = self._token.facts().key_id
         # A handful of files in the life of a key: random nonces do not meet (NIST SP 800-38D, section 8.3).
         nonce = self._random(_NONCE_BYTES)
-        sealed = self._token.seal(text, nonce=nonce, aad=_aad(name, key_id))
+        sealed = self._token.seal(text, key_id=key_id, nonce=nonce, aad=_aad(name, key_id))
         return Wrapped(name, key_id, nonce, sealed).format()
 
     def open(self, name: str, data: bytes) -> bytes:
@@ -103,16 +107,12 @@ class TokenSafe:
                 f"{name}.{WRAPPED} holds what was wrapped as {wrapped.name}. Restore it from the backup of the key"
                 " directory."
             )
-        key_id = self._token.facts().key_id
-        if wrapped.key_id != key_id:
-            raise KeysRefusedError(
-                f"{name}.{WRAPPED} was wrapped by the key with the id {wrapped.key_id}, and the token's has the id"
-                f" {key_id}. Bring the token back that has the first, or restore the key directory that goes with this"
-                " one."
-            )
         try:
             return self._token.open(
-                wrapped.sealed, nonce=wrapped.nonce, aad=_aad(name, wrapped.key_id)
+                wrapped.sealed,
+                key_id=wrapped.key_id,
+                nonce=wrapped.nonce,
+                aad=_aad(name, wrapped.key_id),
             )
         except KeysRefusedError as error:
             raise KeysRefusedError(f"{name}.{WRAPPED}: {error}") from None
