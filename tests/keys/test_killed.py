@@ -17,8 +17,9 @@ from service.crypto.wrap import new_key
 from service.keys.epoch import EpochState, KeyMaterial
 from service.keys.errors import KeysMissingError
 from service.keys.file import FileKeyProvider
+from service.keys.move import move_keys
 from service.keys.ring import KeyRing
-from service.keys.safe import Safe
+from service.keys.safe import PlainSafe, Safe
 from tests.crypto.age_file import open_file
 
 # The child runs nothing but the action, so that threads of the test runner do not matter.
@@ -179,6 +180,33 @@ def test_destruction_killed_anywhere_completes_when_run_again(places, safe, now)
     _every_step(
         places, safe, prepare, lambda provider: provider.destroy_epoch(1, now=now), check
     )
+
+
+def test_a_move_into_the_token_killed_anywhere_loses_no_key_and_ends_when_run_again(
+    places, token_safe, now
+):
+    secrets = []
+
+    def prepare(provider: FileKeyProvider) -> None:
+        provider.create(now=now)
+        secrets.append(_secrets(provider))
+
+    def move(provider: FileKeyProvider) -> int:
+        return move_keys(provider._directory, PlainSafe(), token_safe)
+
+    def check(provider: FileKeyProvider, has_ended: bool) -> None:  # noqa: FBT001  # one caller
+        moved = FileKeyProvider(
+            provider._directory.path,
+            archive=places[1],
+            escrow=[_OFFLINE.recipient],
+            safe=token_safe,
+        )
+        assert not has_ended or not move(provider)
+        move(provider)
+        assert _secrets(moved) == secrets[-1]
+        assert not [name for name in provider._directory.names() if name.endswith(".key")]
+
+    _every_step(places, PlainSafe(), prepare, move, check)
 
 
 @pytest.mark.parametrize("step", ["fsync", "link", "open"])

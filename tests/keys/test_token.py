@@ -269,7 +269,7 @@ def test_another_token_of_the_same_name_is_refused(soft, wrapped, places):
     with pytest.raises(KeysRefusedError, match="no secret key labelled"):
         wrapped.load()
     soft.token(places[0]).begin_by_hand(make=True)
-    with pytest.raises(KeysRefusedError, match="Bring the token back"):
+    with pytest.raises(KeysRefusedError, match="Bring back the token"):
         wrapped.load()
     soft.put_back()
     assert wrapped.load().epochs
