@@ -25,11 +25,12 @@ from service.keys.epoch import (
 )
 from service.keys.errors import KeysMissingError, KeysRefusedError
 from service.keys.intake import IntakeKeys, PublicMaterial, derive_intake_master
-from service.keys.safe import PLAIN_SAFE, Safe, require_one_safe
+from service.keys.safe import PLAIN_SAFE, WRAPPED, Safe, require_one_safe
 
 T = TypeVar("T")
 
-_INDEX, _LOG, _INDEX_ESCROW = "index", "log", "index.escrow.age"
+_INDEX, _LOG = "index", "log"
+_INDEX_ESCROW, _LOG_ESCROW = "index.escrow.age", "log.escrow.age"
 _EPOCH_FILE = re.compile(r"epoch-([0-9]{6})\.(key|wrapped|destroyed|intake)")
 
 
@@ -218,6 +219,9 @@ class FileKeyProvider:
                 self._add(_name(epoch.number, "intake"), text)
         if _INDEX_ESCROW not in names:
             self._add_escrow(_INDEX_ESCROW, formats.format_index_master(material.index_master))
+        if self._safe.suffix == WRAPPED and _LOG_ESCROW not in names:
+            # No copy of a wrapped file survives its token.
+            self._add_escrow(_LOG_ESCROW, formats.format_signing_seed(material.signing_seed))
 
     def _read_epoch(self, number: int) -> Epoch:
         try:

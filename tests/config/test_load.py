@@ -308,8 +308,10 @@ REFUSED = [
     ('[keys]\nprovider = "pkcs11"\npkcs11_module = "m.so"', 2, "needs pkcs11_token as well"),
     ("[keys]\npkcs11_pin_file = 1234", 2, "expected"),
     (
-        '[keys]\nprovider = "pkcs11"\npkcs11_token = "t"\npkcs11_module = "m.so"\n'
-        "pkcs11_hold_seconds = 10\npkcs11_wait_seconds = 6",
+        (
+            '[keys]\nprovider = "pkcs11"\npkcs11_token = "t"\npkcs11_module = "m.so"\n'
+            "pkcs11_hold_seconds = 10\npkcs11_wait_seconds = 6"
+        ),
         5,
         "less than twice",
     ),

@@ -13,7 +13,7 @@ from service.keys.epoch import EpochState
 from service.keys.errors import KeysMissingError, KeysRefusedError
 from service.keys.file import FileKeyProvider
 from service.keys.ring import KeyRing
-from service.keys.safe import other_suffix
+from service.keys.safe import WRAPPED, other_suffix
 from tests.crypto.age_file import open_file
 
 
@@ -118,6 +118,8 @@ def test_escrow_holds_the_secret_itself(make, places, now):
     identity = provider.load().epochs[0].keys.identity.format_secret()
     assert identity.encode() in text
     assert (places[0] / "index.escrow.age").exists()
+    # A plain file can be copied; a wrapped one is worth nothing without its token.
+    assert (places[0] / "log.escrow.age").exists() is (provider._safe.suffix == WRAPPED)
 
 
 @pytest.mark.parametrize("stem", ["epoch-000001", "index", "log"])

@@ -114,8 +114,8 @@ class Token:
         facts = self._begun()
         if self._child is None or facts.key_id != key_id:
             raise KeysRefusedError(
-                f"The key with the id {key_id} wrapped it, and the token's has the id {facts.key_id}. Bring back the token"
-                " with the first, or restore the key directory that goes with this one."
+                f"The key with the id {key_id} wrapped it, and the token's has the id {facts.key_id}. Bring back the"
+                " token with the first, or restore the key directory that goes with this one."
             )
         texts = {"data": data, "nonce": nonce, "aad": aad}
         answer = self._answer(
