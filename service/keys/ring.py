@@ -47,6 +47,7 @@ class KeyRing:
         "_never_waits",
         "_renew_at",
         "_timer",
+        "_trouble",
     )
 
     def __init__(
@@ -65,6 +66,7 @@ class KeyRing:
         self._load = load
         self._timer = timer
         self._never_waits = self._has_looked = False
+        self._trouble = ""
         self._material: KeyMaterial | None = None
         self._renew_at = self._back_at = float("-inf")
         if isinstance(material, KeyMaterial):
@@ -101,6 +103,12 @@ class KeyRing:
         """Drop every secret that was kept for as long as it may be."""
         if not self.is_at_hand:
             self.put_away()
+
+    def note_trouble(self, error: KeysRefusedError | KeysUnavailableError) -> None:
+        """Tell why the provider does not give the keys, once for each reason until it does."""
+        if str(error) != self._trouble:
+            _log.warning("keys.unavailable", extra={"code": error.code, "reason": str(error)})
+        self._trouble = str(error)
 
     @property
     def is_at_hand(self) -> bool:
@@ -225,7 +233,7 @@ class KeyRing:
 
     def _use(self, material: KeyMaterial) -> None:
         now, until = self._timer(), material.usable_until
-        self._material = material
+        self._material, self._trouble = material, ""
         self._renew_at = float("-inf") if until is None else now + (until - now) / 3
         self._has_looked = False
 
@@ -278,13 +286,13 @@ def ring_from(provider: KeyProvider) -> KeyRing:
     Raises:
         KeysRefusedError: The keys cannot be used as they are.
     """
-    material: KeyMaterial | PublicMaterial
     try:
         material = provider.load()
     except KeysUnavailableError as error:
         # Deliveries can be taken in without; who needs a secret is told once more.
-        _log.warning("keys.unavailable", extra={"code": error.code, "reason": str(error)})
-        material = provider.load_public()
+        ring = KeyRing(provider.load_public(), load=provider.load)
+        ring.note_trouble(error)
+        return ring
     return KeyRing(material, load=provider.load)
 
 

@@ -12,6 +12,7 @@ from service.archive.expect import Expectations
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Sessions as IntakeSessions
 from service.keys.epoch import Epoch, EpochState
+from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.provider import KeyProvider
 from service.keys.ring import KeyRing
 from service.worker.jobs import code_of
@@ -123,6 +124,9 @@ class Household:
         try:
             if self.ring.is_due or await asyncio.to_thread(self._has_news):
                 self.ring.adopt(await asyncio.to_thread(self.provider.load))
+        except (KeysRefusedError, KeysUnavailableError) as error:
+            self.ring.note_trouble(error)
+            raise
         finally:
             self.ring.put_away_when_due()
             self.intake_sessions.forget_over(now)

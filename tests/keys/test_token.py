@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.domain.errors import UnavailableError
 from service.keys.directory import KeyDirectory
@@ -152,6 +154,16 @@ def test_what_is_no_wrapped_file_is_refused(token, data):
 def test_a_wrapped_file_comes_back_as_it_was_written():
     wrapped = Wrapped("epoch-000001", "0a" * 16, bytes(range(12)), bytes(range(40)))
     assert Wrapped.parse(wrapped.format()) == wrapped
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=400))
+def test_no_bytes_are_taken_for_a_wrapped_file_but_those_that_were_written(data):
+    try:
+        wrapped = Wrapped.parse(data)
+    except ValueError:
+        return
+    assert wrapped.format() == data
 
 
 # -- what an operator set up wrongly: refused, with what to do
@@ -326,6 +338,21 @@ def test_one_that_never_answers_is_away(wrapped, token, monkeypatch):
         wrapped.load()
     assert time.monotonic() - began < 5
     assert token._child is None
+
+
+def test_a_slow_token_is_waited_for_and_one_that_is_too_slow_is_away(
+    wrapped, token, monkeypatch
+):
+    slow = (
+        "import sys, time; sys.path += sys.argv[1:]; import service.keys.pkcs11.child as child; first = child.receive;"
+        " child.receive = lambda end: (time.sleep(0.4), first(end))[1]; child.main()"
+    )
+    monkeypatch.setattr("service.keys.pkcs11.process._BOOT", slow)
+    token.close()
+    assert wrapped.load().epochs
+    token._wait = 0.2
+    with pytest.raises(KeysUnavailableError, match="no answer within"):
+        wrapped.load()
 
 
 def test_a_module_that_crashes_takes_nobody_with_it(wrapped, token, monkeypatch):

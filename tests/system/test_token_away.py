@@ -19,6 +19,7 @@ from service.serving import build_service, working
 from service.wiring import key_provider, opened_archive
 from storage.rows import DeliveryRow
 from tests.softhsm import made_token
+from tests.system.programs import ENVIRONMENT, run, started
 from tests.system.world import NOBODY, SOURCES, contact, opened_world, signed, write_secret
 
 HOLD = 3
@@ -171,6 +172,36 @@ async def test_a_service_that_starts_without_its_token_takes_deliveries_in(soft,
                 return [row.state for row in rows] == ["understood"]
 
             await _until(is_understood)
+
+
+async def test_an_administrator_sets_a_token_up_and_leaves_it_again(tmp_path, monkeypatch):
+    soft = made_token(tmp_path / "softhsm", monkeypatch.setenv)
+    monkeypatch.setitem(ENVIRONMENT, "SOFTHSM2_CONF", soft.variables["SOFTHSM2_CONF"])
+    settings = '[web]\nlisten = "127.0.0.1:0"\n'
+    config, keys = tmp_path / "config.toml", tmp_path / "keys"
+    config.write_text(settings + soft.settings())
+    given = ("--config", str(config))
+    assert "taltio keys init" in await run(tmp_path, "serve", *given, code=2)
+    assert "was made" in await run(tmp_path, "keys", "init", *given)
+    assert "there and fit" in await run(tmp_path, "keys", "init", *given)
+    async with started(tmp_path, "serve", *given) as running:
+        assert "only the token's key opens them" in "".join(running.said)
+        assert await running.interrupt() == 0
+    assert "opens the keys" in await run(tmp_path, "keys", "init", *given)
+    assert "2 is current" in await run(tmp_path, "keys", "rotate", *given)
+
+    soft.take_out()
+    assert "active" in await run(tmp_path, "keys", "list", *given)
+    assert "no token labelled" in await run(tmp_path, "keys", "rotate", *given, code=2)
+    soft.put_back()
+
+    assert "4 key files" in await run(tmp_path, "keys", "move", "--to", "file", *given)
+    assert "not wrapped" in await run(tmp_path, "keys", "list", *given, code=2)
+    config.write_text(settings + soft.settings().replace('provider = "pkcs11"', ""))
+    assert "retired" in await run(tmp_path, "keys", "list", *given)
+    assert "4 key files" in await run(tmp_path, "keys", "move", "--to", "pkcs11", *given)
+    assert not list(keys.glob("*.key"))
+    assert "provider" in await run(tmp_path, "keys", "list", *given, code=2)
 
 
 def _files(folder):
