@@ -9,6 +9,7 @@ import threading
 import weakref
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ _BOOT: Final = (
 _OURS: Final = (PIN_VARIABLE, "AWS_", "PG")
 """Secrets for others than the module begin so in the environment."""
 _OTHERS_WRITE: Final = 0o022
+_KILL_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +284,9 @@ def _kill(process: subprocess.Popen[bytes], end: socket.socket) -> None:
     end.close()
     # Also one that is stopped or hangs in its module ends by this.
     process.kill()
-    process.wait()
+    # One that waits for its device in the kernel ends when that lets it go; nobody waits for it here.
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=_KILL_SECONDS)
 
 
 def _places() -> tuple[str, ...]:
