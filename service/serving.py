@@ -20,7 +20,7 @@ from service.api.app_keys import (
     SETTINGS,
     ApiSettings,
 )
-from service.api.system import HEALTH, Health
+from service.api.system import HEALTH, Check, Health
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
@@ -102,7 +102,10 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     Raises:
         InvalidInputError: The secret of a source cannot be read; the detail names the file.
     """
-    interpretation = Interpretation(archive.understanding, clock)
+    ring = archive.vault.ring
+    interpretation = Interpretation(
+        archive.understanding, clock, is_able=lambda: ring.is_at_hand
+    )
     keeper = log_keeper(archive)
     app = build_application(_frame(archive), routes_of(role))
     _fill(app, archive, offer=interpretation.offer, keeper=keeper)
@@ -117,6 +120,8 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
 async def working(service: Service) -> AsyncIterator[None]:
     """Work beside the requests inside the block: understand, examine, publish, flush."""
     archive, stores = service.archive, service.archive.stores
+    # Here, the chore that takes them up again adopts the keys.
+    archive.vault.ring.never_wait()
     media = archive.config.media
     examination = MediaJob(
         stores.store,
@@ -313,16 +318,20 @@ def _health(
             "backup_age_seconds": age_of(
                 await daily.newest(clock()) if daily else None, now=clock()
             ),
+            "keys_at_hand": archive.vault.ring.is_at_hand,
             "backup_running": daily is not None and daily.is_running,
             **({} if memory is None else {"process_resident_bytes": memory}),
         }
         return {name: every[name] for name in every.keys() - numbers_beyond(role)}
 
     checks = readiness.checks()
+    warnings: dict[str, Check] = dict(readiness.warnings())
+    if role.works:
+        warnings |= {**troubles(outside), "backup": Limited(late)}
     return Health(
         {name: checks[name] for name in checks.keys() - checks_beyond(role)},
         numbers,
-        {**troubles(outside), "backup": Limited(late)} if role.works else {},
+        warnings,
         role=role.value,
     )
 

@@ -50,10 +50,11 @@ from service.config.buckets import endpoint_of_aws
 from service.crypto.recipients import parse_recipient
 from service.databases import Alone, is_database_there, open_store, opened_keys, scrub_of
 from service.domain.errors import InvalidInputError, UnavailableError
+from service.key_safes import safe_of
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
 from service.keys.provider import KeyProvider
-from service.keys.ring import KeyRing
+from service.keys.ring import KeyRing, ring_from
 from service.log.errors import FormatError
 from service.log.timestamp import Trust
 from service.sources.events import Understood
@@ -243,6 +244,7 @@ def key_provider(config: Config) -> KeyProvider:
         archive=config.archive.directory,
         kind=EpochKind(keys.kind),
         escrow=escrow,
+        safe=safe_of(config),
     )
 
 
@@ -307,11 +309,12 @@ async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterat
     """Build the archive, and take it down again.
 
     Raises:
-        KeysMissingError, KeysRefusedError: The keys are not there, or not kept safely.
+        KeysMissingError, KeysRefusedError: The keys are not there, or not kept safely. Where what opens them is away,
+            the archive is built all the same, to take deliveries in.
         storage.errors.StorageError: As ``opened_stores``.
     """
     provider = key_provider(config)
-    ring = KeyRing(provider.load(), load=provider.load)
+    ring = ring_from(provider)
     async with opened_stores(config, create=create) as stores:
         marking = replace(stores, store=MarkingStore(stores.store, _marker(ring)))
         yield archive_from(config, marking, provider, ring)

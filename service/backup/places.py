@@ -69,6 +69,7 @@ class BackupKeys:
         """Return what the keys of the archive can do, and the identities ``more``."""
         if ring is None:
             return cls(None, tuple(more))
+        ring.require_at_hand()
         own = [epoch.keys.identity for epoch in ring.epochs if epoch.keys is not None]
         return cls(ring.index_key(KEY_FIELD), (*reversed(own), *more))
 

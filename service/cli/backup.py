@@ -25,7 +25,7 @@ from service.config import Config
 from service.domain.actor import OPERATOR
 from service.domain.errors import ArchiveError
 from service.domain.times import format_time
-from service.keys.errors import KeysRefusedError
+from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.ring import KeyRing
 from service.wiring import key_provider, opened_archive, opened_stores
 from service.wiring_backups import backup_places, drill_of, opened_maker, opened_pool
@@ -217,8 +217,9 @@ def _scratch(config: Config) -> Path:
 
 
 def _find_ring(config: Config) -> KeyRing | None:
+    provider = key_provider(config)
     try:
-        return KeyRing(key_provider(config).load())
-    except KeysRefusedError as error:
+        return KeyRing(provider.load(), load=provider.load)
+    except (KeysRefusedError, KeysUnavailableError) as error:
         print(f"taltio: {error}", file=sys.stderr)
         return None

@@ -59,7 +59,8 @@ async def _stage(
     config: Config, options: argparse.Namespace, target: Target, claims: Sequence[Claim]
 ) -> tuple[Manifest, list[str]]:
     """Bring a backup up beside its place; return which, and the names of blobs that are missing."""
-    ring, staged = KeyRing(key_provider(config).load()), target.staged()
+    provider, staged = key_provider(config), target.staged()
+    ring = KeyRing(provider.load(), load=provider.load)
     bringing_up = bringing_up_of(config, ring, options.identity)
     places = bringing_up.unpacker.places
     with places.archive.steady(), places.keys.steady():

@@ -185,6 +185,18 @@ def _add_keys(commands: "_Commands[argparse.ArgumentParser]") -> None:
         "write the keys directory of a machine that only takes in: no private key is in it",
         "keys:write_intake",
     ).add_argument("directory", type=Path, metavar="DIR")
+    _add(
+        group,
+        "init",
+        "make the key on the token that wraps the archive's keys",
+        "keys_token:make_token_key",
+    )
+    moving = _add(
+        group, "move", "move the keys into the token, or out of it", "keys_token:move"
+    )
+    moving.add_argument(
+        "--to", required=True, choices=("pkcs11", "file"), help="where the keys are to be"
+    )
     _add(group, "rotate", "begin a new epoch and move every key to it", "keys:rotate")
     _add(
         group, "destroy", "destroy an epoch that opens nothing any more", "keys:destroy"

@@ -15,7 +15,7 @@ from service.archive.vault import Vault
 from service.archive.verify_all import ArchiveReport, ArchiveVerifier, Finding
 from service.cli.progress import Progress
 from service.config import Config
-from service.keys.errors import KeysRefusedError
+from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.ring import KeyRing
 from service.wiring import key_provider, opened_stores, published_log, source_rules
 
@@ -97,8 +97,9 @@ def _contact_of(finding: Finding) -> str:
 
 
 def _find_ring(config: Config) -> KeyRing | None:
+    provider = key_provider(config)
     try:
-        return KeyRing(key_provider(config).load())
-    except KeysRefusedError as error:
+        return KeyRing(provider.load(), load=provider.load)
+    except (KeysRefusedError, KeysUnavailableError) as error:
         print(f"taltio: {error}", file=sys.stderr)
         return None

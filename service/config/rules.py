@@ -26,6 +26,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _places(config)
     yield from _bucket(config)
     yield from _escrow(config)
+    yield from _token(config)
     yield from _backup(config)
     yield from _sources(config)
     yield from _anchors(config)
@@ -88,6 +89,16 @@ def _escrow(config: Config) -> Iterator[Contradiction]:
         wanted = "age1pq1" if keys.kind == "hybrid" else "age1 and not age1pq1"
         reason = f'kind is "{keys.kind}", so the recipient has to begin with {wanted}'
         yield _within("keys", "escrow_recipient", reason, "kind")
+
+
+def _token(config: Config) -> Iterator[Contradiction]:
+    keys, is_token = config.keys, config.keys.provider == "pkcs11"
+    for name in ("pkcs11_module", "pkcs11_token"):
+        if is_token and not getattr(keys, name):
+            yield _within("keys", "provider", f'"pkcs11" needs {name} as well', name)
+    if is_token and keys.pkcs11_hold_seconds < 2 * keys.pkcs11_wait_seconds:
+        reason = "is less than twice pkcs11_wait_seconds: a slow token would be taken for an absent one"
+        yield _within("keys", "pkcs11_hold_seconds", reason, "pkcs11_wait_seconds")
 
 
 def _backup(config: Config) -> Iterator[Contradiction]:

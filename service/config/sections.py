@@ -114,9 +114,43 @@ class KeysConfig:
         default="keys",
     )
     provider: str = setting(
-        values.choice("file", later=("pkcs11",)),
-        "What holds the keys: files that only the service's account can read.",
+        values.choice("file", "pkcs11"),
+        'What holds the keys: "file", files that only the service\'s account can read; or "pkcs11", '
+        "files that only a key in a hardware token opens (docs/operations.md).",
         default="file",
+    )
+    pkcs11_module: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "The PKCS#11 library of the token's vendor, a .so file. It is loaded in a process of its "
+        "own, and sees the PIN and the keys.",
+        default="",
+    )
+    pkcs11_token: str = setting(
+        values.text("a token's label of at most 32 characters", r"[\x20-\x7e]{0,32}"),
+        "The label of the token, as its own tools show it; slots change their numbers.",
+        default="",
+    )
+    pkcs11_key: str = setting(
+        values.text("a key's label of at most 64 characters", r"[\x20-\x7e]{1,64}"),
+        "The label of the AES key on the token that wraps the archive's keys. `taltio keys init` "
+        "makes it.",
+        default="taltio",
+    )
+    pkcs11_pin_file: Path | None = setting(
+        values.SECRET_FILE,
+        "A file with the token's PIN, mode 0400. Empty: from the environment, TALTIO_PKCS11_PIN.",
+        default="",
+    )
+    pkcs11_hold_seconds: int = setting(
+        values.whole_number(10, 600),
+        "For how long opened keys are kept in memory: once the token is away for this long, nothing "
+        "is opened until it is back.",
+        default=60,
+    )
+    pkcs11_wait_seconds: int = setting(
+        values.whole_number(1, 60),
+        "How long the token may take for one answer. One that takes longer counts as away.",
+        default=10,
     )
     kind: str = setting(
         values.choice("x25519", "hybrid"),

@@ -38,11 +38,12 @@ def derive_index_key(
 class BlindIndex:
     """Makes tokens, each field's under its own key."""
 
-    __slots__ = ("_key_of", "_keyed")
+    __slots__ = ("_keep", "_key_of", "_keyed")
 
-    def __init__(self, key_of: Callable[[str], IndexKey]) -> None:
-        """Take keys from ``key_of``, which is asked once per field."""
+    def __init__(self, key_of: Callable[[str], IndexKey], *, keep: bool = True) -> None:
+        """Take keys from ``key_of``, which is asked once per field or, unless they are to be kept, each time."""
         self._key_of = key_of
+        self._keep = keep
         self._keyed: dict[str, hmac.HMAC] = {}
 
     def token(self, field: str, canonical: str) -> Token:
@@ -56,7 +57,9 @@ class BlindIndex:
         keyed = self._keyed.get(field)
         if keyed is None:
             # Copying the keyed state costs half of setting the key up again.
-            keyed = self._keyed[field] = hmac.new(self._key_of(field), digestmod="sha256")
+            keyed = hmac.new(self._key_of(field), digestmod="sha256")
+            if self._keep:
+                self._keyed[field] = keyed
         keyed = keyed.copy()
         keyed.update(canonical.encode())
         return Token(keyed.digest()[:TOKEN_BYTES])

@@ -73,10 +73,12 @@ class Epoch:
 class KeyMaterial:
     """Everything that a key provider holds, opened. Nothing in it prints.
 
-    ``epochs`` are in the order of their numbers; the last one is active.
+    ``epochs`` are in the order of their numbers; the last one is active. ``usable_until`` is when it must be forgotten,
+    in the seconds of the monotonic clock; None: it may be kept.
     """
 
     epochs: tuple[Epoch, ...]
     index_master: IndexMaster = field(repr=False)
     signing_seed: SigningSeed = field(repr=False)
     escrow: tuple[Recipient, ...] = ()
+    usable_until: float | None = None

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -23,22 +24,26 @@ from service.keys.epoch import (
     SigningSeed,
 )
 from service.keys.errors import KeysMissingError, KeysRefusedError
-from service.keys.intake import IntakeKeys, derive_intake_master
+from service.keys.intake import IntakeKeys, PublicMaterial, derive_intake_master
+from service.keys.safe import PLAIN_SAFE, WRAPPED, Safe, require_one_safe
 
 T = TypeVar("T")
 
-_INDEX, _LOG, _INDEX_ESCROW = "index.key", "log.key", "index.escrow.age"
-_EPOCH_FILE = re.compile(r"epoch-([0-9]{6})\.(key|destroyed|intake)")
+_INDEX, _LOG = "index", "log"
+_INDEX_ESCROW, _LOG_ESCROW = "index.escrow.age", "log.escrow.age"
+_EPOCH_FILE = re.compile(r"epoch-([0-9]{6})\.(key|wrapped|destroyed|intake)")
 
 
 class FileKeyProvider:
     """Keys in files that only the service's user can read. Implements ``KeyProvider``.
 
+    ``safe`` decides what the files of secrets say: the secrets themselves or, with a token's, what only that opens.
+
     With ``escrow``, the secrets of epochs and the index master are also sealed, as age files
     beside the others, to recipients whose identities are kept offline.
     """
 
-    __slots__ = ("_directory", "_escrow", "_kind", "_random")
+    __slots__ = ("_directory", "_escrow", "_kind", "_random", "_safe", "_timer")
 
     def __init__(
         self,
@@ -47,9 +52,11 @@ class FileKeyProvider:
         archive: Path,
         kind: EpochKind = EpochKind.X25519,
         escrow: Sequence[Recipient] = (),
+        safe: Safe = PLAIN_SAFE,
         random: Callable[[int], bytes] = os.urandom,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Look at nothing yet. New epochs are of ``kind``.
+        """Look at nothing yet. New epochs are of ``kind``; ``timer`` is the ring's.
 
         Raises:
             InvalidInputError: The epochs are hybrid and an escrow recipient is not: it would
@@ -63,30 +70,32 @@ class FileKeyProvider:
         self._directory = KeyDirectory(directory, archive=archive)
         self._kind = kind
         self._escrow = tuple(escrow)
+        self._safe = safe
         self._random = random
+        self._timer = timer
 
     def create(self, *, now: datetime) -> str:
         """Make the keys of a new archive, or complete what was interrupted."""
         self._directory.make()
         with self._directory.locked():
-            names = self._directory.names()
-            if not _numbers(names, "key", "destroyed", "intake"):
+            names = self._names()
+            if not _numbers(names, self._safe.suffix, "destroyed", "intake"):
                 # The first epoch comes last: with it, the keys are complete.
-                if _INDEX not in names:
+                if self._secret_name(_INDEX) not in names:
                     master = IndexMaster.generate(self._random)
-                    self._add(_INDEX, formats.format_index_master(master))
-                if _LOG not in names:
+                    self._add_secret(_INDEX, formats.format_index_master(master))
+                if self._secret_name(_LOG) not in names:
                     seed = SigningSeed.generate(self._random)
-                    self._add(_LOG, formats.format_signing_seed(seed))
+                    self._add_secret(_LOG, formats.format_signing_seed(seed))
                 self._add_epoch(1, now)
             self._complete()
         return self._advice()
 
     def load(self) -> KeyMaterial:
         """Return all keys."""
+        began = self._timer()
         self._directory.require_safe()
-        names = self._directory.names()
-        numbers = _numbers(names, "key", "destroyed")
+        numbers = _numbers(self._names(), self._safe.suffix, "destroyed")
         if not numbers:
             raise KeysMissingError(
                 f"{self._directory.path} has no epoch key. Restore the key directory from its"
@@ -101,10 +110,42 @@ class FileKeyProvider:
         epochs[-1] = replace(epochs[-1], state=EpochState.ACTIVE)
         return KeyMaterial(
             epochs=tuple(epochs),
-            index_master=self._read(_INDEX, formats.parse_index_master),
-            signing_seed=self._read(_LOG, formats.parse_signing_seed),
+            index_master=self._read_secret(_INDEX, formats.parse_index_master),
+            signing_seed=self._read_secret(_LOG, formats.parse_signing_seed),
             escrow=self._escrow,
+            # Counted from before the first was opened.
+            usable_until=None
+            if self._safe.hold is None
+            else began + self._safe.hold.total_seconds(),
         )
+
+    def load_public(self) -> PublicMaterial:
+        """Return what is known without opening a secret, from the intake files and those of destroyed epochs."""
+        self._directory.require_safe()
+        names = self._directory.names()
+        destroyed = _numbers(names, "destroyed")
+        epochs = []
+        for number in sorted(_numbers(names, "intake")):
+            record = self._read(_name(number, "intake"), formats.parse_intake)
+            gone_at = None
+            if number in destroyed:
+                gone_at = self._read(_name(number, "destroyed"), formats.parse_destroyed)[1]
+            epochs.append(
+                Epoch(
+                    number=number,
+                    recipient=record.keys.recipient,
+                    created_at=record.created_at,
+                    state=EpochState.RETIRED if gone_at is None else EpochState.DESTROYED,
+                    destroyed_at=gone_at,
+                )
+            )
+        intake = self.load_intake()
+        if not epochs or epochs[-1].number != intake.epoch:
+            raise KeysMissingError(
+                f"Intake files are missing from {self._directory.path}. Restore them."
+            )
+        epochs[-1] = replace(epochs[-1], state=EpochState.ACTIVE)
+        return PublicMaterial(tuple(epochs), intake, self._escrow)
 
     def load_intake(self) -> IntakeKeys:
         """Return what intake needs, reading intake files alone."""
@@ -140,7 +181,7 @@ class FileKeyProvider:
             if epochs[number].state is not EpochState.DESTROYED:
                 # From here on the epoch counts as destroyed, even if the rest is interrupted.
                 self._add(_name(number, "destroyed"), formats.format_destroyed(number, now))
-            for kind in ("key", "escrow.age"):
+            for kind in (self._safe.suffix, "escrow.age"):
                 self._directory.remove(_name(number, kind))
         return self._other_copies(epochs[number])
 
@@ -158,7 +199,7 @@ class FileKeyProvider:
         # attempt left belongs to secrets that were never used.
         self._directory.remove(_name(number, "escrow.age"))
         self._add_escrow(_name(number, "escrow.age"), text)
-        self._add(_name(number, "key"), text)
+        self._add_secret(_name(number), text)
         return epoch
 
     def _complete(self) -> None:
@@ -178,12 +219,15 @@ class FileKeyProvider:
                 self._add(_name(epoch.number, "intake"), text)
         if _INDEX_ESCROW not in names:
             self._add_escrow(_INDEX_ESCROW, formats.format_index_master(material.index_master))
+        if self._safe.suffix == WRAPPED and _LOG_ESCROW not in names:
+            # No copy of a wrapped file survives its token.
+            self._add_escrow(_LOG_ESCROW, formats.format_signing_seed(material.signing_seed))
 
     def _read_epoch(self, number: int) -> Epoch:
         try:
             destroyed = self._read(_name(number, "destroyed"), formats.parse_destroyed)
         except KeysMissingError:
-            epoch = self._read(_name(number, "key"), formats.parse_epoch)
+            epoch = self._read_secret(_name(number), formats.parse_epoch)
         else:
             record = self._read(_name(number, "intake"), formats.parse_intake)
             epoch = Epoch(
@@ -200,8 +244,22 @@ class FileKeyProvider:
             )
         return epoch
 
+    def _names(self) -> frozenset[str]:
+        names = self._directory.names()
+        require_one_safe(names, self._safe.suffix, directory=self._directory.path)
+        return names
+
+    def _secret_name(self, stem: str) -> str:
+        return f"{stem}.{self._safe.suffix}"
+
+    def _read_secret(self, stem: str, parse: Callable[[str], T]) -> T:
+        name = self._secret_name(stem)
+        return self._parse(name, self._safe.open(stem, self._directory.read(name)), parse)
+
     def _read(self, name: str, parse: Callable[[str], T]) -> T:
-        data = self._directory.read(name)
+        return self._parse(name, self._directory.read(name), parse)
+
+    def _parse(self, name: str, data: bytes, parse: Callable[[str], T]) -> T:
         try:
             return parse(data.decode("ascii"))
         except (UnicodeDecodeError, InvalidInputError) as error:
@@ -214,6 +272,10 @@ class FileKeyProvider:
 
     def _add(self, name: str, text: str) -> None:
         self._directory.add(name, text.encode("ascii"))
+
+    def _add_secret(self, stem: str, text: str) -> None:
+        sealed = self._safe.seal(stem, text.encode("ascii"))
+        self._directory.add(self._secret_name(stem), sealed)
 
     def _add_escrow(self, name: str, text: str) -> None:
         if self._escrow:
@@ -230,21 +292,20 @@ class FileKeyProvider:
         )
         return (
             f"The archive's keys are in {path}. Back that directory up now, apart from the"
-            " archive and its backups: with both, anybody reads everything; without the keys,"
-            f" nobody ever reads anything again.{escrow}"
+            f" archive and its backups: {self._safe.advice}{escrow}"
         )
 
     def _other_copies(self, epoch: Epoch) -> tuple[str, ...]:
         path, day = self._directory.path.resolve(), epoch.created_at.date()
         return (
-            f"Backups of {path} made since {day}: they hold {_name(epoch.number, 'key')}.",
+            f"Backups of {path} made since {day}: they hold {_name(epoch.number, self._safe.suffix)}.",
             f"Copies of {_name(epoch.number, 'escrow.age')}, if escrow recipients were set.",
             "Key directories of other machines that run this archive.",
         )
 
 
-def _name(number: int, kind: str) -> str:
-    return f"epoch-{number:06d}.{kind}"
+def _name(number: int, kind: str = "") -> str:
+    return f"epoch-{number:06d}.{kind}" if kind else f"epoch-{number:06d}"
 
 
 def _numbers(names: frozenset[str], *kinds: str) -> set[int]:

@@ -6,6 +6,7 @@ from service.crypto.age import seal_header
 from service.crypto.blind_index import BlindIndex, derive_index_key
 from service.crypto.recipients import Recipient
 from service.crypto.secret import FileKey, IndexKey, IndexMaster, derive
+from service.keys.epoch import Epoch
 
 INTAKE_SCOPE = "intake"
 
@@ -44,3 +45,12 @@ class IntakeKeys:
     def blind_index(self) -> BlindIndex:
         """Return what makes the tokens of intake's own fields."""
         return BlindIndex(self.index_key)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicMaterial:
+    """What is known of the keys while no secret is opened. ``epochs`` have no keys; the last one is active."""
+
+    epochs: tuple[Epoch, ...]
+    intake: IntakeKeys = field(repr=False)
+    escrow: tuple[Recipient, ...] = ()

@@ -4,14 +4,16 @@ from datetime import datetime
 from typing import Protocol
 
 from service.keys.epoch import Epoch, KeyMaterial
-from service.keys.intake import IntakeKeys
+from service.keys.intake import IntakeKeys, PublicMaterial
 
 
 class KeyProvider(Protocol):
     """Keeps epochs, the index master and the log's signing key, outside the archive.
 
     Every method may raise ``KeysRefusedError``: the keys are kept in a way that is not safe,
-    or cannot be read or written; its message says what to do. Killed at any point and called
+    or cannot be read or written; its message says what to do. Those that touch secrets may raise
+    ``KeysUnavailableError``: what opens them does not answer now; nothing was changed. None
+    of them waits without a limit. Killed at any point and called
     again, each method completes what it began; only ``add_epoch`` may then have added two.
     """
 
@@ -30,6 +32,14 @@ class KeyProvider(Protocol):
 
     def load(self) -> KeyMaterial:
         """Return all keys. Changes nothing.
+
+        Raises:
+            KeysMissingError: There are none, or not all.
+        """
+        ...
+
+    def load_public(self) -> PublicMaterial:
+        """Return what is known of the keys without opening a secret. Changes nothing, and never waits for a token.
 
         Raises:
             KeysMissingError: There are none, or not all.

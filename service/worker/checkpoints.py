@@ -251,11 +251,13 @@ class LogKeeper:
         self, state: LogState, last: Checkpoint | None, size: int
     ) -> tuple[Checkpoint, bytes]:
         """Write the tiles of a longer tree and sign it; return what was signed, and the note that says so."""
+        # Where the key is away, nothing is written that could not be signed.
+        signing_key = self.signing_key()
         size = await self._extend(state, 0 if last is None else last.size, size)
         checkpoint = Checkpoint(
             state.origin, size, await asyncio.to_thread(self._root, last, size)
         )
-        return checkpoint, sign_checkpoint(checkpoint, self.signing_key())
+        return checkpoint, sign_checkpoint(checkpoint, signing_key)
 
     def _root(self, last: Checkpoint | None, size: int) -> bytes:
         """Return the root of the tree of ``size`` as its tiles have it, which must continue ``last``."""

@@ -11,7 +11,8 @@ from service.archive.erase import Erasures
 from service.archive.expect import Expectations
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Sessions as IntakeSessions
-from service.domain.errors import ArchiveError
+from service.keys.epoch import Epoch, EpochState
+from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.provider import KeyProvider
 from service.keys.ring import KeyRing
 from service.worker.jobs import code_of
@@ -118,22 +119,28 @@ class Household:
         """Take up epochs that another process made or destroyed, and forget an intake session that is over.
 
         Raises:
-            KeysRefusedError, UnavailableError: The keys cannot be used as they are, or are away. Those in memory are
-                dropped, and nothing is opened until they are back; what comes in is kept all the same.
+            KeysRefusedError, KeysUnavailableError: The keys cannot be used as they are, or are away. Those in memory
+                are dropped; those of a token when they were kept for as long as they may be. Nothing is opened until
+                they are back, and what comes in is kept all the same.
         """
-        before = [(epoch.number, epoch.state) for epoch in self.ring.epochs]
+        before = _standing(self.ring.epochs)
         try:
-            material = await asyncio.to_thread(self.provider.load)
-            self.ring.adopt(material)
-        except ArchiveError:
-            self.intake_sessions.forget_over(now)
-            if self.ring.is_at_hand:
-                _log.error("keys.away")
-            self.ring.put_away()
+            if self.ring.is_due or await asyncio.to_thread(self._has_news):
+                self.ring.adopt(await asyncio.to_thread(self.provider.load))
+        except (KeysRefusedError, KeysUnavailableError) as error:
+            self.ring.note_trouble(error)
+            if not self.ring.is_lent:
+                self.ring.put_away()
             raise
-        if before != [(epoch.number, epoch.state) for epoch in material.epochs]:
+        finally:
+            self.ring.put_away_when_due()
+            self.intake_sessions.forget_over(now)
+        if before != _standing(self.ring.epochs):
             _log.info("keys.adopted", extra={"epoch": self.ring.current_epoch})
-        self.intake_sessions.forget_over(now)
+
+    def _has_news(self) -> bool:
+        """Tell whether epochs were made or destroyed, which can be seen without a token."""
+        return _standing(self.provider.load_public().epochs) != _standing(self.ring.epochs)
 
     async def _give_up(self, now: datetime) -> None:
         await self.expectations.give_up(now=now)
@@ -160,3 +167,7 @@ class Household:
 
     async def _report(self, now: datetime) -> None:
         await self.leftovers.report(now=now)
+
+
+def _standing(epochs: Sequence[Epoch]) -> list[tuple[int, EpochState]]:
+    return [(epoch.number, epoch.state) for epoch in epochs]

@@ -29,6 +29,8 @@ class Interpretation:
 
     understanding: Understanding
     clock: Callable[[], datetime]
+    is_able: Callable[[], bool] = lambda: True
+    """Whether the keys are at hand. Without them deliveries stay as received, and the store gives them again."""
     _queue: asyncio.Queue[_Item] = field(
         default_factory=lambda: asyncio.Queue(WAITING_LIMIT), repr=False
     )
@@ -68,6 +70,9 @@ class Interpretation:
         is_first = True
         while True:
             now = self.clock()
+            if not self.is_able():
+                await asyncio.sleep(CATCH_UP_EVERY.total_seconds())
+                continue
             try:
                 await self._catch_up(now, is_first=is_first)
                 await self.understanding.meet_waiting(now=now)
@@ -91,6 +96,8 @@ class Interpretation:
         )
 
     async def _understand(self, batch: Sequence[_Item]) -> None:
+        if not self.is_able():
+            return
         try:
             await self.understanding.understand(batch, now=self.clock())
         except (ArchiveError, StorageError) as error:

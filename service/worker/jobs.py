@@ -17,6 +17,7 @@ from service.archive.jobs import JOB_DEAD
 from service.archive.remarks import raise_attention
 from service.domain.errors import ArchiveError, TamperedError
 from service.domain.times import to_microseconds
+from service.keys.errors import KeysUnavailableError
 from storage.errors import StorageError
 from storage.ports import Put, Remove, Store, Write
 from storage.rows import JobRow
@@ -103,6 +104,8 @@ class JobRunner:
         except asyncio.CancelledError:
             await self._release(job)
             raise
+        except KeysUnavailableError as error:
+            await self._postpone(job, error.code)
         except Exception as error:  # noqa: BLE001  # whatever one job raises is that job's outcome, and it is told
             code = code_of(error)
             extra = {"job": job.id, "kind": job.kind, "subject": job.subject, "code": code}
@@ -137,6 +140,12 @@ class JobRunner:
             dead
             + raise_attention(JOB_DEAD, about=job.subject, source=None, actor="system", now=now)
         )
+
+    async def _postpone(self, job: JobRow, code: str) -> None:
+        """Put a job back for which the keys were away; the attempt does not count."""
+        due = to_microseconds(self.clock() + PAUSES[0])
+        waiting = replace(job, state="queued", claimed_until=0, run_at=due, last_error=code)
+        await self.store.commit([Put(replace(waiting, attempts=job.attempts - 1))])
 
     async def _release(self, job: JobRow) -> None:
         """Give back what a worker that stops has begun; the attempt does not count."""

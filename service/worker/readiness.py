@@ -96,12 +96,25 @@ class Readiness:
         }
         return {name: Limited(check) for name, check in checks.items()}
 
+    def warnings(self) -> Mapping[str, Check]:
+        """Return what is told as well, and stops no delivery from being taken in."""
+        return {"keys": Limited(self._away)}
+
+    async def _away(self) -> str | None:
+        if self.ring is None or self.ring.is_at_hand:
+            return None
+        return (
+            "what opens the keys does not answer: nothing is opened and no checkpoint signed until it does;"
+            " deliveries are taken and kept"
+        )
+
     async def _store(self) -> None:
         await self.log.log_size()
 
     async def _keys(self) -> str | None:
         await self.keys.get_keys([new_id("ob")])
-        if self.ring is None:
+        if self.ring is None or not self.ring.is_at_hand:
+            # Deliveries are taken all the same; ``warnings`` tells of it.
             return None
         current = self.ring.current_epoch
         if not any(one.number == current and one.keys is not None for one in self.ring.epochs):
@@ -127,7 +140,10 @@ class Readiness:
         standing = None if self.keeper is None else self.keeper.standing
         since = self.begun_at if standing is None else standing.at
         waited = self.clock() - since
-        if waited <= LOG_MAY_WAIT + self.publish_every:
+        allowed = LOG_MAY_WAIT + self.publish_every
+        # Without the key nothing is signed, which ``warnings`` tells; once it is back, there is as much time again.
+        at_hand_for = float("inf") if self.ring is None else self.ring.at_hand_for
+        if min(waited.total_seconds(), at_hand_for) <= allowed.total_seconds():
             return None
         return f"new entries wait to be published, for {waited.total_seconds():.0f} s by now"
 

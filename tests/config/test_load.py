@@ -304,7 +304,17 @@ REFUSED = [
     ('[keys]\ndirectory = "data/keys"', 2, "inside the archive directory"),
     ('[keys]\ndirectory = "data/../data/keys"', 2, "inside the archive directory"),
     ('[keys]\ndirectory = "b/k"\n[storage]\nblobs = "file:b"', 2, "the blobs directory"),
-    ('[keys]\nprovider = "pkcs11"', 2, "is not in this release"),
+    ('[keys]\nprovider = "pkcs11"\npkcs11_token = "t"', 2, "needs pkcs11_module as well"),
+    ('[keys]\nprovider = "pkcs11"\npkcs11_module = "m.so"', 2, "needs pkcs11_token as well"),
+    ("[keys]\npkcs11_pin_file = 1234", 2, "expected"),
+    (
+        (
+            '[keys]\nprovider = "pkcs11"\npkcs11_token = "t"\npkcs11_module = "m.so"\n'
+            "pkcs11_hold_seconds = 10\npkcs11_wait_seconds = 6"
+        ),
+        5,
+        "less than twice",
+    ),
     ('[keys]\nprovider = "vault"', 2, 'expected "file"'),
     ('[keys]\nkind = "rsa"', 2, 'expected "x25519" or "hybrid"'),
     ('[keys]\nescrow_recipient = "safe"', 2, "expected an age recipient"),

@@ -1,10 +1,11 @@
-"""Killed at any step and run again, the file provider ends as if it had run once.
+"""Killed at any step and run again, a provider ends as if it had run once, whatever keeps its secrets.
 
 Each attempt is a child process that leaves without any clean-up at its n-th system call.
 """
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 from service.crypto.recipients import X25519Identity
 from service.crypto.secret import FileKey
 from service.crypto.wrap import new_key
-from service.keys.epoch import EpochState
+from service.keys.epoch import EpochState, KeyMaterial
 from service.keys.errors import KeysMissingError
 from service.keys.file import FileKeyProvider
+from service.keys.move import move_keys
 from service.keys.ring import KeyRing
+from service.keys.safe import PlainSafe, Safe
 from tests.crypto.age_file import open_file
 
 # The child runs nothing but the action, so that threads of the test runner do not matter.
@@ -26,8 +29,9 @@ _OFFLINE = X25519Identity(bytes(range(32)))
 _STEPS = ["open", "fsync", "link", "unlink", "mkdir", "chmod", "close"]
 
 
-def _provider(places: tuple[Path, Path]) -> FileKeyProvider:
-    return FileKeyProvider(places[0], archive=places[1], escrow=[_OFFLINE.recipient])
+def _provider(places: tuple[Path, Path], safe: Safe) -> FileKeyProvider:
+    # The child may use the token's process of its parent, which waits for it and asks nothing meanwhile.
+    return FileKeyProvider(places[0], archive=places[1], escrow=[_OFFLINE.recipient], safe=safe)
 
 
 def _run_until(step: int, action: Callable[[], object]) -> bool:
@@ -66,6 +70,7 @@ def _die_before(step: int) -> None:
 
 def _every_step(
     places: tuple[Path, Path],
+    safe: Safe,
     prepare: Callable[[FileKeyProvider], object],
     action: Callable[[FileKeyProvider], object],
     check: Callable[[FileKeyProvider, bool], None],
@@ -73,7 +78,7 @@ def _every_step(
     """Kill ``action`` before each of its steps in turn, on fresh directories."""
     for step in range(500):
         fresh = (places[0] / str(step) / "keys", places[1])
-        provider = _provider(fresh)
+        provider = _provider(fresh, safe)
         prepare(provider)
         has_ended = _run_until(step, lambda provider=provider: action(provider))
         check(provider, has_ended)
@@ -87,38 +92,42 @@ def _nothing(_: FileKeyProvider) -> None:
     pass
 
 
+def _secrets(provider: FileKeyProvider) -> KeyMaterial:
+    return replace(provider.load(), usable_until=None)
+
+
 def _require_complete(provider: FileKeyProvider) -> KeyRing:
     material = provider.load()
-    directory = provider._directory
+    directory, safe = provider._directory, provider._safe
     names = directory.names()
     for epoch in material.epochs:
         if epoch.keys is not None:
             base = f"epoch-{epoch.number:06d}"
-            assert {f"{base}.key", f"{base}.intake", f"{base}.escrow.age"} <= names
+            assert {f"{base}.{safe.suffix}", f"{base}.intake", f"{base}.escrow.age"} <= names
             escrow = open_file((directory.path / f"{base}.escrow.age").read_bytes(), [_OFFLINE])
-            assert escrow == (directory.path / f"{base}.key").read_bytes()
+            assert escrow == safe.open(base, directory.read(f"{base}.{safe.suffix}"))
     assert provider.load_intake().epoch == material.epochs[-1].number
     assert not list(directory.path.glob(".new-*"))
     return KeyRing(material)
 
 
-def test_creation_killed_anywhere_completes_when_run_again(places, now):
+def test_creation_killed_anywhere_completes_when_run_again(places, safe, now):
     def check(provider: FileKeyProvider, has_ended: bool) -> None:  # noqa: FBT001  # one caller
         before = None
         try:
-            before = provider.load()
+            before = _secrets(provider)
         except KeysMissingError:
             assert not has_ended
         provider.create(now=now)
         ring = _require_complete(provider)
         assert ring.current_epoch == 1
         if before is not None:
-            assert provider.load() == before
+            assert _secrets(provider) == before
 
-    _every_step(places, _nothing, lambda provider: provider.create(now=now), check)
+    _every_step(places, safe, _nothing, lambda provider: provider.create(now=now), check)
 
 
-def test_rotation_killed_anywhere_loses_no_key_and_can_go_on(places, now):
+def test_rotation_killed_anywhere_loses_no_key_and_can_go_on(places, safe, now):
     sealed = {}
 
     def prepare(provider: FileKeyProvider) -> None:
@@ -143,10 +152,10 @@ def test_rotation_killed_anywhere_loses_no_key_and_can_go_on(places, now):
         assert after.current_epoch == ring.current_epoch + 1
         assert after.unwrap(*sealed["wrapped"]) == sealed["key"]
 
-    _every_step(places, prepare, lambda provider: provider.add_epoch(now=now), check)
+    _every_step(places, safe, prepare, lambda provider: provider.add_epoch(now=now), check)
 
 
-def test_destruction_killed_anywhere_completes_when_run_again(places, now):
+def test_destruction_killed_anywhere_completes_when_run_again(places, safe, now):
     sealed = {}
 
     def prepare(provider: FileKeyProvider) -> None:
@@ -165,14 +174,44 @@ def test_destruction_killed_anywhere_completes_when_run_again(places, now):
             EpochState.DESTROYED,
             EpochState.ACTIVE,
         ]
-        assert not {"epoch-000001.key", "epoch-000001.escrow.age"} & provider._directory.names()
+        names = {f"epoch-000001.{safe.suffix}", "epoch-000001.escrow.age"}
+        assert not names & provider._directory.names()
 
-    _every_step(places, prepare, lambda provider: provider.destroy_epoch(1, now=now), check)
+    _every_step(
+        places, safe, prepare, lambda provider: provider.destroy_epoch(1, now=now), check
+    )
+
+
+def test_a_move_into_the_token_killed_anywhere_loses_no_key_and_ends_when_run_again(
+    places, token_safe, now
+):
+    secrets = []
+
+    def prepare(provider: FileKeyProvider) -> None:
+        provider.create(now=now)
+        secrets.append(_secrets(provider))
+
+    def move(provider: FileKeyProvider) -> int:
+        return move_keys(provider._directory, PlainSafe(), token_safe)
+
+    def check(provider: FileKeyProvider, has_ended: bool) -> None:  # noqa: FBT001  # one caller
+        moved = FileKeyProvider(
+            provider._directory.path,
+            archive=places[1],
+            escrow=[_OFFLINE.recipient],
+            safe=token_safe,
+        )
+        assert not has_ended or not move(provider)
+        move(provider)
+        assert _secrets(moved) == secrets[-1]
+        assert not [name for name in provider._directory.names() if name.endswith(".key")]
+
+    _every_step(places, PlainSafe(), prepare, move, check)
 
 
 @pytest.mark.parametrize("step", ["fsync", "link", "open"])
-def test_an_epoch_that_could_not_be_written_is_not_there(places, now, monkeypatch, step):
-    provider = _provider(places)
+def test_an_epoch_that_could_not_be_written_is_not_there(places, safe, now, monkeypatch, step):
+    provider = _provider(places, safe)
     provider.create(now=now)
     before = sorted(path.name for path in places[0].iterdir())
     original = getattr(os, step)

@@ -17,6 +17,7 @@ from service.domain.errors import (
 )
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
+from service.keys.errors import KeysUnavailableError
 from service.worker.jobs import PAUSES, JobRunner, Kind
 from storage.errors import FullError, StaleError
 from storage.errors import UnavailableError as StoreUnavailableError
@@ -141,6 +142,20 @@ async def test_altered_bytes_are_not_looked_at_again_and_again(store, clock):
     await runner(store, clock, Work(TamperedError("x"))).run_one("k")
     (row,) = await jobs_of(store)
     assert (row.state, row.last_error, row.attempts) == ("dead", "altered", 1)
+
+
+async def test_a_job_for_which_the_keys_are_away_waits_for_them_however_long(store, clock):
+    work = Work(*[KeysUnavailableError("away")] * 20)
+    await store.commit([Add(job())])
+    jobs = runner(store, clock, work)
+    for _ in range(20):
+        assert await jobs.run_one("k")
+        (waiting,) = await store.find(JobRow, {})
+        assert (waiting.state, waiting.attempts) == ("queued", 0)
+        assert waiting.last_error == "keys_unavailable"
+        clock.now += PAUSES[0]
+    assert await jobs.run_one("k")
+    assert not await store.find(JobRow, {})
 
 
 async def test_a_job_that_takes_its_worker_down_each_time_dies_at_last(store, clock):
