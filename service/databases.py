@@ -54,16 +54,23 @@ async def open_store(
     return store, turn.is_mine
 
 
+def key_place(config: Config) -> StorageUrl | PostgresUrl:
+    """Return where the key store is: where the settings say, or beside the database."""
+    place = config.storage.keys
+    if place is not None:
+        return place
+    if isinstance(config.storage.database, PostgresUrl):
+        return config.storage.database
+    return StorageUrl("sqlite", config.archive.directory / KEY_STORE)
+
+
 def opened_keys(
     config: Config, *, create: bool, soundness: Soundness
 ) -> AbstractAsyncContextManager[KeyStore]:
-    """Return the key store, to be opened and closed: where the settings say, or beside the database."""
-    place = config.storage.keys
-    if place is None and isinstance(config.storage.database, PostgresUrl):
-        place = config.storage.database
-    if not isinstance(place, PostgresUrl):
-        path = config.archive.directory / KEY_STORE if place is None else place.path
-        return SqliteKeyStore.opened(path, create=create, soundness=soundness)
+    """Return the key store, to be opened and closed."""
+    place = key_place(config)
+    if isinstance(place, StorageUrl):
+        return SqliteKeyStore.opened(place.path, create=create, soundness=soundness)
     with _driver():
         from storage.database.postgres.keys import PostgresKeyStore  # noqa: PLC0415  # see `_driver`
     return PostgresKeyStore.opened(place.url, create=create)
