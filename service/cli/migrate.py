@@ -29,7 +29,9 @@ _AGAIN: Final = (
     "meanwhile: taltio migrate --back, and then the same command copies all rows anew."
 )
 
-_USED: Final = "The archive stays where it was moved to: the two places are no longer the same, so the old one must not be used."
+_USED: Final = (
+    "The archive stays where it was moved to: the places are no longer the same, so the old one must not be used."
+)
 
 
 async def migrate(config: Config, options: argparse.Namespace) -> int:

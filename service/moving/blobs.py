@@ -118,6 +118,8 @@ class BlobMove:
         """
         there = here = 0
         async for name in self.target.names():
+            if name == MARKER:
+                continue
             there += 1
             if not await _exists(self.source, name):
                 self._name(Known(name, None), "is at the new place alone")

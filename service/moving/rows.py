@@ -69,7 +69,7 @@ class RowComparison:
         Raises:
             StorageError: A store cannot be read now.
         """
-        log = _LogCheck(self._findings, self._signed) if table is LOG_TABLE else None
+        log = _LogCheck(self._findings, self._signed) if table == LOG_TABLE else None
         key: Values | None = None
         seen = 0
         while rows := await self._source.after(table, key):

@@ -4,19 +4,23 @@ import asyncio
 import io
 import os
 import shutil
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from service.cli.commands import build_parser
 from service.cli.migrate import migrate
 from service.config import load_config
 from service.domain.actor import Role
+from service.http.server import listening
+from service.serving import build_service
 from service.wiring import key_provider, opened_archive
 from tests.postgres import new_database
-from tests.system.world import FIRST, SOURCES, contact, opened_world, write_secret
+from tests.system.world import SOURCES, World, contact, opened_world, write_secret
 
 SETTINGS = (
     """
@@ -55,6 +59,22 @@ class Place:
     async def migrate(self, *words: object) -> int:
         options = build_parser().parse_args(["migrate", *map(str, words)])
         return await migrate(self.config, options)
+
+    def settle_as_told(self, told: str) -> None:
+        """Change the settings as the move said."""
+        listed = told.split("\n[storage]\n")[1].split("\n\n")[0]
+        self.settle(*[line for line in listed.splitlines() if " = " in line])
+
+    @asynccontextmanager
+    async def opened(self):
+        """Run the service on the archive, and yield the world of those who ask it."""
+        async with opened_archive(self.config) as archive:
+            service = build_service(archive)
+            async with (
+                listening(service.app, "127.0.0.1", 0) as (host, port),
+                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
+            ):
+                yield World(archive, service, f"http://{host}:{port}", http, self.ids)
 
     def files(self) -> dict[str, bytes]:
         """Return every file that the move leaves alone, by its path."""
@@ -151,6 +171,3 @@ def bucket(seaweed):
         f"--credentials-file={seaweed.credentials_file}",
         f"--filer={seaweed.filer}",
     )
-
-
-__all__ = ["FIRST", "Place"]
