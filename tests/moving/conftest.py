@@ -19,7 +19,7 @@ from service.domain.actor import Role
 from service.http.server import listening
 from service.serving import build_service
 from service.wiring import key_provider, opened_archive
-from tests.postgres import new_database
+from tests.postgres import execute, new_database
 from tests.system.world import SOURCES, World, contact, opened_world, write_secret
 
 SETTINGS = (
@@ -62,7 +62,7 @@ class Place:
 
     def settle_as_told(self, told: str) -> None:
         """Change the settings as the move said."""
-        listed = told.split("\n[storage]\n")[1].split("\n\n")[0]
+        listed = told.split("\n[storage]\n")[1].split("\n\n", maxsplit=1)[0]
         self.settle(*[line for line in listed.splitlines() if " = " in line])
 
     @asynccontextmanager
@@ -157,7 +157,25 @@ def place(template, tmp_path):
 
 @pytest.fixture
 async def database(cluster):
-    return await new_database(cluster)
+    async with new_databases(cluster) as make:
+        yield await make()
+
+
+@asynccontextmanager
+async def new_databases(cluster):
+    """Make databases that are gone afterwards: a server that stops syncs every file of those that are left."""
+    made = []
+
+    async def make():
+        made.append(await new_database(cluster))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for url in made:
+            name = url.partition("@/")[2].partition("?")[0]
+            await execute(cluster.url(), f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
