@@ -133,7 +133,7 @@ async def test_what_came_after_the_move_is_kept_at_the_new_place(
     assert len(list((place.data / "blobs").rglob("*"))) == old
 
 
-async def test_rows_go_alone_and_blobs_later(place, database, bucket, capsys, tmp_path):
+async def test_rows_go_alone_and_blobs_later(place, database, capsys, tmp_path):
     assert await place.migrate("--to", database) == 0
     told = capsys.readouterr().out
     assert "blobs" not in told.split("[storage]")[1].split("\n\n")[0]
@@ -227,9 +227,7 @@ async def test_a_move_is_not_taken_back_once_something_was_written(
         assert (await seen(world))["heard"] == AUDIO
 
 
-async def test_blobs_alone_are_not_taken_back_once_one_was_added(
-    place, bucket, capsys, tmp_path
-):
+async def test_blobs_alone_are_not_taken_back_once_one_was_added(place, capsys, tmp_path):
     assert await place.migrate(f"--blobs={(tmp_path / 'elsewhere').as_uri()}") == 0
     told = capsys.readouterr().out
     place.settle_as_told(told)
@@ -340,7 +338,7 @@ class TestRefused:
         async with opened_archive(place.config) as archive:
             assert await archive.stores.store.count(ObjectRow, {}) > 0
 
-    async def test_another_target_while_a_move_is_under_way(self, place, database, tmp_path):
+    async def test_another_target_while_a_move_is_under_way(self, place, database):
         MoveRecord(place.data).put(
             Move("m", State.MOVING, ("x",), {"database": "postgresql://a@/b"})
         )
