@@ -29,9 +29,7 @@ _AGAIN: Final = (
     "meanwhile: taltio migrate --back, and then the same command copies all rows anew."
 )
 
-_USED: Final = (
-    "The archive stays where it was moved to: the places are no longer the same, so the old one must not be used."
-)
+_USED: Final = "The archive stays where it was moved to: the places differ by now, so the old one must not be used."
 
 
 async def migrate(config: Config, options: argparse.Namespace) -> int:
