@@ -23,6 +23,7 @@ from service.wiring_moving import moved_places, opened_mover, require_unused, st
 EXIT_DIFFERS: Final = 1
 """Something is not the same at both places, or is altered."""
 
+_FEW: Final = 10
 _AGAIN: Final = (
     "The archive is not moved, and nothing may use it until it is or the move is given up. Mend what is named (a "
     "blob: from a backup) and run the same command again. If a row or an entry is named, or the archive was used "
@@ -95,7 +96,7 @@ async def _give_up(config: Config) -> int:
             target = with_storage(config, move.storage, base=Path.cwd())
             async with opened_mover(config, target, move.storage, progress=Stages()) as mover:
                 if not await mover.give_up(move):
-                    return _tell_differences(mover.findings, _USED)
+                    return _tell_differences(mover.findings, _USED, most=_FEW)
     print(
         f"The move to {' and '.join(destinations(move))} is given up; the archive may be used where it was.\n"
         "What was copied is still there, and nobody can use it as an archive. The same taltio migrate as before "
@@ -120,11 +121,12 @@ def _plan_lines(config: Config, plan: Plan, move: Move) -> Iterator[str]:
     )
 
 
-def _tell_differences(findings: Findings, advice: str) -> int:
-    for text in findings.named:
+def _tell_differences(findings: Findings, advice: str, *, most: int | None = None) -> int:
+    named = findings.named[:most]
+    for text in named:
         print(f"DIFFERS: {text}")
-    if findings.count > len(findings.named):
-        print(f"… and {findings.count - len(findings.named):,} more")
+    if findings.count > len(named):
+        print(f"… and {findings.count - len(named):,} more")
     print(advice)
     return EXIT_DIFFERS
 

@@ -198,7 +198,7 @@ class Mover:
                 self.findings.add(f"{called}: is not signed by this archive")
             else:
                 signed.append(Signed(view.position.first, checkpoint.size, checkpoint.root))
-        return signed
+        return list(dict.fromkeys(signed))
 
     def _telling(self, what: str, total: int) -> Callable[[int], None]:
         done = 0

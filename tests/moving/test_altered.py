@@ -189,3 +189,14 @@ async def test_a_row_that_was_mended_goes_over_after_giving_up(place, words, in_
     async with opened_archive(place.config):
         pass
     assert await place.migrate(*words) == 0
+
+
+async def test_rows_that_are_at_the_new_place_alone_make_no_others_missing(
+    place, words, in_between, capsys
+):
+    several = ", ".join(f"('+{number}', 'us_x', 'c', 1, 1, 1)" for number in range(50))
+    in_between(lambda: execute(words[1], f"INSERT INTO taltio.sessions VALUES {several}"))  # noqa: S608  # our own
+    assert await place.migrate(*words) == 1
+    told = capsys.readouterr().out
+    assert "sessions +0: is at the new place alone" in told
+    assert "missing" not in told
