@@ -50,7 +50,7 @@ class PostgresReceiving:
         cls, url: str, schema: str, history: History, tables: Sequence[Moved]
     ) -> AsyncIterator[Self]:
         """Close the connection, which is made when needed, on leaving the block."""
-        target = cls(Server(url, schema, "taltio-migrate"), history, tables)
+        target = cls(Server(url, schema, application="taltio-migrate"), history, tables)
         try:
             yield target
         finally:
@@ -110,7 +110,9 @@ class PostgresReceiving:
 
         async def step(db: Db) -> None:
             # Done once more where the answer was lost: then the rows may be there.
-            if await _last_key(db, table) != last:
+            async with transaction(db, _ALONE):
+                if await _last_key(db, table) == last:
+                    return
                 copying = cast("_Copying", db)
                 await copying.copy_records_to_table(
                     table.name,
@@ -162,7 +164,7 @@ async def count_others(url: str) -> int:
     Raises:
         UnavailableError: It cannot be asked.
     """
-    db = await Server(url, "public", "taltio-migrate").connect()
+    db = await Server(url, "public", application="taltio-migrate").connect()
     try:
         ((own,),) = await db.fetch("SELECT pg_backend_pid()")
         ((others,),) = await db.fetch(_OTHERS, [own])

@@ -235,7 +235,7 @@ class Session:
             await self.drop()
             try:
                 self._known_losses = self.server.losses.count
-                self._db = await self.server.connect()
+                self._db = await self.server.connect(statement_seconds=self._statement_seconds)
             except UnavailableError:
                 self._failures += 1
                 raise
