@@ -48,7 +48,14 @@ from service.archive.verify import Verifier
 from service.config import Config, PostgresUrl, StorageUrl
 from service.config.buckets import endpoint_of_aws
 from service.crypto.recipients import parse_recipient
-from service.databases import Alone, is_database_there, open_store, opened_keys, scrub_of
+from service.databases import (
+    Alone,
+    is_database_there,
+    key_place,
+    open_store,
+    opened_keys,
+    scrub_of,
+)
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.key_safes import safe_of
 from service.keys.epoch import EpochKind
@@ -57,6 +64,7 @@ from service.keys.provider import KeyProvider
 from service.keys.ring import KeyRing, ring_from
 from service.log.errors import FormatError
 from service.log.timestamp import Trust
+from service.moving.record import MoveRecord
 from service.sources.events import Understood
 from service.sources.generic import parse_contact
 from storage.database.group import GroupCommit, GroupKeys
@@ -160,6 +168,11 @@ def held_alone(config: Config) -> AbstractContextManager[None]:
     return instance_lock(config.archive.directory)
 
 
+def held_alone_to_move(config: Config) -> AbstractContextManager[None]:
+    """Hold the archive's directory alone inside the block, whatever the database is; raises as ``held_alone`` does."""
+    return instance_lock(config.archive.directory)
+
+
 def held_by_witness(directory: Path) -> AbstractContextManager[None]:
     """Hold the directory of a witness for this process alone inside the block; raises as ``held_alone`` does."""
     return instance_lock(directory)
@@ -254,8 +267,9 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
 
     Raises:
         MissingError: There is none, and ``create`` does not allow to make it.
-        UnavailableError: It is newer than this program, or on an unfit file system.
+        UnavailableError: It is newer than this program, on an unfit file system, or was moved away.
     """
+    MoveRecord(config.archive.directory).require_here(places_of(config))
     async with AsyncExitStack() as stack:
         if create:
             config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -265,7 +279,7 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
         )
         opened = await open_store(config, stack, create=create, soundness=soundness)
         blobs = await stack.enter_async_context(
-            _opened_blobs(config, create=create, soundness=soundness)
+            opened_blobs(config, create=create, soundness=soundness)
         )
         yield Stores(
             store=await stack.enter_async_context(GroupCommit.opened(opened.store)),
@@ -280,9 +294,24 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
         )
 
 
-def _opened_blobs(
+def places_of(config: Config) -> tuple[str, str, str]:
+    """Return where rows, keys and blobs are, each named in one way only."""
+    storage = config.storage
+    rows, keys, blobs = (
+        str(
+            StorageUrl(place.scheme, place.path.resolve())
+            if isinstance(place, StorageUrl)
+            else place
+        )
+        for place in (storage.database, key_place(config), storage.blobs)
+    )
+    return rows, keys, blobs
+
+
+def opened_blobs(
     config: Config, *, create: bool, soundness: Soundness
 ) -> AbstractAsyncContextManager[BlobStore]:
+    """Return the blobs, to be opened and closed; raises as ``opened_stores`` does."""
     storage = config.storage
     if isinstance(storage.blobs, StorageUrl):
         return FileBlobs.opened(storage.blobs.path, create=create, soundness=soundness)

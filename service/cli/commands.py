@@ -71,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_log(commands)
     _add_jobs(commands)
     _add_backup(commands)
+    _add_migrate(commands)
     _add_witness(commands)
     return parser
 
@@ -375,3 +376,27 @@ def _add_backup(commands: "_Commands[argparse.ArgumentParser]") -> None:
             metavar="FILE",
             help="a file with an age identity to which backups were sealed as well",
         )
+
+
+def _add_migrate(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    migrate = _add(
+        commands,
+        "migrate",
+        "move the archive to PostgreSQL, an object store, or both",
+        "migrate:migrate",
+    )
+    migrate.add_argument("--to", metavar="URL", help="postgresql://user@host/database")
+    migrate.add_argument("--keys", metavar="URL", help="another database for the key store")
+    migrate.add_argument("--blobs", metavar="URL", help="s3://bucket/prefix or file:///path")
+    for name in ("region", "endpoint", "country", "credentials-file", "filer"):
+        migrate.add_argument(
+            f"--{name}", help=f"of the bucket, as [storage] {name.replace('-', '_')}"
+        )
+    migrate.add_argument(
+        "--dry-run", action="store_true", help="tell what would be moved, and move nothing"
+    )
+    migrate.add_argument(
+        "--back",
+        action="store_true",
+        help="give a move up, as long as nothing was written at the new place",
+    )

@@ -17,6 +17,8 @@ CHANGING: Final = 0x7461_6C74_696F_0001
 """One lock for everybody who makes or changes a schema of ours (an arbitrary constant)."""
 MARKER: Final = "restoring"
 """The table that is there while a backup is restored into the schema."""
+MOVING: Final = "moving"
+"""The table that says which move has the schema, while rows are moved into it: see the module ``receiving``."""
 
 
 async def is_there(server: Server, history: History) -> bool:
@@ -93,6 +95,14 @@ async def _revision(db: Db, server: Server, history: History) -> str | None:
                 f"schema {server.schema}: is not a Taltio database of kind {history.name!r}"
             )
         return None
+    ((is_moving,),) = await db.fetch(
+        "SELECT to_regclass($1) IS NOT NULL", f"{quoted(server.schema)}.{MOVING}"
+    )
+    if is_moving:
+        raise UnavailableError(
+            f"PostgreSQL, schema {server.schema}: an archive is being moved there, and not all of it has arrived and "
+            "been compared; go on with taltio migrate"
+        )
     found: list[Any] = await db.fetch(f"SELECT version_num FROM {named}")  # noqa: S608  # our own names
     return require_known([row[0] for row in found], history, f"schema {server.schema}")
 

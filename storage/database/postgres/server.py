@@ -50,7 +50,6 @@ STATEMENT_SECONDS: Final = 10.0
 
 # What every connection asks of the server, whatever its own configuration says.
 _SETTINGS: Final = {
-    "application_name": "taltio",
     # Waiting for another writer, or for one that hangs, ends; so does a transaction whose process is gone or frozen.
     "lock_timeout": "6s",
     "idle_in_transaction_session_timeout": "20s",
@@ -109,6 +108,7 @@ class Server:
     schema: str
     losses: Losses = field(default_factory=Losses, repr=False, compare=False)
     is_restoring: bool = False
+    application: str = "taltio"
 
     async def connect(self, *, statement_seconds: float = STATEMENT_SECONDS) -> Db:
         """Connect to the server, of several to one that takes writes.
@@ -133,6 +133,7 @@ class Server:
         query = parse_qs(urlsplit(self.url).query)
         settings = {
             **_SETTINGS,
+            "application_name": self.application,
             "search_path": self.schema,
             "synchronous_commit": query.get("synchronous_commit", ["on"])[-1],
         }
@@ -172,8 +173,9 @@ def translated(error: Exception) -> StorageError:
 class Session:
     """One connection, used by one caller at a time, and made anew when it is lost."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, statement_seconds: float = STATEMENT_SECONDS) -> None:
         self.server = server
+        self._statement_seconds = statement_seconds
         self._db: Db | None = None
         self._turn = asyncio.Lock()
         self._known_losses = 0
@@ -237,7 +239,7 @@ class Session:
             await self.drop()
             try:
                 self._known_losses = self.server.losses.count
-                self._db = await self.server.connect()
+                self._db = await self.server.connect(statement_seconds=self._statement_seconds)
             except UnavailableError:
                 self._failures += 1
                 raise

@@ -27,7 +27,7 @@ from storage.database.postgres.writing import Writing
 from storage.database.statements import Statement, Statements, shape_of
 from storage.errors import StorageError
 from storage.migrations import ARCHIVE
-from storage.ports import Change, Condition, Lookup, StoredEntry
+from storage.ports import Change, Condition, Lookup, Span, StoredEntry
 from storage.rows import JobRow, Row
 from storage.waiting import settled
 
@@ -195,7 +195,16 @@ def _without_nul(condition: Condition) -> Condition:
         return [] if "\0" in condition else condition
     if isinstance(condition, list | tuple):
         return [one for one in condition if not (isinstance(one, str) and "\0" in one)]
+    if isinstance(condition, Span):
+        return Span(_bound(condition.start), _bound(condition.stop))
     return condition
+
+
+def _bound(value: object) -> object:
+    """Return a bound that lies where ``value`` does among texts that have no NUL: right behind what is before it."""
+    if isinstance(value, str) and "\0" in value:
+        return value.partition("\0")[0] + "\1"
+    return value
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:
