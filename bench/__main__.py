@@ -13,7 +13,16 @@ from typing import Final
 
 from bench.machine import describe
 from bench.results import Result, table, write
-from bench.rows import bytes_in, bytes_out, finding, intake, object_store, process, verification
+from bench.rows import (
+    bytes_in,
+    bytes_out,
+    finding,
+    intake,
+    object_store,
+    postgres,
+    process,
+    verification,
+)
 from bench.sizes import GIB, LONG, NORMAL, TINY, Sizes
 
 Row = Callable[[Sizes, Path], Result]
@@ -31,6 +40,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "import": intake.imported,
     "s3-upload": object_store.uploaded,
     "s3-ranges": object_store.ranges,
+    "pg-kept": postgres.kept,
+    "pg-two": postgres.kept_by_two,
+    "pg-lookup": postgres.found,
 }
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _PAGE: Final = _ROOT / "docs" / "performance.md"

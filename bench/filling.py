@@ -56,27 +56,13 @@ _KEYS_AT_ONCE: Final = 20_000
 
 def fill(archive: Archive, *, contacts: int, each: int, whole: int) -> None:
     """Put ``contacts`` in, ``each`` of one customer; those of the first ``whole`` customers can be shown."""
-    config = archive.config
-    ring = KeyRing(key_provider(config).load())
-    filling = _Filling(
-        ring,
-        ring.blind_index(),
-        contact_ids=[new_id("ct") for _ in range(contacts)],
-        customer_ids=[new_id("cu") for _ in range(max(1, contacts // each))],
-        whole=whole,
-    )
+    filling = contents(archive, contacts=contacts, each=each, whole=whole)
     statements = Statements(sqlite.dialect(paramstyle="qmark"))
     with contextlib.closing(sqlite3.connect(archive.database, isolation_level=None)) as db:
         for pragma in ("synchronous=OFF", "cache_size=-2000000", "wal_autocheckpoint=100000"):
             db.execute(f"PRAGMA {pragma}")
         with _without_index(db, "contact_tokens_contact_id", "links_customer_id"):
-            for kind, rows in (
-                (CustomerRow, filling.customer_rows()),
-                (CustomerTokenRow, filling.customer_tokens()),
-                (ContactRow, filling.contact_rows()),
-                (LinkRow, filling.links()),
-                (ContactTokenRow, filling.contact_tokens()),
-            ):
+            for kind, rows in filling.tables():
                 statement = statements.add(kind)
                 values = attrgetter(*statement.names)
                 db.execute("BEGIN")
@@ -84,6 +70,18 @@ def fill(archive: Archive, *, contacts: int, each: int, whole: int) -> None:
                 db.execute("COMMIT")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     asyncio.run(_put_keys(archive, filling.keys()))
+
+
+def contents(archive: Archive, *, contacts: int, each: int, whole: int) -> "Filling":
+    """Return what `fill` puts in."""
+    ring = KeyRing(key_provider(archive.config).load())
+    return Filling(
+        ring,
+        ring.blind_index(),
+        contact_ids=[new_id("ct") for _ in range(contacts)],
+        customer_ids=[new_id("cu") for _ in range(max(1, contacts // each))],
+        whole=whole,
+    )
 
 
 @contextlib.contextmanager
@@ -106,7 +104,7 @@ async def _put_keys(archive: Archive, rows: Iterator[KeyRow]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Filling:
+class Filling:
     """What is filled in. Contact ``n`` is of customer ``n % customers``; a row's key follows from its id."""
 
     ring: KeyRing
@@ -115,15 +113,26 @@ class _Filling:
     customer_ids: Sequence[str]
     whole: int
 
+    def tables(self) -> Iterator[tuple[type[Row], Iterator[Row]]]:
+        """Yield each table with its rows."""
+        yield CustomerRow, self.customer_rows()
+        yield CustomerTokenRow, self.customer_tokens()
+        yield ContactRow, self.contact_rows()
+        yield LinkRow, self.links()
+        yield ContactTokenRow, self.contact_tokens()
+
     @property
     def contacts(self) -> int:
+        """How many contacts."""
         return len(self.contact_ids)
 
     @property
     def customers(self) -> int:
+        """How many customers."""
         return len(self.customer_ids)
 
     def customer_rows(self) -> Iterator[Row]:
+        """Yield customers."""
         for n, customer_id in enumerate(self.customer_ids):
             number = customer_number(n)
             customer = Customer(
@@ -137,6 +146,7 @@ class _Filling:
             )
 
     def customer_tokens(self) -> Iterator[Row]:
+        """Yield what customers are found by."""
         for n, customer_id in enumerate(self.customer_ids):
             for name, value in (
                 ("customer_number", customer_number(n)),
@@ -151,6 +161,7 @@ class _Filling:
                 )
 
     def contact_rows(self) -> Iterator[Row]:
+        """Yield contacts."""
         noise = len(self._whole_row(0).sealed)
         for n, contact_id in enumerate(self.contact_ids):
             if n % self.customers < self.whole:
@@ -202,6 +213,7 @@ class _Filling:
         )
 
     def links(self) -> Iterator[Row]:
+        """Yield whose contacts they are."""
         for n, contact_id in enumerate(self.contact_ids):
             yield LinkRow(
                 contact_id=contact_id,
@@ -239,6 +251,7 @@ class _Filling:
             yield "queue", queue, n, len(_QUEUES)
 
     def keys(self) -> Iterator[KeyRow]:
+        """Yield the keys of all rows."""
         for ids in (self.customer_ids, self.contact_ids):
             for n, row_id in enumerate(ids):
                 wrapped = os.urandom(WRAPPED_BYTES)

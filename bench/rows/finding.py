@@ -1,7 +1,8 @@
 """Contacts found among few and among many."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -11,11 +12,13 @@ from bench.deliveries import customer_number, customer_phone
 from bench.filling import fill
 from bench.results import Result, Wording, ratio
 from bench.sizes import Sizes
-from bench.wire import ask, load, request
+from bench.wire import Load, ask, load, request
 
 
 @dataclass(frozen=True, slots=True)
-class _Filled:
+class Filled:
+    """An archive of many contacts that is served; the first ``customers`` can be looked up."""
+
     archive: Archive
     process: Process
     customers: int
@@ -30,18 +33,12 @@ def found(sizes: Sizes, directory: Path) -> Result:
     fill(many, contacts=sizes.contacts_many, each=each, whole=known)
     fill(few, contacts=sizes.contacts_few, each=each, whole=known)
     rounds, medians = [], []
-    with serving(many) as of_many, serving(few) as of_few:
-        filled = [_Filled(many, of_many, known), _Filled(few, of_few, known)]
-        for one in filled:
-            _require_found(one, each)
+    archives = {"many": many, "few": few}
+    with serving_filled(archives, known=known, each=each) as filled:
         for number in range(sizes.rounds + 1):
             pair = []
-            for one in filled:
-                done = load(
-                    one.process.address,
-                    _lookups(one, sizes.lookups, seed=number),
-                    connections=1,
-                )
+            for one in filled.values():
+                done = looked_up(one, sizes.lookups, seed=number)
                 pair.append((done.percentile(0.99) * 1000, done.percentile(0.5) * 1000))
             if number:
                 rounds.append((pair[0][0], pair[1][0]))
@@ -61,6 +58,27 @@ def found(sizes: Sizes, directory: Path) -> Result:
     )
 
 
+@contextmanager
+def serving_filled(
+    archives: Mapping[str, Archive], *, known: int, each: int
+) -> Iterator[Mapping[str, Filled]]:
+    """Serve filled archives, by name, once each finds what was put in."""
+    with ExitStack() as stack:
+        filled = {
+            name: Filled(archive, stack.enter_context(serving(archive)), known)
+            for name, archive in archives.items()
+        }
+        for one in filled.values():
+            _require_found(one, each)
+        yield filled
+
+
+def looked_up(filled: Filled, count: int, *, seed: int) -> Load:
+    """Look customers up one after the other."""
+    lookups = _lookups(filled, count, seed=seed)
+    return load(filled.process.address, lookups, connections=1)
+
+
 def _paths(customer: int) -> tuple[str, str]:
     return (
         f"/api/v1/contacts?phone={quote(customer_phone(customer))}&limit=50",
@@ -68,7 +86,7 @@ def _paths(customer: int) -> tuple[str, str]:
     )
 
 
-def _lookups(filled: _Filled, count: int, *, seed: int) -> Iterator[bytes]:
+def _lookups(filled: Filled, count: int, *, seed: int) -> Iterator[bytes]:
     anybody = random.Random(seed)  # noqa: S311  # the same people for both
     headers = filled.archive.bearer("handler")
     for number in range(count):
@@ -76,7 +94,7 @@ def _lookups(filled: _Filled, count: int, *, seed: int) -> Iterator[bytes]:
         yield request("GET", path, headers)
 
 
-def _require_found(filled: _Filled, each: int) -> None:
+def _require_found(filled: Filled, each: int) -> None:
     """Return when a lookup finds what was put in."""
     for path in _paths(0):
         answered = ask(filled.process.address, "GET", path, filled.archive.bearer("handler"))
