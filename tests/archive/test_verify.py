@@ -223,12 +223,35 @@ async def test_one_flipped_bit_of_a_blob_is_altered(world, contact_id, position,
 async def test_a_blob_of_another_length_is_altered(world, contact_id, change):
     change(world.blobs.blobs[(await world.recording_of(contact_id)).object_id])
     verification = await assert_altered(world, contact_id, Code.BLOB_HASH, Code.CHUNKS)
-    assert Code.RECEIVED in codes(verification, Outcome.PASSED)
+    assert Code.RECEIVED not in codes(verification, Outcome.PASSED)
 
 
 async def test_a_missing_blob_is_altered(world, contact_id):
     del world.blobs.blobs[(await world.recording_of(contact_id)).object_id]
     await assert_altered(world, contact_id, Code.BLOB_PRESENT)
+
+
+async def damage(world, object_id):
+    world.blobs.blobs[object_id][-1] ^= 1
+
+
+async def take_away(world, object_id):
+    del world.blobs.blobs[object_id]
+
+
+async def take_the_key(world, object_id):
+    await world.keys.destroy_keys([object_id])
+
+
+@pytest.mark.parametrize("harm", [damage, take_away, take_the_key])
+async def test_bytes_that_do_not_open_are_never_said_to_be_what_was_delivered(
+    world, contact_id, harm
+):
+    assert Code.RECEIVED in codes(await verified(world, contact_id), Outcome.PASSED)
+    await harm(world, (await world.recording_of(contact_id)).object_id)
+    verification = await verified(world, contact_id)
+    assert Code.RECEIVED in codes(verification, Outcome.UNKNOWN)
+    assert Code.RECEIVED not in codes(verification, Outcome.PASSED)
 
 
 async def test_a_flipped_bit_of_a_message_is_altered(world):
@@ -568,7 +591,9 @@ async def test_without_keys_it_is_unchecked_and_never_altered(world, contact_id)
 
 async def test_a_header_that_is_not_there_is_unchecked(world, contact_id):
     await world.keys.destroy_keys([(await world.recording_of(contact_id)).object_id])
-    await assert_unchecked(world, contact_id, world.verifier, Code.HEADER, Code.CHUNKS)
+    await assert_unchecked(
+        world, contact_id, world.verifier, Code.HEADER, Code.CHUNKS, Code.RECEIVED
+    )
 
 
 async def test_a_row_key_that_is_not_there_is_unchecked(world, contact_id):
@@ -582,7 +607,9 @@ async def test_an_epoch_that_is_not_at_hand_is_unchecked(world, contact_id):
     object_id = (await world.recording_of(contact_id)).object_id
     header = (await world.keys.get_keys([object_id]))[object_id]
     await world.keys.put_keys([dataclasses.replace(header, wrapped_by="epoch:9")])
-    await assert_unchecked(world, contact_id, world.verifier, Code.HEADER, Code.CHUNKS)
+    await assert_unchecked(
+        world, contact_id, world.verifier, Code.HEADER, Code.CHUNKS, Code.RECEIVED
+    )
 
 
 async def test_a_row_key_of_an_epoch_that_is_not_at_hand_is_unchecked(world, contact_id):
@@ -617,7 +644,7 @@ async def test_a_key_that_names_no_epoch_is_altered(world, contact_id, wrapped_b
 
 async def test_blobs_that_cannot_be_read_are_unchecked(world, contact_id):
     world.blobs.broken = StoreUnavailableError("offline")
-    await assert_unchecked(world, contact_id, world.verifier, Code.BLOB_PRESENT)
+    await assert_unchecked(world, contact_id, world.verifier, Code.BLOB_PRESENT, Code.RECEIVED)
 
 
 class Unreadable:
