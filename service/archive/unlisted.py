@@ -39,7 +39,7 @@ async def find_unlisted(
         storage.errors.StorageError: The log in the store cannot be read.
     """
     known = {one.index for one, _ in evidence.entries}
-    first, signed = (0, 0) if view is None else (view.position.first, _signed_size(view))
+    first, signed = (0, 0) if view is None else (view.position.first, signed_size(view))
     size = await log.log_size()
     stop = first + signed
     start = max(first, _made_at(contact_id, evidence))
@@ -118,7 +118,8 @@ def _made_at(contact_id: str, evidence: Evidence) -> int:
     return min(made, default=0)
 
 
-def _signed_size(view: LogView) -> int:
+def signed_size(view: LogView) -> int:
+    """Return how many entries the published checkpoint says that it covers; 0 where there is none to read."""
     if view.checkpoint is None:
         return 0
     try:

@@ -39,6 +39,9 @@ _ABOUT = (
     "WHERE log_about.subject = ? ORDER BY log_about.position"
 )
 
+_MARKS: Final = 500
+"""So many marks are looked for at a time."""
+
 
 class SqliteStore:
     """`storage.ports.Store`, `LogStore` and `Scrub` on an SQLite file, beside other processes."""
@@ -146,6 +149,16 @@ class SqliteStore:
 
     async def log_about(self, subject: str) -> Sequence[StoredEntry]:
         return [StoredEntry(*row) for row in await self._read(_rows, _ABOUT, (subject,))]
+
+    async def log_first(self, marks: Collection[bytes]) -> Mapping[bytes, int]:
+        first: dict[bytes, int] = {}
+        wanted = list(marks)
+        for start in range(0, len(wanted), _MARKS):
+            some = tuple(wanted[start : start + _MARKS])
+            listed = ", ".join("?" * len(some))
+            sql = f"SELECT mark, min(position) FROM log WHERE mark IN ({listed}) GROUP BY mark"  # noqa: S608  # question marks
+            first.update(await self._read(_rows, sql, some))
+        return first
 
     async def _read(
         self,

@@ -33,6 +33,7 @@ from service.domain.errors import (
 from service.domain.ids import new_id
 from service.log.checkpoint import Checkpoint, log_key, sign_checkpoint
 from service.log.entry import EntryType, LogEntry, encode_entry
+from service.log.merkle import leaf_hash
 from service.log.proof import decode_proof, verify_proof
 from storage.errors import UnavailableError as StoreUnavailableError
 from storage.ports import Add, Append, Put, Remove
@@ -148,7 +149,7 @@ async def test_what_came_after_the_last_checkpoint_is_pending(world, contact_id)
 
 async def test_without_a_place_outside_it_stays_pending(world, contact_id):
     published = dataclasses.replace(world.published, anchors=None)
-    verification = await Verifier(world.checker, published).verify(
+    verification = await Verifier(world.checker, published, world.marker).verify(
         contact_id, actor=HANDLER, now=world.now
     )
     assert verification.state is State.PENDING
@@ -584,7 +585,7 @@ async def assert_unchecked(world, contact_id, verifier, *expected):
 
 async def test_without_keys_it_is_unchecked_and_never_altered(world, contact_id):
     checker = ContactChecker(world.store, world.store, world.blobs, None)
-    verifier = Verifier(checker, world.published)
+    verifier = Verifier(checker, world.published, world.marker)
     expected = {Code.CONTACT_ROW, Code.RECORDING_ROW, Code.HEADER, Code.CHUNKS}
     await assert_unchecked(world, contact_id, verifier, *expected)
 
@@ -656,7 +657,7 @@ class Unreadable:
 
 async def test_a_published_log_that_cannot_be_read_is_unchecked(world, contact_id):
     published = dataclasses.replace(world.published, published=Unreadable())
-    verifier = Verifier(world.checker, published)
+    verifier = Verifier(world.checker, published, world.marker)
     await assert_unchecked(world, contact_id, verifier, Code.CHECKPOINT)
 
 
@@ -776,7 +777,7 @@ async def test_an_entry_that_came_while_it_was_verified_is_no_alteration(world, 
 
     amended = []
     checker = Amended(world.store, world.store, world.blobs, world.vault)
-    verification = await Verifier(checker, world.published).verify(
+    verification = await Verifier(checker, world.published, world.marker).verify(
         contact_id, actor=HANDLER, now=world.now
     )
     assert amended
@@ -869,3 +870,50 @@ async def test_many_messages_are_verified_without_holding_others_up(world):
     assert len([c for c in verification.checks if c.code is Code.MESSAGE_ROW]) == 400
     # It was 600 ms when each message was held against the entries of all.
     assert longest < 0.3
+
+
+# -- what somebody wrote who has the database, and no keys
+
+
+def forged_erasure(world, contact_id):
+    entry = LogEntry(
+        type=EntryType.CONTACT_ERASED, at=world.now, actor="us_x", about=(contact_id,)
+    )
+    return encode_entry(entry)
+
+
+async def test_a_signed_entry_overwritten_with_an_erasure_is_altered(world, contact_id):
+    last = (await world.store.log_about(contact_id))[-1]
+    erasure = forged_erasure(world, contact_id)
+    execute(
+        world,
+        "UPDATE log SET entry = ?, leaf = ? WHERE position = ?",
+        erasure,
+        leaf_hash(erasure),
+        last.index,
+    )
+    verification = await verified(world, contact_id)
+    assert verification.state is State.ALTERED
+    assert f"entry-{last.index}" in {
+        c.about for c in verification.checks if c.outcome is Outcome.FAILED
+    }
+
+
+@pytest.mark.parametrize("kind", [EntryType.CONTACT_ERASED, EntryType.CONTACT_AMENDED])
+async def test_a_newer_entry_without_the_mark_of_the_archive_is_altered(
+    world, contact_id, kind
+):
+    entry = LogEntry(type=kind, at=world.now, actor="us_x", about=(contact_id,))
+    await world.store.unmarked.commit([Append(encode_entry(entry), entry.about)])
+    verification = await assert_altered(world, contact_id, Code.LOG_ENTRY)
+    assert await world.entries("integrity.alarm")
+    assert "did not write" in str(verification.checks)
+
+
+async def test_an_erasure_that_is_signed_is_believed_of_the_signed_log(world, contact_id):
+    erasure = forged_erasure(world, contact_id)
+    await world.store.commit([Append(erasure, (contact_id,))])
+    await world.publish()
+    execute(world, "UPDATE log SET mark = x'' WHERE entry = ?", erasure)
+    with pytest.raises(ErasedError):
+        await verified(world, contact_id)

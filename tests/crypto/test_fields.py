@@ -130,7 +130,7 @@ def test_the_error_names_the_place_and_not_the_value():
 
 
 def test_each_nonce_is_fetched_from_the_system_when_it_is_used(monkeypatch):
-    """A machine that is set back to a snapshot has all that lay ready in memory once more; only the system is reseeded."""
+    """A machine set back to a snapshot has once more all that lay ready in memory; only the system is reseeded."""
     fetched = []
 
     def urandom(count: int) -> bytes:
