@@ -28,6 +28,7 @@ from service.archive.evidence import ContactRows, Evidence
 from service.archive.log_checks import LOG, EntryProof, LogFindings, check_log, is_signed
 from service.archive.marked import Marker
 from service.archive.published import LogView, PublishedLog
+from service.archive.published_index import PublishedIndex
 from service.archive.tombstones import erased_error
 from service.archive.unlisted import find_unlisted, signed_size
 from service.domain.actor import Actor
@@ -68,6 +69,7 @@ class Verifier:
     checker: ContactChecker
     published: PublishedLog
     marker: Marker = field(repr=False)
+    index: PublishedIndex = field(default_factory=PublishedIndex, repr=False, compare=False)
 
     async def verify(self, contact_id: str, *, actor: Actor, now: datetime) -> Verification:
         """Check the contact, whole: its rows, every byte of its recordings and messages, its log entries.
@@ -140,7 +142,12 @@ class Verifier:
         if isinstance(view, Check) or evidence.is_erased:
             return rows, evidence, (*broken, *forged)
         unlisted, wrong = await find_unlisted(
-            contact_id, evidence, view, self.published.read, log=self.checker.log
+            contact_id,
+            evidence,
+            view,
+            self.published.read,
+            log=self.checker.log,
+            index=self.index,
         )
         if unlisted:
             evidence, broken = await self.checker.get_evidence(rows, unlisted)

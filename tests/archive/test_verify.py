@@ -22,6 +22,7 @@ from service.archive.checks import (
 )
 from service.archive.contact_checks import ContactChecker
 from service.archive.digest import commit_to_rows
+from service.archive.published import PublishedLog
 from service.archive.verify import Verifier
 from service.archive.verify_all import ArchiveVerifier
 from service.domain.errors import (
@@ -35,6 +36,7 @@ from service.log.checkpoint import Checkpoint, log_key, sign_checkpoint
 from service.log.entry import EntryType, LogEntry, encode_entry
 from service.log.merkle import leaf_hash
 from service.log.proof import decode_proof, verify_proof
+from service.log.tiles import decode_bundle, encode_bundle
 from storage.errors import UnavailableError as StoreUnavailableError
 from storage.ports import Add, Append, Put, Remove
 from storage.rows import ContactRow, MessageRow, ObjectRow, RecordingRow
@@ -917,3 +919,61 @@ async def test_an_erasure_that_is_signed_is_believed_of_the_signed_log(world, co
     execute(world, "UPDATE log SET mark = x'' WHERE entry = ?", erasure)
     with pytest.raises(ErasedError):
         await verified(world, contact_id)
+
+
+@pytest.mark.parametrize("others", [0, 300], ids=["partial bundle", "full bundle"])
+@pytest.mark.parametrize("is_warm", [False, True], ids=["first reading", "read before"])
+async def test_a_contact_set_back_with_the_bundle_changed_too_is_altered(
+    world, others, is_warm
+):
+    """The newest entry is out of the database's index, and its name out of the published bundle."""
+    contact_id = await world.call(None)
+    rows, size = await kept_rows(world, contact_id), await world.store.log_size()
+    await world.interpreter.interpret(
+        [await world.recording(AUDIO, source_id="call-1")], now=world.now
+    )
+    for number in range(others):
+        await world.call(None, source_id=f"other-{number}")
+    await world.publish()
+    if is_warm:
+        assert (await verified(world, contact_id)).state is State.ANCHORED
+        # Another process: what this one has read before stays right.
+        world = dataclasses.replace(world)
+    bundles = world.directory / "data" / "log" / "tile" / "entries"
+    (bundle,) = bundles.glob("000.p/*") if not others else [bundles / "000"]
+    entries = decode_bundle(bundle.read_bytes())
+    other = new_id("ct").encode()
+    bundle.write_bytes(
+        encode_bundle(
+            [
+                entry.replace(contact_id.encode(), other) if position >= size else entry
+                for position, entry in enumerate(entries)
+            ]
+        )
+    )
+    await put_back(world, contact_id, rows, since=size)
+    assert (await verified(world, contact_id)).state is State.ALTERED
+
+
+async def test_a_full_bundle_is_read_once(world):
+    for number in range(300):
+        await world.call(None, source_id=f"other-{number}")
+    await world.publish()
+    reads = []
+
+    class Watched(PublishedLog):
+        def read(self, path):
+            reads.append(path)
+            return super().read(path)
+
+    watched = Watched(
+        published=world.published.published,
+        ledger=world.published.ledger,
+        anchors=world.published.anchors,
+        signing_key=world.published.signing_key,
+    )
+    verifier = Verifier(world.checker, watched, world.marker)
+    contact_id = await world.call(None, source_id="other-7")
+    for _ in range(3):
+        await verifier.verify(contact_id, actor=HANDLER, now=world.now)
+    assert reads.count("tile/entries/000") == 1
