@@ -345,16 +345,17 @@ async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterat
     provider = key_provider(config)
     ring = ring_from(provider)
     async with opened_stores(config, create=create) as stores:
-        marking = replace(stores, store=MarkingStore(stores.store, _marker(ring)))
+        marking = replace(stores, store=MarkingStore(stores.store, marker_of(ring)))
         yield archive_from(config, marking, provider, ring)
 
 
 def authentic_log(stores: Stores, ring: KeyRing) -> AuthenticLog:
     """Return the log as it may be believed and signed: only what the archive itself wrote."""
-    return AuthenticLog(stores.log, _marker(ring))
+    return AuthenticLog(stores.log, marker_of(ring))
 
 
-def _marker(ring: KeyRing) -> Marker:
+def marker_of(ring: KeyRing) -> Marker:
+    """Return what marks the archive's log entries, and knows them again."""
     # One of intake's keys: a process that only takes deliveries in writes entries too.
     return Marker(ring.intake_keys().index_key("log_mark"))
 
@@ -372,6 +373,7 @@ def archive_from(
     verifier = Verifier(
         ContactChecker(stores.store, stores.log, stores.blobs, vault),
         published_log(config, ring),
+        marker_of(ring),
     )
     holds = Holds(stores.store, authentic_log(stores, ring), vault)
     return Archive(

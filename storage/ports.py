@@ -60,7 +60,7 @@ class Require:
 class Append:
     """Append ``entry`` to the log. It can be found again by each id in ``about``.
 
-    ``mark`` is kept beside it: what tells its writer's entries from those of others.
+    ``mark`` is kept beside it: what tells its writer's entries from those of others, and each from every other.
     """
 
     entry: bytes
@@ -260,6 +260,10 @@ class LogStore(Protocol):
 
     async def log_about(self, subject: str) -> Sequence[StoredEntry]:
         """Return the entries that are about ``subject``, in order."""
+        ...
+
+    async def log_first(self, marks: Collection[bytes]) -> Mapping[bytes, int]:
+        """Return of each mark the index of the first entry that bears it; none for a mark that no entry bears."""
         ...
 
 

@@ -192,6 +192,8 @@ LOG = Table(
     Column("entry", BLOB, nullable=False),
     Column("leaf", BLOB, nullable=False),
     Column("mark", BLOB, nullable=False),
+    # Not unique: that nothing is put in twice is looked at by whoever has the key of the marks.
+    Index("log_mark", "mark"),
     sqlite_strict=True,
 )
 

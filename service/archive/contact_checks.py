@@ -144,7 +144,7 @@ class ContactChecker:
                     wants_plain_hash=isinstance(key, FileKey) and stored.id in wants_plain,
                     on_bytes=on_bytes,
                 )
-                checks[number] = _check_bytes(stored, found, key, evidence, sealed)
+                checks[number] = _check_bytes(stored, found, key, evidence, sealed, wants_plain)
                 # What is read from memory gives nobody else a turn.
                 await asyncio.sleep(0)
 
@@ -199,12 +199,17 @@ def _check_bytes(
     key: FileKey | Check,
     evidence: Evidence,
     sealed: Mapping[str, Sealed],
+    wants_plain: Collection[str],
 ) -> list[Check]:
     is_key = isinstance(key, FileKey)
     checks = [key] if isinstance(key, Check) else [passed(Code.HEADER, stored.id)]
     checks += check_object(stored, found, evidence, has_key=is_key)
     if stored.id in sealed:
-        checks.append(check_received(stored, found, sealed[stored.id], evidence))
+        checks.append(
+            check_received(
+                stored, found, sealed[stored.id], evidence, wants_plain=stored.id in wants_plain
+            )
+        )
     return checks
 
 
@@ -229,14 +234,25 @@ def check_object(
 
 
 def check_received(
-    stored: ObjectRow, found: Examined, sealed: Sealed, evidence: Evidence
+    stored: ObjectRow,
+    found: Examined,
+    sealed: Sealed,
+    evidence: Evidence,
+    *,
+    wants_plain: bool,
 ) -> Check:
-    """Check that what was received is what the log committed to, and what is stored."""
+    """Check that what was received is what the log committed to, and, where it is wanted, what is stored.
+
+    Bytes that are missing, cannot be read or do not open were compared with nothing.
+    """
     stated = evidence.stated(stored.id, "commitment")
     expected = commitment(sealed.salt, bytes.fromhex(sealed.sha256))
     if not stated or stated != {expected} or sealed.commitment != expected:
         told = "The log committed to something else when it arrived."
         return failed(Code.RECEIVED, stored.id, told)
+    if wants_plain and found.plain_sha256 is None:
+        told = "The stored bytes could not be opened, and so not be compared."
+        return unknown(Code.RECEIVED, stored.id, told)
     if found.plain_sha256 is not None and found.plain_sha256 != sealed.sha256:
         told = "What is stored is not what was delivered."
         return failed(Code.RECEIVED, stored.id, told)

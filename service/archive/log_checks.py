@@ -6,7 +6,16 @@ from functools import cache
 from typing import Final
 
 from service.archive.anchor_checks import FindStamp, Shown, check_anchors, read_signed
-from service.archive.checks import Anchor, Check, Code, failed, passed, unknown, waiting
+from service.archive.checks import (
+    Anchor,
+    Check,
+    Code,
+    Outcome,
+    failed,
+    passed,
+    unknown,
+    waiting,
+)
 from service.archive.published import LogView
 from service.domain.errors import ArchiveError, NotFoundError, TamperedError
 from service.log.checkpoint import Checkpoint
@@ -71,6 +80,21 @@ def check_log(
     )
     anchors = tuple(anchor for _, anchor in outside if anchor is not None)
     return LogFindings(checks, proofs, signed, anchors)
+
+
+def is_signed(stored: StoredEntry, view: LogView | None, read: ReadTile) -> bool | None:
+    """Tell whether the signed log has ``stored`` in its place; None where it does not reach so far, or cannot tell."""
+    if view is None or view.checkpoint is None:
+        return None
+    signed = read_signed(view.checkpoint, view.key, Code.CHECKPOINT, LOG)
+    index = stored.index - view.position.first
+    if isinstance(signed, Check) or not 0 <= index < signed.size:
+        return None
+    subtree = subtree_from_tiles(signed.size, read)
+    problem = _prove(stored, index, view, signed, subtree, [])
+    if problem is None:
+        return True
+    return False if problem.outcome is Outcome.FAILED else None
 
 
 def _included(

@@ -1,14 +1,16 @@
 """Marks on log entries: nobody writes into the log who only has the database.
 
-Every entry that the archive appends carries a keyed hash of its bytes, made in this one place. What is to be signed is
-read through a log that refuses an entry without its mark, so that an entry written into the database by somebody
-without the keys is never signed, never anchored, and stops the signing until a person has looked at it.
+Every entry that the archive appends carries random bytes and a keyed hash of these and its own, made in this one
+place: no two marks are alike, and an entry that is put in again, with its mark, stands out by it. What is to be signed
+is read through a log that refuses an entry without a mark of its own. So an entry that somebody without the keys
+writes into the database is never signed, never anchored, and stops the signing until a person has looked at it.
 """
 
 import hmac
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from service.crypto.secret import IndexKey
 from service.domain.errors import TamperedError
@@ -18,20 +20,32 @@ from storage.rows import JobRow, Row
 
 R = TypeVar("R", bound=Row)
 
+_OWN_BYTES: Final = 16
+
 
 class Marker:
-    """Makes the mark of an entry: HMAC-SHA-256 of its bytes."""
+    """Makes the mark of an entry: 16 random bytes, then HMAC-SHA-256 of these and the bytes of the entry."""
 
-    __slots__ = ("_keyed",)
+    __slots__ = ("_keyed", "_random")
 
-    def __init__(self, key: IndexKey) -> None:
+    def __init__(self, key: IndexKey, *, random: Callable[[int], bytes] = os.urandom) -> None:
         self._keyed = hmac.new(key, digestmod="sha256")
+        self._random = random
 
-    def mark_of(self, entry: bytes) -> bytes:
-        """Return the mark of ``entry``."""
+    def mark(self, entry: bytes) -> bytes:
+        """Return a new mark for ``entry``, one that no entry had before."""
+        own = self._random(_OWN_BYTES)
+        return own + self._keyed_hash(own, entry)
+
+    def bears_mark(self, stored: StoredEntry) -> bool:
+        """Tell whether the archive wrote the entry."""
+        own, keyed = stored.mark[:_OWN_BYTES], stored.mark[_OWN_BYTES:]
+        return hmac.compare_digest(keyed, self._keyed_hash(own, stored.entry))
+
+    def _keyed_hash(self, own: bytes, entry: bytes) -> bytes:
         # Copying the keyed state costs half of setting the key up again.
         keyed = self._keyed.copy()
-        keyed.update(entry)
+        keyed.update(own + entry)
         return keyed.digest()
 
 
@@ -81,7 +95,7 @@ class MarkingStore:
 
     def _marked(self, change: Change) -> Change:
         return [
-            Append(write.entry, write.about, self.marker.mark_of(write.entry))
+            Append(write.entry, write.about, self.marker.mark(write.entry))
             if isinstance(write, Append)
             else write
             for write in change
@@ -90,7 +104,7 @@ class MarkingStore:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticLog:
-    """A `storage.ports.LogStore` that gives only entries with their mark."""
+    """A `storage.ports.LogStore` that gives only entries with a mark of their own."""
 
     log: LogStore
     marker: Marker = field(repr=False)
@@ -103,20 +117,37 @@ class AuthenticLog:
         """As the port says.
 
         Raises:
-            TamperedError: An entry was not written by the archive.
+            TamperedError: An entry was not written by the archive, or was put in again.
         """
-        return self._authentic(await self.log.log_entries(start, stop))
+        return await self._authentic(await self.log.log_entries(start, stop))
 
     async def log_about(self, subject: str) -> Sequence[StoredEntry]:
         """As the port says.
 
         Raises:
-            TamperedError: An entry was not written by the archive.
+            TamperedError: An entry was not written by the archive, or was put in again.
         """
-        return self._authentic(await self.log.log_about(subject))
+        return await self._authentic(await self.log.log_about(subject))
 
-    def _authentic(self, entries: Sequence[StoredEntry]) -> Sequence[StoredEntry]:
+    async def log_first(self, marks: Collection[bytes]) -> Mapping[bytes, int]:
+        """As the port says."""
+        return await self.log.log_first(marks)
+
+    async def _authentic(self, entries: Sequence[StoredEntry]) -> Sequence[StoredEntry]:
         for stored in entries:
-            if not hmac.compare_digest(stored.mark, self.marker.mark_of(stored.entry)):
+            if not self.marker.bears_mark(stored):
                 raise TamperedError(f"log entry {stored.index} was not written by the archive")
+        copies = await find_copies(self.log, entries)
+        for index, original in copies.items():
+            raise TamperedError(f"log entry {index} is entry {original}, put in again")
         return entries
+
+
+async def find_copies(log: LogStore, entries: Sequence[StoredEntry]) -> Mapping[int, int]:
+    """Return which of ``entries`` bear the mark of an entry before them, by index, each with the index of that one."""
+    first = await log.log_first([one.mark for one in entries if one.mark])
+    return {
+        one.index: first[one.mark]
+        for one in entries
+        if first.get(one.mark, one.index) < one.index
+    }

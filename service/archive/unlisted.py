@@ -2,24 +2,24 @@
 
 Which entry is about what stands in the database beside the log, to be found quickly. Whoever writes there can take a
 line out, and with the newest entry out of sight an older state of a contact would look whole. So the entry bundles of
-the published log are gone through as well, from the entry on that made the contact; what is not published yet is read
-from the store.
+the published log are gone through as well, and held to the signed root; what is not published yet is read from the
+store.
 """
 
-import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from service.archive.checks import Check, Code, failed, unknown
 from service.archive.evidence import EVIDENCE, Evidence, read_entry
 from service.archive.log_checks import LOG
 from service.archive.published import LogView
-from service.domain.errors import ArchiveError, NotFoundError
-from service.log.checkpoint import decode_checkpoint
+from service.archive.published_index import PublishedIndex
+from service.domain.errors import ArchiveError, NotFoundError, TamperedError
+from service.log.checkpoint import Checkpoint, decode_checkpoint
 from service.log.entry import EntryType
 from service.log.errors import FormatError
 from service.log.merkle import leaf_hash
-from service.log.tiles import ENTRIES, TILE_WIDTH, ReadTile, Tile, decode_bundle
+from service.log.tiles import TILE_WIDTH, ReadTile
 from storage.ports import LogStore, StoredEntry
 
 _STEP: Final = 16 * TILE_WIDTH
@@ -32,6 +32,7 @@ async def find_unlisted(
     read: ReadTile,
     *,
     log: LogStore,
+    index: PublishedIndex,
 ) -> tuple[list[StoredEntry], list[Check]]:
     """Return the entries that make the contact what it is and are not in ``evidence``, and a check for what is wrong.
 
@@ -39,19 +40,20 @@ async def find_unlisted(
         storage.errors.StorageError: The log in the store cannot be read.
     """
     known = {one.index for one, _ in evidence.entries}
-    first, signed = (0, 0) if view is None else (view.position.first, _signed_size(view))
+    first, signed = 0 if view is None else view.position.first, _signed(view)
     size = await log.log_size()
-    stop = first + signed
-    start = max(first, _made_at(contact_id, evidence))
+    stop = first + (0 if signed is None else signed.size)
     checks: list[Check] = []
+    found: list[tuple[int, bytes]] = []
     try:
-        found = await asyncio.to_thread(
-            lambda: list(_published(contact_id, read, start - first, stop - first))
-        )
+        if signed is not None:
+            found = await index.find(
+                contact_id, signed, read, known={one - first for one in known}
+            )
     except ArchiveError as error:
-        found, checks = [], [_unread(error)]
+        checks = [_unread(error)]
     stored = [StoredEntry(first + index, entry, leaf_hash(entry)) for index, entry in found]
-    for begin in range(max(start, stop), size, _STEP):
+    for begin in range(max(_made_at(contact_id, evidence), stop), size, _STEP):
         entries = await log.log_entries(begin, min(begin + _STEP, size))
         stored += [one for one in entries if contact_id.encode() in one.entry]
     missed = [one for one in stored if one.index not in known and _is_evidence(one, contact_id)]
@@ -76,29 +78,6 @@ async def _without_later(
     return [one for one in missed if one.index not in listed]
 
 
-def _published(
-    contact_id: str, read: ReadTile, start: int, stop: int
-) -> Iterator[tuple[int, bytes]]:
-    """Yield the published entries from ``start`` to ``stop`` in which the id occurs, each after its index. Blocking."""
-    wanted = contact_id.encode()
-    for number in range(start // TILE_WIDTH, -(-stop // TILE_WIDTH) if stop > start else 0):
-        width = min(TILE_WIDTH, stop - number * TILE_WIDTH)
-        data = _bundle(number, width, read)
-        if wanted not in data:
-            continue
-        for offset, entry in enumerate(decode_bundle(data)):
-            if wanted in entry:
-                yield number * TILE_WIDTH + offset, entry
-
-
-def _bundle(number: int, width: int, read: ReadTile) -> bytes:
-    try:
-        return read(Tile(ENTRIES, number, width).path)
-    except NotFoundError:
-        # A part of a bundle is dropped once the whole one is there (C2SP tlog-tiles, "Partial Tiles").
-        return read(Tile(ENTRIES, number, TILE_WIDTH).path)
-
-
 def _is_evidence(stored: StoredEntry, contact_id: str) -> bool:
     try:
         entry = read_entry(stored)
@@ -118,14 +97,20 @@ def _made_at(contact_id: str, evidence: Evidence) -> int:
     return min(made, default=0)
 
 
-def _signed_size(view: LogView) -> int:
-    if view.checkpoint is None:
-        return 0
+def signed_size(view: LogView) -> int:
+    """Return how many entries the published checkpoint says that it covers; 0 where there is none to read."""
+    signed = _signed(view)
+    return 0 if signed is None else signed.size
+
+
+def _signed(view: LogView | None) -> Checkpoint | None:
+    """Return the published checkpoint, unverified: the check of the checkpoint tells what is wrong with it."""
+    if view is None or view.checkpoint is None:
+        return None
     try:
-        return decode_checkpoint(view.checkpoint).size
+        return decode_checkpoint(view.checkpoint)
     except FormatError:
-        # The check of the checkpoint says so.
-        return 0
+        return None
 
 
 def _unread(error: ArchiveError) -> Check:
@@ -133,4 +118,6 @@ def _unread(error: ArchiveError) -> Check:
         return failed(Code.LOG_ENTRY, LOG, error.detail)
     if isinstance(error, NotFoundError):
         return failed(Code.LOG_ENTRY, LOG, f"A part of the published log is missing: {error}.")
+    if isinstance(error, TamperedError):
+        return failed(Code.LOG_ENTRY, LOG, str(error))
     return unknown(Code.LOG_ENTRY, LOG, f"The published log could not be read: {error}.")

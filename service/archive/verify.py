@@ -2,30 +2,42 @@
 
 A fault in checking is never shown as tampering, nor the reverse: each check that could not be done says why. Verifying
 reveals no content; that it was done is in the log. Which entries are about the contact is taken from the published log
-as well, so that nobody hides one by changing the database.
+as well, so that nobody hides one by changing the database. That it was erased is believed of the signed log, or of a
+newer entry that bears the archive's mark, and of nothing else.
 """
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from service.archive.alarm import raise_alarm
-from service.archive.checks import Anchor, Check, Code, Outcome, State, decide_state, unknown
+from service.archive.checks import (
+    Anchor,
+    Check,
+    Code,
+    Outcome,
+    State,
+    decide_state,
+    failed,
+    unknown,
+)
 from service.archive.contact_checks import ContactChecker
 from service.archive.evidence import ContactRows, Evidence
-from service.archive.log_checks import LOG, EntryProof, LogFindings, check_log
+from service.archive.log_checks import LOG, EntryProof, LogFindings, check_log, is_signed
+from service.archive.marked import Marker
 from service.archive.published import LogView, PublishedLog
+from service.archive.published_index import PublishedIndex
 from service.archive.tombstones import erased_error
-from service.archive.unlisted import find_unlisted
+from service.archive.unlisted import find_unlisted, signed_size
 from service.domain.actor import Actor
 from service.domain.errors import NotFoundError, UnavailableError
 from service.domain.ids import parse_id
 from service.domain.permission import Permission, require_permission
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import StorageError
-from storage.ports import Append
+from storage.ports import Append, StoredEntry
 
 _log: Final = logging.getLogger("taltio.integrity")
 
@@ -56,6 +68,8 @@ class Verifier:
 
     checker: ContactChecker
     published: PublishedLog
+    marker: Marker = field(repr=False)
+    index: PublishedIndex = field(default_factory=PublishedIndex, repr=False, compare=False)
 
     async def verify(self, contact_id: str, *, actor: Actor, now: datetime) -> Verification:
         """Check the contact, whole: its rows, every byte of its recordings and messages, its log entries.
@@ -124,14 +138,44 @@ class Verifier:
             if again == rows or readings == _READINGS:
                 break
             rows = again
+        evidence, forged = await asyncio.to_thread(self._without_forged, evidence, view)
         if isinstance(view, Check) or evidence.is_erased:
-            return rows, evidence, broken
+            return rows, evidence, (*broken, *forged)
         unlisted, wrong = await find_unlisted(
-            contact_id, evidence, view, self.published.read, log=self.checker.log
+            contact_id,
+            evidence,
+            view,
+            self.published.read,
+            log=self.checker.log,
+            index=self.index,
         )
         if unlisted:
             evidence, broken = await self.checker.get_evidence(rows, unlisted)
-        return rows, evidence, (*broken, *wrong)
+            evidence, forged = await asyncio.to_thread(self._without_forged, evidence, view)
+        return rows, evidence, (*broken, *wrong, *forged)
+
+    def _without_forged(
+        self, evidence: Evidence, view: LogView | Check | None
+    ) -> tuple[Evidence, tuple[Check, ...]]:
+        """Leave out what the archive did not write, with a failed check for each; of what is signed, only erasures.
+
+        Blocking. Any other that is not the signed one fails with the proofs; an erasure would end the checks before.
+        """
+        shown = None if isinstance(view, Check) else view
+        kept, checks = [], []
+        for stored, entry in evidence.entries:
+            is_erasure = entry.type is EntryType.CONTACT_ERASED
+            is_proven = (
+                is_signed(stored, shown, self.published.read)
+                if is_erasure or not _is_covered(stored, shown)
+                else True
+            )
+            if is_proven or (is_proven is None and self.marker.bears_mark(stored)):
+                kept.append((stored, entry))
+            else:
+                told = "The archive did not write it: it is not in the signed log, or has not its mark."
+                checks.append(failed(Code.LOG_ENTRY, f"entry-{stored.index}", told))
+        return Evidence(tuple(kept)) if checks else evidence, tuple(checks)
 
     async def _rows(self, contact_id: str) -> ContactRows:
         return (await self.checker.read([contact_id]))[contact_id]
@@ -155,6 +199,10 @@ class Verifier:
             checked_at=now,
             anchors=log.anchors,
         )
+
+
+def _is_covered(stored: StoredEntry, view: LogView | None) -> bool:
+    return view is not None and 0 <= stored.index - view.position.first < signed_size(view)
 
 
 def _made(verification: Verification, actor: Actor, *, now: datetime) -> Append:

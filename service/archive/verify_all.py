@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from service.archive.checks import Check, Outcome, State, decide_state
 from service.archive.contact_checks import ContactChecker
 from service.archive.evidence import ContactRows
+from service.archive.marked import Marker
 from service.archive.published import PublishedLog
 from service.archive.verify_accounts import AccountChecker
 from service.archive.verify_erased import check_erased
@@ -78,7 +79,7 @@ class ArchiveReport:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveVerifier:
-    """Verifies everything. ``workers`` contacts are read at a time.
+    """Verifies everything. ``workers`` contacts are read at a time; without ``marker`` no marks are checked.
 
     ``company_numbers`` are the company's own, by source; ``timezone`` that in which customers' occupancies are days.
     """
@@ -87,6 +88,7 @@ class ArchiveVerifier:
     published: PublishedLog
     company_numbers: Mapping[str, Collection[str]] = field(default_factory=dict)
     timezone: str = "UTC"
+    marker: Marker | None = field(default=None, repr=False)
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
 
     async def verify(
@@ -121,7 +123,7 @@ class ArchiveVerifier:
             report.add(None, await asyncio.to_thread(check_key, self.published, view))
         async for wrong in LogIndex(self.checker.log).check():
             report.add(None, [wrong])
-        stored = StoredLog(self.checker.store, self.checker.log, self.published)
+        stored = StoredLog(self.checker.store, self.checker.log, self.published, self.marker)
         async for check in stored.check(view):
             contact_id = check.about if check.about.startswith("ct_") else None
             report.add(contact_id, [check])

@@ -9,6 +9,7 @@ from typing import Final
 
 from service.archive.checks import Check, Code, Outcome, failed, unknown
 from service.archive.log_checks import LOG
+from service.archive.marked import Marker, find_copies
 from service.archive.published import LogView, PublishedLog
 from service.archive.vouched import Stamp
 from service.domain.errors import ArchiveError, UnavailableError
@@ -100,6 +101,7 @@ class StoredLog:
     store: Store
     log: LogStore
     published: PublishedLog
+    marker: Marker | None = None
 
     async def check(self, view: LogView | None) -> AsyncIterator[Check]:
         """Go through every entry; yield a check for each that is wrong, or whose contact is missing."""
@@ -113,6 +115,8 @@ class StoredLog:
             stop = min(start + TILE_WIDTH, size)
             stored = await self.log.log_entries(start, stop)
             for check in self._entries(stored, start, stop, first, signed):
+                yield check
+            for check in await self._marks(stored):
                 yield check
             for check in await self._contacts(stored):
                 yield check
@@ -134,6 +138,21 @@ class StoredLog:
             ):
                 told = "The entry in the archive is not the one in the published log."
                 checks.append(failed(Code.LOG_ENTRY, f"entry-{index}", told))
+        return checks
+
+    async def _marks(self, stored: Sequence[StoredEntry]) -> list[Check]:
+        """Check that the archive wrote each entry, once; without keys only that none was put in again."""
+        copies = await find_copies(self.log, stored)
+        checks = [
+            failed(Code.LOG_ENTRY, f"entry-{index}", f"It is entry {original}, put in again.")
+            for index, original in copies.items()
+        ]
+        if self.marker is not None:
+            checks += [
+                failed(Code.LOG_ENTRY, f"entry-{one.index}", "The archive did not write it.")
+                for one in stored
+                if not self.marker.bears_mark(one)
+            ]
         return checks
 
     def _is_published(self, stored: StoredEntry, index: int, signed: int) -> bool:

@@ -17,7 +17,13 @@ from service.cli.progress import Progress
 from service.config import Config
 from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.ring import KeyRing
-from service.wiring import key_provider, opened_stores, published_log, source_rules
+from service.wiring import (
+    key_provider,
+    marker_of,
+    opened_stores,
+    published_log,
+    source_rules,
+)
 
 EXIT_CODES: Final = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
 """Verified, altered, could not be checked."""
@@ -60,6 +66,7 @@ async def opened_verifier(config: Config) -> AsyncIterator[ArchiveVerifier]:
             published,
             company_numbers=company_numbers_of(source_rules(config)),
             timezone=config.archive.timezone.key,
+            marker=None if ring is None else marker_of(ring),
         )
 
 

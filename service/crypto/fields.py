@@ -3,6 +3,7 @@
 A value opens only as the table, row, column and version it was sealed as.
 """
 
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NewType
@@ -12,7 +13,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from service.crypto.secret import DataKey
 from service.domain.errors import TamperedError
-from service.domain.randomness import public_random
 
 Sealed = NewType("Sealed", bytes)
 """A sealed value, as a column holds it. Bytes in the clear are ``bytes``."""
@@ -30,14 +30,15 @@ class FieldSealer:
     """Seals and opens the values of one row under the row's own key.
 
     A row key seals fewer than 2**20 values, so that random nonces do not meet (NIST SP
-    800-38D, section 8.3).
+    800-38D, section 8.3). Each nonce is fetched from the system when it is used: what lies ready in memory
+    would come again in a machine that is set back to a snapshot, and a nonce twice under one key gives both away.
     """
 
     __slots__ = ("_cipher", "_random")
 
-    def __init__(self, key: DataKey, *, random: Callable[[int], bytes] = public_random) -> None:
+    def __init__(self, key: DataKey, *, random: Callable[[int], bytes] | None = None) -> None:
         self._cipher = AESGCM(key)
-        self._random = random
+        self._random = random or os.urandom
 
     def seal(self, value: bytes, *, table: str, row: str, column: str, version: int) -> Sealed:
         """Return ``value`` sealed; its length shows only in steps of 16 bytes."""

@@ -1,7 +1,8 @@
-"""Random bytes for what is public anyway: ids and nonces. Keys are never made of them.
+"""Random bytes for ids alone. Keys and nonces are never made of them.
 
 Asking the kernel lets other threads run, and waiting for the turn to come back costs twenty times what the bytes do.
-So they are fetched many at a time.
+So they are fetched many at a time. A machine that is set back to a snapshot is given the same ones again: an id that
+comes twice is refused by the store where it meets the first; a nonce would be refused by nobody.
 """
 
 import os

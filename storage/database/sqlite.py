@@ -19,7 +19,7 @@ from storage.database.durable import CHECKPOINTING, Durable
 from storage.database.file import prepare
 from storage.database.jobs import claim
 from storage.database.lookup import Asking, is_one_statement, looking_up
-from storage.database.statements import Statements, shape_of
+from storage.database.statements import Statements, portions_of_marks, shape_of
 from storage.errors import StorageError
 from storage.migrations import ARCHIVE
 from storage.ports import Add, Change, Condition, Lookup, Put, StoredEntry
@@ -164,6 +164,13 @@ class SqliteStore:
         statement = self._statements.log_about()
         given = statement.bind({"subject": subject})
         return [StoredEntry(*row) for row in await self._read(_rows, statement.sql, given)]
+
+    async def log_first(self, marks: Collection[bytes]) -> Mapping[bytes, int]:
+        first: dict[bytes, int] = {}
+        statement = self._statements.log_first()
+        for some in portions_of_marks(marks):
+            first.update(await self._read(_rows, statement.sql, statement.bind(some)))
+        return first
 
     async def _read(
         self,

@@ -3,7 +3,7 @@
 A statement's text depends on the shape of what is asked alone, never on its values.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +28,9 @@ from storage.tables import LOG, LOG_ABOUT, TABLES
 
 MOST_VALUES: Final = 16_384
 """So many values a list in a condition may have; SQLite binds at the most 32,766."""
+
+_MARKS: Final = 256
+"""So many marks are looked for at a time."""
 
 Values = dict[str, object]
 Shape = tuple[tuple[str, str, int], ...]
@@ -143,6 +146,25 @@ class Statements:
                 .order_by(about)
             ),
         )
+
+    def log_first(self) -> Statement:
+        """Select the first place of each mark of a portion."""
+        wanted = LOG.c.mark.in_([bindparam(f"mark_{n}") for n in range(_MARKS)])
+        return self.once(
+            "log first",
+            lambda: (
+                select(LOG.c.mark, func.min(LOG.c.position)).where(wanted).group_by(LOG.c.mark)
+            ),
+        )
+
+
+def portions_of_marks(marks: Collection[bytes]) -> Iterator[Values]:
+    """Yield the values of ``log_first`` until all ``marks`` were in them; the last is filled up with its own."""
+    wanted = list(marks)
+    for start in range(0, len(wanted), _MARKS):
+        some = wanted[start : start + _MARKS]
+        some += some[:1] * (_MARKS - len(some))
+        yield {f"mark_{n}": mark for n, mark in enumerate(some)}
 
 
 def shape_of(where: Mapping[str, Condition]) -> tuple[Shape, Values] | None:

@@ -11,6 +11,7 @@ from service.archive.contact_checks import ContactChecker
 from service.archive.export import Exporter
 from service.archive.grants import Grants
 from service.archive.interpret import Arrival, Interpreter
+from service.archive.marked import Marker, MarkingStore
 from service.archive.objects import seal_object
 from service.archive.open import Opener
 from service.archive.openings import Openings
@@ -34,6 +35,7 @@ from service.domain.purpose import Grant, Purpose
 from service.keys.file import FileKeyProvider
 from service.keys.ring import KeyRing
 from service.log.entry import LogEntry, decode_entry
+from service.wiring import marker_of
 from service.worker.checkpoints import LogKeeper
 from storage.database.keys import SqliteKeyStore
 from storage.database.sqlite import SqliteStore
@@ -123,19 +125,27 @@ class _Reader:
 class Faulty:
     """A store whose commits fail while ``fault`` is set; everything else is the store's own."""
 
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
+    def __init__(self, store: SqliteStore, marker: Marker) -> None:
+        self._store, self._marking = store, MarkingStore(store, marker)
         self.fault: BaseException | None = None
         self.commits = 0
 
     def __getattr__(self, name: str):
         return getattr(self._store, name)
 
+    @property
+    def unmarked(self) -> SqliteStore:
+        """The store as somebody without keys writes into it."""
+        return self._store
+
     async def commit(self, change) -> None:
         if self.fault:
             raise self.fault
         self.commits += 1
-        await self._store.commit(change)
+        await self._marking.commit(change)
+
+    async def commit_each(self, changes):
+        return await self._marking.commit_each(changes)
 
 
 @dataclass
@@ -180,7 +190,8 @@ class World:
             signing_key=lambda: self.ring.log_signing_key,
         )
         self.checker = ContactChecker(self.store, self.store, self.blobs, self.vault)
-        self.verifier = Verifier(self.checker, self.published)
+        self.marker = marker_of(self.ring)
+        self.verifier = Verifier(self.checker, self.published, self.marker)
         self.grants = Grants(
             store=self.store, vault=self.vault, on_withdrawn=self.openings.forget
         )
@@ -304,6 +315,6 @@ async def opened_world(directory: Path) -> AsyncIterator[World]:
             SqliteKeyStore.opened(directory / "data" / "keys.db", create=True)
         )
         vault = Vault(ring=ring, keys=keys, index=ring.blind_index())
-        world = World(directory, Faulty(store), keys, ring, vault)
+        world = World(directory, Faulty(store, marker_of(ring)), keys, ring, vault)
         yield world
         await world.openings.aclose(now=world.now)

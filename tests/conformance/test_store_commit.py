@@ -367,3 +367,12 @@ async def test_scrubbing_leaves_what_was_not_removed(store, rows):
     assert [one.entry for one in await store.log_about("ct_1")] == [b"entry"]
     await store.commit([Add(gone)])
     assert await store.count(ContactRow, {}) == 2
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 600])
+async def test_a_mark_is_found_where_it_stands_first(store, count):
+    entries = [Append(b"%d" % n, (), b"mark %d" % n) for n in range(count)]
+    await store.commit([*entries, *entries[:3], Append(b"without")])
+    wanted = {one.mark: n for n, one in enumerate(entries)}
+    assert await store.log_first([*wanted, b"elsewhere"]) == wanted
+    assert await store.log_first([]) == {}

@@ -1,3 +1,6 @@
+import os
+import secrets
+
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
@@ -124,3 +127,17 @@ def test_the_error_names_the_place_and_not_the_value():
     with pytest.raises(TamperedError, match=r"contact\.sealed of ct_1") as detected:
         FieldSealer(DataKey.generate()).open(_sealed(), **_PLACE)
     assert "Aino" not in str(detected.value)
+
+
+def test_each_nonce_is_fetched_from_the_system_when_it_is_used(monkeypatch):
+    """A machine set back to a snapshot has once more all that lay ready in memory; only the system is reseeded."""
+    fetched = []
+
+    def urandom(count: int) -> bytes:
+        fetched.append(secrets.token_bytes(count))
+        return fetched[-1]
+
+    monkeypatch.setattr(os, "urandom", urandom)
+    sealer = FieldSealer(_KEY)
+    nonces = [sealer.seal(_VALUE, **_PLACE)[1:13] for _ in range(3)]
+    assert nonces == fetched

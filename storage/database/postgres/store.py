@@ -24,7 +24,7 @@ from storage.database.postgres.schema import is_there, prepare
 from storage.database.postgres.scrubbing import scrub
 from storage.database.postgres.server import Db, Server, Session
 from storage.database.postgres.writing import Writing
-from storage.database.statements import Statement, Statements, shape_of
+from storage.database.statements import Statement, Statements, portions_of_marks, shape_of
 from storage.errors import StorageError
 from storage.migrations import ARCHIVE
 from storage.ports import Change, Condition, Lookup, Span, StoredEntry
@@ -153,6 +153,12 @@ class PostgresStore:
     async def log_about(self, subject: str) -> Sequence[StoredEntry]:
         found = await self._rows(self._statements.log_about(), {"subject": subject})
         return [StoredEntry(*row) for row in found]
+
+    async def log_first(self, marks: Collection[bytes]) -> Mapping[bytes, int]:
+        first: dict[bytes, int] = {}
+        for some in portions_of_marks(marks):
+            first.update(await self._rows(self._statements.log_first(), some))
+        return first
 
     async def _rows(self, statement: Statement, values: Mapping[str, object]) -> list[Any]:
         given = statement.bind(values)

@@ -176,6 +176,7 @@ def upgrade() -> None:
         "position integer, entry blob, leaf blob, mark blob",
         key=("position",),
     )
+    _index("log_mark", "log", ("mark",))
     _table(
         "log_about",
         "subject text, position integer",
