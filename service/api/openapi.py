@@ -25,6 +25,7 @@ from service.http.origins import SAFE_METHODS, TOKEN_HEADER
 from service.http.problems import STATUS
 from service.http.queries import read_query
 from service.http.routes import Credential, Need, Route
+from service.keys.errors import KeysUnavailableError
 
 OPENAPI_VERSION: Final = "3.1.0"
 API_VERSION: Final = "1"
@@ -117,7 +118,8 @@ def operation_of(route: Route) -> Operation:
 def problem_codes() -> Mapping[int, tuple[str, ...]]:
     """Return the codes of problems by status, in order."""
     found: dict[int, set[str]] = {}
-    for error in _errors(domain_errors, http_errors, access_errors):
+    told = _errors(domain_errors, http_errors, access_errors)
+    for error in (*told, KeysUnavailableError):
         status = next(STATUS[base] for base in error.__mro__ if base in STATUS)
         found.setdefault(status.value, set()).add(error.code)
     for number, codes in _WITHOUT_CLASS.items():

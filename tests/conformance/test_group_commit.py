@@ -177,7 +177,7 @@ async def test_no_task_is_left_behind(store):
     before = asyncio.all_tasks()
     async with GroupCommit.opened(store) as group:
         await group.commit(entry(1))
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() <= before
 
 
 async def test_a_block_that_fails_still_finishes_what_was_asked_for(recorded, store):

@@ -78,6 +78,7 @@ async def test_others_vouch_for_the_log_and_refuse_a_second_one(tmp_path: Path) 
             )
             assert json.loads(ready) == {
                 "status": "ready",
+                "role": "all",
                 "warnings": {"witness w.example.com": "it does not watch this log"},
             }
             (tmp_path / "log.vkey").write_text(await text_of(service.address, "/log/vkey"))

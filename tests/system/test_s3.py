@@ -120,7 +120,10 @@ async def test_a_blob_changed_in_the_bucket_is_found_altered(world, seaweed, pre
 
 
 async def test_readyz_tells_that_the_object_store_does_not_sync(world, seaweed, prefix):
-    assert (await world.ask(NOBODY, "GET", "/readyz")).json == {"status": "ready"}
+    assert (await world.ask(NOBODY, "GET", "/readyz")).json == {
+        "status": "ready",
+        "role": "all",
+    }
     at = f"-locationPrefix=/buckets/archive/{prefix}"
     seaweed.shell(f"fs.configure {at} -fsync=false -apply")
     try:
