@@ -118,8 +118,8 @@ def operation_of(route: Route) -> Operation:
 def problem_codes() -> Mapping[int, tuple[str, ...]]:
     """Return the codes of problems by status, in order."""
     found: dict[int, set[str]] = {}
-    told = _errors(domain_errors, http_errors, access_errors)
-    for error in (*told, KeysUnavailableError):
+    told: list[type[domain_errors.ArchiveError]] = [KeysUnavailableError]
+    for error in [*told, *_errors(domain_errors, http_errors, access_errors)]:
         status = next(STATUS[base] for base in error.__mro__ if base in STATUS)
         found.setdefault(status.value, set()).add(error.code)
     for number, codes in _WITHOUT_CLASS.items():
