@@ -40,6 +40,7 @@ from service.config import Config, SourceConfig, StorageUrl
 from service.domain.errors import InvalidInputError
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
+from service.http.limits import DELIVERIES, UPLOADS, Pace, Room
 from service.http.routes import Route
 from service.intake import webhooks
 from service.intake.app_keys import (
@@ -227,12 +228,18 @@ def _household(archive: Archive) -> Household:
 
 
 def _frame(archive: Archive) -> Frame:
-    web_config = archive.config.web
+    web_config, limits = archive.config.web, archive.config.limits
+    site = Site(
+        public_url=web_config.public_url,
+        is_tls=web_config.is_tls,
+        trusted_proxies=web_config.trusted_proxies,
+    )
     return Frame(
-        site=Site(
-            public_url=web_config.public_url,
-            is_tls=web_config.is_tls,
-            trusted_proxies=web_config.trusted_proxies,
+        site=site,
+        pace=Pace(
+            site,
+            per_address=limits.requests_per_address,
+            per_actor=limits.requests_per_sender,
         ),
         sessions=archive.access.sessions,
         tokens=archive.access.tokens,
@@ -266,6 +273,8 @@ def _fill(
     app[OFFER] = offer
     app[MAX_DELIVERY_BYTES] = config.intake.max_delivery_bytes
     app[LISTENERS] = _listeners(config)
+    app[DELIVERIES] = Room(config.limits.deliveries_at_once)
+    app[UPLOADS] = Room(config.limits.uploads_at_once)
     app[verification.VERIFIER] = archive.verifier
     access = archive.access
     set_up_pages(

@@ -16,11 +16,9 @@ from service.cli.tuning import tune
 from service.config import Config
 from service.domain.errors import InvalidInputError
 from service.http.links import invite_link
-from service.http.server import listening
+from service.http.server import Patience, listening
 from service.serving import Service, build_service, working
 from service.wiring import held_alone, is_new, key_provider, opened_archive
-
-_SHUTDOWN_SECONDS = 30.0
 
 
 async def serve(config: Config, _: argparse.Namespace) -> int:
@@ -91,7 +89,12 @@ async def _listening(config: Config, service: Service) -> AsyncIterator[str]:
                     listen.port,
                     tls=tls,
                     trusted_proxies=config.web.trusted_proxies,
-                    shutdown_seconds=_SHUTDOWN_SECONDS,
+                    patience=Patience(
+                        head_seconds=config.limits.head_seconds,
+                        body_seconds=config.limits.body_seconds,
+                        per_address=config.limits.connections_per_address,
+                    ),
+                    shutdown_seconds=config.web.shutdown_seconds,
                 )
             )
         except OSError as error:

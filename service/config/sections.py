@@ -60,6 +60,12 @@ class WebConfig:
         "A session ends after this long in any case.",
         default=12,
     )
+    shutdown_seconds: int = setting(
+        values.whole_number(0, 3600),
+        "When told to stop, the service takes nothing new and gives what has begun, such as a long "
+        "upload, this much time to end.",
+        default=30,
+    )
 
     @property
     def is_tls(self) -> bool:
@@ -306,7 +312,10 @@ class BackupConfig:
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """Protection against guessing."""
+    """What one sender may cost the others: slow clients, storms, guessing.
+
+    Each process counts for itself. Trusted proxies are not counted: those for whom they ask are.
+    """
 
     lockout_failures: int = setting(
         values.whole_number(1, 1000),
@@ -317,6 +326,43 @@ class LimitsConfig:
         values.whole_number(1, 24 * 60),
         "A locked account stays locked this long.",
         default=15,
+    )
+    head_seconds: int = setting(
+        values.whole_number(1, 300),
+        "The head of a request has to be whole within this time, or the connection is closed.",
+        default=10,
+    )
+    body_seconds: int = setting(
+        values.whole_number(1, 600),
+        "A body has to bring 16 KiB, or its end, in each such time, or the connection is closed.",
+        default=60,
+    )
+    connections_per_address: int = setting(
+        values.whole_number(1, 100_000),
+        "Connections at once from one address, or one IPv6 network of 64 bits; more are turned away.",
+        default=256,
+    )
+    requests_per_address: int = setting(
+        values.whole_number(0, 1_000_000),
+        "Requests a second from one address, ten seconds' worth of them at once; more are answered "
+        "429 with Retry-After. 0: without limit.",
+        default=500,
+    )
+    requests_per_sender: int = setting(
+        values.whole_number(0, 1_000_000),
+        "The same for one token, one person or one source that signs, wherever they are.",
+        default=500,
+    )
+    deliveries_at_once: int = setting(
+        values.whole_number(1, 100_000),
+        "Deliveries that are being written at the same time; more are answered 503 with Retry-After, "
+        "and nothing of them is kept.",
+        default=512,
+    )
+    uploads_at_once: int = setting(
+        values.whole_number(1, 100_000),
+        "Recordings that are being taken in at the same time; likewise.",
+        default=128,
     )
 
 

@@ -5,7 +5,7 @@ One, because each costs every request some 6 %. A route whose handler checks its
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from service.http.addresses import Site
 from service.http.bodies import MAX_BODY_BYTES
 from service.http.cookies import read_session_cookie
 from service.http.headers import add_headers
+from service.http.limits import PACE, Pace
 from service.http.origins import SAFE_METHODS, require_csrf_token, require_same_origin
 from service.http.problems import Problem, problem_of
 from service.http.reports import WireLog
@@ -54,6 +55,7 @@ class Frame:
     sessions: Sessions
     tokens: Tokens
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    pace: Pace = field(default_factory=Pace)
     error_page: ErrorPage | None = None
 
     async def admit(self, request: web.Request, route: Route) -> None:
@@ -61,6 +63,7 @@ class Frame:
 
         Raises:
             NotSignedInError: The route needs somebody, and nobody is signed in or has a valid token.
+            TooManyRequestsError: They asked too much.
             NotPermittedError: Whoever it is may not.
             CrossSiteError: A page of another site asks in their name.
             UnknownHostError: The archive is not called that.
@@ -77,6 +80,7 @@ class Frame:
             return
         if actor is None:
             raise NotSignedInError("no valid token and no valid session")
+        self.pace.take_for_actor(actor.id)
         if isinstance(route.needs, Permission):
             require_permission(actor, route.needs)
         request[ACTOR] = actor
@@ -131,6 +135,7 @@ def build_application(
         route = declared.find(request.match_info)
         request[NOW] = frame.clock()
         try:
+            frame.pace.take_for_address(request)
             if route is not None:
                 await frame.admit(request, route)
             return await handler(request)
@@ -153,7 +158,7 @@ def build_application(
 
     app = web.Application(middlewares=[framed], client_max_size=max_bytes)
     declared = Declared(app, routes)
-    app[ROUTES], app[SITE] = declared, frame.site
+    app[ROUTES], app[SITE], app[PACE] = declared, frame.site, frame.pace
     app.on_response_prepare.append(prepared)
     app.on_startup.append(checked)
     return app
