@@ -2,15 +2,14 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import NoReturn
 
+from service.cli.journal import write_journal
 from service.cli.tls import server_tls
 from service.cli.tuning import tune
 from service.config import Config
@@ -58,9 +57,7 @@ async def running_service(
         UnavailableError: Another service runs on the same directory.
         InvalidInputError: It cannot listen where it should, or a file that the configuration names is unfit.
     """
-    logging.basicConfig(
-        stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    write_journal(config.journal)
     config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with held_alone(config):
         create = await is_new(config)

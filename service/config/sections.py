@@ -271,6 +271,22 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalConfig:
+    """What the running service tells its operator, on standard error: event names and ids, never contents."""
+
+    format: str = setting(
+        values.choice("text", "json"),
+        '"text" for people, "json" for programs: one object a line, with time, level and event.',
+        default="text",
+    )
+    level: str = setting(
+        values.choice("info", "warning", "error"),
+        "What is less than this is not written.",
+        default="warning",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class BackupConfig:
     """Backups, which the running service makes by itself every day."""
 
@@ -470,6 +486,7 @@ class Config:
     storage: StorageConfig = field(default_factory=StorageConfig)
     intake: IntakeConfig = field(default_factory=IntakeConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    journal: JournalConfig = field(default_factory=JournalConfig)
     backup: BackupConfig = field(default_factory=BackupConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     grants: GrantsConfig = field(default_factory=GrantsConfig)
@@ -485,6 +502,7 @@ SECTIONS: Mapping[str, type] = {
     "storage": StorageConfig,
     "intake": IntakeConfig,
     "log": LogConfig,
+    "journal": JournalConfig,
     "backup": BackupConfig,
     "limits": LimitsConfig,
     "grants": GrantsConfig,
