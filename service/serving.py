@@ -31,16 +31,16 @@ from service.api.app_keys import (
     SETTINGS,
     ApiSettings,
 )
-from service.api.system import HEALTH, Health
+from service.api.system import HEALTH, Health, Measure
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
-from service.backup.due import age_of
 from service.config import Config, SourceConfig, StorageUrl
 from service.domain.errors import InvalidInputError
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
 from service.http.limits import DELIVERIES, UPLOADS, Pace, Room
+from service.http.meters import METERS
 from service.http.routes import Route
 from service.intake import webhooks
 from service.intake.app_keys import (
@@ -52,6 +52,7 @@ from service.intake.app_keys import (
     Listener,
 )
 from service.intake.standard_webhooks import WebhookSecret
+from service.measuring import Measuring
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
 from service.web.disposal_desk import ArchiveDisposals
@@ -68,9 +69,8 @@ from service.worker.leftovers import Leftovers
 from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
 from service.worker.outside import Asking
-from service.worker.readiness import Limited, Readiness, resident_bytes
+from service.worker.readiness import Limited, Readiness
 from service.worker.supervisor import Loop, Watch, supervised
-from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow
 
 _log = logging.getLogger("taltio")
 
@@ -122,7 +122,20 @@ def build_service(archive: Archive) -> Service:
     watch, daily = Watch(), _daily_backup(archive)
     outside = asking_outside(archive, keeper, clock)
     readiness = _readiness(archive, keeper, watch)
-    app[HEALTH] = _health(archive, interpretation, readiness, outside, daily)
+    measuring = Measuring(
+        archive=archive,
+        interpretation=interpretation,
+        keeper=keeper,
+        readiness=readiness,
+        watch=watch,
+        outside=outside,
+        daily=daily,
+        meters=app[METERS],
+        deliveries=app[DELIVERIES],
+        uploads=app[UPLOADS],
+        clock=clock,
+    )
+    app[HEALTH] = _health(readiness, measuring, outside, daily)
     return Service(archive, app, interpretation, keeper, watch, outside, daily)
 
 
@@ -324,38 +337,15 @@ def _secret(source: str, file: Path) -> WebhookSecret:
 
 
 def _health(
-    archive: Archive,
-    interpretation: Interpretation,
     readiness: Readiness,
+    measure: Measure,
     outside: Sequence[Asking],
     daily: DailyBackup | None,
 ) -> Health:
-    stores = archive.stores
-
     async def late() -> str | None:
         return None if daily is None else await daily.late(clock())
 
-    async def numbers() -> Mapping[str, float]:
-        memory = resident_bytes()
-        return {
-            "contacts": await stores.store.count(ContactRow, {}),
-            "deliveries_waiting": await stores.store.count(
-                DeliveryRow, {"state": ["received", "waiting"]}
-            ),
-            "attention_open": await stores.store.count(AttentionRow, {"state": "open"}),
-            "jobs_dead": await stores.store.count(JobRow, {"state": "dead"}),
-            "jobs_queued": await stores.store.count(JobRow, {"state": "queued"}),
-            "log_entries": await stores.log.log_size(),
-            "log_unpublished_entries": await readiness.unpublished(),
-            "interpretation_backlog": interpretation.backlog,
-            "openings_open": archive.openings.count,
-            "anchors_in_trouble": sum(one.trouble is not None for one in outside),
-            "backup_age_seconds": age_of(await daily.newest() if daily else None, now=clock()),
-            "backup_running": daily is not None and daily.is_running,
-            **({} if memory is None else {"process_resident_bytes": memory}),
-        }
-
-    return Health(readiness.checks(), numbers, {**troubles(outside), "backup": Limited(late)})
+    return Health(readiness.checks(), measure, {**troubles(outside), "backup": Limited(late)})
 
 
 def _readiness(archive: Archive, keeper: LogKeeper, watch: Watch) -> Readiness:

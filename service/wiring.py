@@ -24,6 +24,7 @@ from service.access.users import Users
 from service.archive.attention import Attention
 from service.archive.contact_checks import ContactChecker
 from service.archive.contacts import Contacts
+from service.archive.counted import CountedBlobs, CountedKeys, CountedStore, Failures
 from service.archive.customers import Register
 from service.archive.deliveries import DeliveryOpener
 from service.archive.dispose import Disposal, said_by
@@ -92,6 +93,7 @@ class Stores:
     blobs: BlobStore
     soundness: Soundness
     scrub: Scrub
+    failures: Failures
     publishes: Publishes = always
 
 
@@ -269,11 +271,15 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
         blobs = await stack.enter_async_context(
             _opened_blobs(config, create=create, soundness=soundness)
         )
+        gathered = await stack.enter_async_context(GroupCommit.opened(store))
+        gathered_keys = await stack.enter_async_context(GroupKeys.opened(keys))
+        failures: Failures = Failures()
         yield Stores(
-            store=await stack.enter_async_context(GroupCommit.opened(store)),
+            store=CountedStore(gathered, failures),
             log=store,
-            keys=await stack.enter_async_context(GroupKeys.opened(keys)),
-            blobs=blobs,
+            keys=CountedKeys(gathered_keys, failures),
+            blobs=CountedBlobs(blobs, failures),
+            failures=failures,
             soundness=soundness,
             scrub=scrub_of(store, keys),
             publishes=publishes,

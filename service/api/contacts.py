@@ -23,8 +23,9 @@ from service.domain.permission import Permission
 from service.http.bodies import read_body, read_json, require_json
 from service.http.frame import ACTOR, NOW
 from service.http.limits import DELIVERIES, UPLOADS
+from service.http.meters import DUPLICATE, OUTCOME
 from service.http.queries import read_query
-from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Route
+from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Counted, Route
 from service.http.uploads import content_type_of, name_of, read_chunks
 from service.sources.generic import parse_contact
 
@@ -61,6 +62,7 @@ async def add_contact(request: web.Request) -> web.Response:
         raise InvalidInputError("the contact cannot be added")
     shown = contact_json(outcome.contact)
     if not outcome.is_new:
+        request[OUTCOME] = DUPLICATE
         shown = {name: shown[name] for name in _KNOWN}
     return json_response(shown, status=201 if outcome.is_new else 200)
 
@@ -78,6 +80,8 @@ async def add_recording(request: web.Request) -> web.Response:
             actor=request[ACTOR],
             now=request[NOW],
         )
+    if not added.is_new:
+        request[OUTCOME] = DUPLICATE
     value = {
         "id": added.id,
         "size_bytes": added.sealed.row.plain_bytes,
@@ -185,6 +189,7 @@ def routes() -> list[Route]:
             handler=add_contact,
             needs=Permission.ADD_CONTACT,
             accepts=TOKEN_ONLY,
+            counted=Counted.DELIVERY,
         ),
         Route(
             method="PUT",
@@ -192,6 +197,7 @@ def routes() -> list[Route]:
             handler=add_recording,
             needs=Permission.ADD_CONTACT,
             accepts=TOKEN_ONLY,
+            counted=Counted.UPLOAD,
         ),
         Route(method="GET", path=base, handler=find_contacts, needs=Permission.LOOK_UP),
         Route(

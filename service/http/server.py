@@ -23,6 +23,7 @@ from service.domain.errors import ArchiveError, InvalidInputError, UnavailableEr
 from service.http.addresses import Network, parse_ip
 from service.http.frame import RUNNER_OPTIONS
 from service.http.headers import add_headers
+from service.http.meters import METERS, Meters
 from service.http.problems import Problem, problem_of
 
 BACKLOG: Final = 512
@@ -128,6 +129,7 @@ class _Runner(web.AppRunner):
             **RUNNER_OPTIONS,
         )
         server.patience, server.trusted = self._patience, self._trusted
+        server.meters = self.app.get(METERS) or server.meters
         return server
 
 
@@ -137,6 +139,7 @@ class _Server(web.Server):
     def __init__(self, *handler: Any, **options: Any) -> None:  # noqa: ANN401  # aiohttp's own, handed on
         super().__init__(*handler, **options)
         self.patience, self.trusted = PATIENCE, ()  # type: Patience, Sequence[Network]
+        self.meters = Meters()
         self._open: Counter[str] = Counter()
 
     def __call__(self) -> web.RequestHandler:
@@ -215,6 +218,7 @@ class _Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         heads, is_between = self._request_count, self._body.is_eof()
         self._bytes_received += len(data)
+        self._server.meters.received_bytes += len(data)
         super().data_received(data)
         if self._request_count != heads:
             self._await_body()
@@ -273,7 +277,9 @@ class _Connection(web.RequestHandler):
         """Send the answer; a refusal of the framework's own, before the frame was asked, as a problem."""
         if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
             resp = problem_of(resp).response()
-        return await super().finish_response(request, resp, start_time)
+        sent = await super().finish_response(request, resp, start_time)
+        self._server.meters.sent_bytes += resp.body_length
+        return sent
 
     def handle_error(
         self,

@@ -16,7 +16,8 @@ from service.domain.permission import Permission, require_permission, require_so
 from service.http.bodies import read_body
 from service.http.frame import NOW, bearer_token
 from service.http.limits import DELIVERIES, PACE, UPLOADS
-from service.http.routes import Need, Route
+from service.http.meters import DUPLICATE, OUTCOME
+from service.http.routes import Counted, Need, Route
 from service.http.uploads import content_type_of, name_of, read_chunks
 from service.intake.app_keys import (
     INTAKE,
@@ -84,12 +85,14 @@ def routes() -> list[Route]:
             path="/intake/{source}",
             handler=receive_delivery,
             needs=Need.SENDER,
+            counted=Counted.DELIVERY,
         ),
         Route(
             method="PUT",
             path="/intake/{source}/{source_id}/recordings/{name}",
             handler=receive_recording,
             needs=Need.SENDER,
+            counted=Counted.UPLOAD,
         ),
     ]
 
@@ -126,6 +129,8 @@ async def _require_token(request: web.Request) -> Actor:
 
 def _acknowledged(request: web.Request, kept: Kept) -> web.Response:
     request.app[OFFER](kept)
+    if kept.is_duplicate:
+        request[OUTCOME] = DUPLICATE
     return web.Response(
         body=_ANSWER_AGAIN if kept.is_duplicate else _ANSWER, content_type="application/json"
     )

@@ -7,7 +7,6 @@ import shlex
 
 import pytest
 
-from service.api.system import HEALTH
 from service.archive import alarm, arrivals, draft, expire, receive, understand
 from service.archive.register import COLUMNS
 from service.cli.commands import build_parser
@@ -20,7 +19,6 @@ from service.domain.actor import Role
 from service.domain.purpose import Purpose
 from service.intake import webhooks
 from service.log.report import Outcome
-from service.serving import build_service
 from service.worker import jobs
 from tests.docs.pages import ROOT, coded, read, section
 
@@ -101,14 +99,6 @@ def test_every_event_of_the_journal_is_explained():
     assert names - WORDS == set()
     explained = set(re.findall(r"`([a-z]+\.[a-z_]+)`", section(PAGE, "## What to watch")))
     assert explained - names == set()
-
-
-async def test_every_metric_is_explained(archive):
-    measured = await build_service(archive).app[HEALTH].measure()
-    assert {f"taltio_{name}" for name in measured} - WORDS == set()
-    assert {word for word in WORDS if word.startswith("taltio_")} <= {
-        f"taltio_{name}" for name in measured
-    }
 
 
 def test_every_reason_of_attention_is_explained():
