@@ -32,7 +32,10 @@ def write_journal(config: JournalConfig) -> None:
     """Write events to standard error from now on, as ``config`` says; where somebody takes them already, do nothing."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if config.format == "json" else TextLines())
-    logging.basicConfig(handlers=[handler], level=config.level.upper())
+    level = getattr(logging, config.level.upper())
+    # Libraries tell of their daily work, in words that are not written anyway.
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING))
+    logging.getLogger(_OURS).setLevel(level)
 
 
 class JsonLines(logging.Formatter):
@@ -45,7 +48,9 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "event": _event(record),
         }
-        return json.dumps({**dict(fields_of(record)), **head, "logger": record.name})
+        head["logger"] = record.name
+        # The head stands in front, and no field takes its place.
+        return json.dumps({**head, **dict(fields_of(record)), **head})
 
 
 class TextLines(logging.Formatter):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from service.cli.journal import write_journal
+from service.cli.notify import READY, STOPPING, notify, watched
 from service.cli.tls import server_tls
 from service.cli.tuning import tune
 from service.config import Config
@@ -30,7 +31,10 @@ async def serve(config: Config, _: argparse.Namespace) -> int:
         tune()
         print(f"Taltio is at {address}", flush=True)
         await print_first_link(service, address)
-        await stop.wait()
+        notify(READY)
+        async with watched():
+            await stop.wait()
+        notify(STOPPING)
         if service.archive.stores.soundness.is_lost:
             _end_at_once()
         print("Stopping: what was begun is finished first.", flush=True)
