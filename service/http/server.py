@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Network
@@ -179,6 +179,7 @@ class _Connection(web.RequestHandler):
         "_bytes_received",
         "_head_timer",
         "_is_held_up",
+        "_is_last",
         "_patience",
         "_server",
         "_whose",
@@ -192,7 +193,7 @@ class _Connection(web.RequestHandler):
         self._body_timer: asyncio.TimerHandle | None = None
         self._body = EMPTY_PAYLOAD
         self._bytes_received = self._bytes_before = 0
-        self._is_held_up = False
+        self._is_held_up = self._is_last = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._whose = self._server.enter(transport)
@@ -271,12 +272,34 @@ class _Connection(web.RequestHandler):
             self.transport.abort()
         self.force_close()
 
+    def close(self) -> None:
+        """Take no further request. A body that is on its way still comes in: closing would drop the rest of it."""
+        if self._request_in_progress and not self._body.is_eof():
+            self._is_last = True
+        else:
+            super().close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109  # aiohttp's own
+        """Let the request that has begun end, its body first, for ``timeout`` seconds in all; then close."""
+        begun = self._loop.time()
+        if self._request_in_progress and not self._body.is_eof():
+            # A client that goes away ends the waiting with an error, which the handler is told as well.
+            with suppress(Exception):
+                async with asyncio.timeout(timeout):
+                    await self._body.wait_eof()
+        if timeout is not None:
+            # To aiohttp none left would be without end.
+            timeout = max(0.1, timeout - (self._loop.time() - begun))
+        await super().shutdown(timeout)
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send the answer; a refusal of the framework's own, before the frame was asked, as a problem."""
         if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
             resp = problem_of(resp).response()
+        if self._is_last:
+            resp.force_close()
         sent = await super().finish_response(request, resp, start_time)
         self._server.meters.sent_bytes += resp.body_length
         return sent
