@@ -1,5 +1,6 @@
 """The running service: an application over an open archive, and what works beside its requests."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -58,7 +59,13 @@ from service.web.archive_desk import ArchiveDesk
 from service.web.disposal_desk import ArchiveDisposals
 from service.web.pages import page_routes, set_up_pages
 from service.web.problem_pages import show_problem
-from service.wiring import Archive, authentic_log, ledger_files, published_files
+from service.wiring import (
+    Archive,
+    authentic_log,
+    ledger_files,
+    published_files,
+    remove_upgrade_copies,
+)
 from service.wiring_backups import backup_places, opened_daily
 from service.worker.backups import FIRST_LOOK, LOOK_EVERY, DailyBackup
 from service.worker.checkpoints import LogKeeper
@@ -199,7 +206,13 @@ async def working(service: Service) -> AsyncIterator[None]:
 
 
 def _chores(service: Service) -> tuple[Chore, ...]:
-    chores = _household(service.archive).chores()
+    async def remove_copies(now: datetime) -> None:
+        await asyncio.to_thread(remove_upgrade_copies, service.archive.config, now)
+
+    chores = (
+        *_household(service.archive).chores(),
+        Chore("upgrade copies", timedelta(hours=1), remove_copies),
+    )
     if service.daily is None:
         return chores
     return (*chores, Chore("backup", LOOK_EVERY, service.daily.run, FIRST_LOOK))
