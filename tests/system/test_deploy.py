@@ -36,7 +36,7 @@ needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze abse
 def installed(tmp_path):
     """The units with a program that is there."""
     for unit in UNITS:
-        text = unit.read_text().replace("/opt/taltio/.venv/bin/python", sys.executable)
+        text = unit.read_text().replace("/srv/taltio/.venv/bin/python", sys.executable)
         (tmp_path / unit.name).write_text(text)
     return sorted(tmp_path.glob("*.service"))
 
