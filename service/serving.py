@@ -37,6 +37,7 @@ from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
 from service.config import Config, SourceConfig, StorageUrl
+from service.databases import remove_upgrade_copies
 from service.domain.errors import InvalidInputError
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
@@ -64,7 +65,6 @@ from service.wiring import (
     authentic_log,
     ledger_files,
     published_files,
-    remove_upgrade_copies,
 )
 from service.wiring_backups import backup_places, opened_daily
 from service.worker.backups import FIRST_LOOK, LOOK_EVERY, DailyBackup

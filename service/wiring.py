@@ -1,7 +1,6 @@
 """Builds the archive from its configuration; the only place that names a backend."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
@@ -52,9 +51,9 @@ from service.config import Config, PostgresUrl, StorageUrl
 from service.config.buckets import endpoint_of_aws
 from service.crypto.recipients import parse_recipient
 from service.databases import (
-    KEY_STORE,
     Publishes,
     always,
+    copy_older_archive,
     is_database_there,
     open_store,
     opened_keys,
@@ -71,15 +70,13 @@ from service.sources.events import Understood
 from service.sources.generic import parse_contact
 from storage.database.group import GroupCommit, GroupKeys
 from storage.database.lock import instance_lock
-from storage.database.older import copy_older, remove_copies
 from storage.files import FileBlobs
 from storage.ledger import FileLedger
 from storage.ports import BlobStore, KeyStore, LogStore, Scrub, Store
 from storage.published import PublishedFiles
 from storage.soundness import Soundness
 
-LOG_DIRECTORY, LEDGER_DIRECTORY, UPGRADE_DIRECTORY = "log", "ledger", "upgrade"
-_log = logging.getLogger("taltio")
+LOG_DIRECTORY, LEDGER_DIRECTORY = "log", "ledger"
 # Failed sign-ins that one address may have at once, and how soon it may try again.
 _SIGN_INS_AT_ONCE, _SECONDS_PER_SIGN_IN = 20, 30.0
 
@@ -168,14 +165,6 @@ def held_alone(config: Config) -> AbstractContextManager[None]:
     if isinstance(config.storage.database, PostgresUrl):
         return nullcontext()
     return instance_lock(config.archive.directory)
-
-
-def remove_upgrade_copies(config: Config, now: datetime) -> None:
-    """Remove the copies that are older than a backup of the key store may be."""
-    oldest = now - timedelta(days=config.backup.keep_keys_days)
-    removed = remove_copies(upgrade_copies(config), made_before=oldest)
-    if removed:
-        _log.info("upgrade.removed", extra={"copies": removed})
 
 
 def held_by_witness(directory: Path) -> AbstractContextManager[None]:
@@ -334,30 +323,10 @@ async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterat
     provider = key_provider(config)
     ring = KeyRing(provider.load(), load=provider.load)
     if not create:
-        await asyncio.to_thread(_copy_older, config)
+        await asyncio.to_thread(copy_older_archive, config, now=datetime.now(UTC))
     async with opened_stores(config, create=create) as stores:
         marking = replace(stores, store=MarkingStore(stores.store, _marker(ring)))
         yield archive_from(config, marking, provider, ring)
-
-
-def upgrade_copies(config: Config) -> Path:
-    """Return where an older archive is copied to before it is brought forward."""
-    return config.archive.directory / UPGRADE_DIRECTORY
-
-
-def _copy_older(config: Config) -> None:
-    """Copy an archive that an older program wrote. On PostgreSQL that is left to its own tools."""
-    database, keys = config.storage.database, config.storage.keys
-    is_file = isinstance(database, StorageUrl)
-    beside = config.archive.directory / KEY_STORE if keys is None and is_file else None
-    made = copy_older(
-        database.path if isinstance(database, StorageUrl) else None,
-        keys.path if isinstance(keys, StorageUrl) else beside,
-        upgrade_copies(config),
-        now=datetime.now(UTC),
-    )
-    if made is not None:
-        _log.warning("upgrade.copied", extra={"directory": str(made)})
 
 
 def authentic_log(stores: Stores, ring: KeyRing) -> AuthenticLog:
