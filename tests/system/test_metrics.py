@@ -114,8 +114,8 @@ async def test_every_metric_that_is_measured_is_explained_and_no_other(world):
     page = read("operations.md")
     exported = set(declared_in(await measured(world)))
     assert names_in(section(page, "### Metrics")) == exported
-    # The name of a schema of PostgreSQL.
-    assert names_in(page) - {"taltio_keys"} <= exported
+    # Names of a schema and of databases of PostgreSQL.
+    assert names_in(page) - {"taltio_keys", "taltio_drill_"} <= exported
 
 
 async def test_alerts_and_dashboard_ask_for_what_is_measured(world):

@@ -6,7 +6,7 @@ from tests.system.world import NOBODY
 
 async def test_readyz_names_what_is_not_in_order_and_nothing_else(world):
     answer = await world.ask(NOBODY, "GET", "/readyz")
-    assert (answer.status, answer.json) == (200, {"status": "ready"})
+    assert (answer.status, answer.json) == (200, {"status": "ready", "role": "all"})
     world.archive.stores.soundness.lose(BrokenError("/secret/path"))
     world.service.watch.note("jobs")
     answer = await world.ask(NOBODY, "GET", "/readyz")

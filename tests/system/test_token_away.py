@@ -125,7 +125,10 @@ async def test_without_the_token_deliveries_go_on_and_with_it_everything_does(
             return (await world.ask(NOBODY, "GET", "/log/checkpoint")).body != signed_then
 
         await _until(is_signed)
-        assert (await world.ask(NOBODY, "GET", "/readyz")).json == {"status": "ready"}
+        assert (await world.ask(NOBODY, "GET", "/readyz")).json == {
+            "status": "ready",
+            "role": "all",
+        }
 
 
 async def test_a_token_that_hangs_holds_nobody_up(archive, monkeypatch):
