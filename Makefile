@@ -92,6 +92,11 @@ lock: .venv/dev.stamp ## Lock the dependencies anew; LOCK=--upgrade takes the ne
 	@$(COMPILE) $(LOCK) --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
 
+.PHONY: sbom
+sbom: .venv/run.stamp ## What is installed, as a CycloneDX bill of materials in sbom.json; LOCKS names the locks
+	@$(BIN)/python tools/sbom.py $(or $(LOCKS),requirements.lock) >sbom.json
+	@echo "sbom.json"
+
 .PHONY: settings
 settings: .venv/run.stamp ## Write config.toml anew from the settings
 	@$(BIN)/python -m service.config >.venv/config.toml

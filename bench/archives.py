@@ -90,6 +90,9 @@ def new_archive(directory: Path, *, storage: str = "") -> Archive:
 listen = "127.0.0.1:0"
 [archive]
 name = "bench.example.org"
+[limits]
+requests_per_address = 1000000
+requests_per_sender = 1000000
 [[sources]]
 name = "{SOURCE}"
 kind = "standard-webhooks"

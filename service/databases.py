@@ -1,18 +1,24 @@
 """Opens the database and the key store that the settings name, whatever engine that is."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final, Protocol
 
 from service.config import Config, PostgresUrl, StorageUrl
 from service.domain.errors import InvalidInputError
 from storage.database.keys import SqliteKeyStore
+from storage.database.older import copy_older, remove_copies
 from storage.database.sqlite import SqliteStore
 from storage.ports import KeyStore, LogStore, News, Scrub, Store, Turn
 from storage.soundness import Soundness
 
 KEY_STORE: Final = "keys.db"
+UPGRADE_DIRECTORY: Final = "upgrade"
+_log: Final = logging.getLogger("taltio")
 
 
 class Alone:
@@ -114,6 +120,38 @@ class _Scrubs:
         """Do as the port says."""
         for store in self._stores:
             await store.scrub()
+
+
+def copy_older_archive(config: Config, *, now: datetime) -> None:
+    """Copy an archive that an older program wrote. On PostgreSQL that is left to its own tools.
+
+    Raises:
+        storage.errors.UnavailableError: It cannot be copied, and so may not be brought forward.
+    """
+    database, keys = config.storage.database, config.storage.keys
+    is_file = isinstance(database, StorageUrl)
+    beside = config.archive.directory / KEY_STORE if keys is None and is_file else None
+    made = copy_older(
+        database.path if isinstance(database, StorageUrl) else None,
+        keys.path if isinstance(keys, StorageUrl) else beside,
+        _copies(config),
+        now=now,
+    )
+    if made is not None:
+        _log.warning("upgrade.copied", extra={"directory": str(made)})
+
+
+def remove_upgrade_copies(config: Config, now: datetime) -> None:
+    """Remove the copies that are older than a backup of the key store may be."""
+    oldest = now - timedelta(days=config.backup.keep_keys_days)
+    removed = remove_copies(_copies(config), made_before=oldest)
+    if removed:
+        _log.info("upgrade.removed", extra={"copies": removed})
+
+
+def _copies(config: Config) -> Path:
+    """Return where an older archive is copied to before it is brought forward."""
+    return config.archive.directory / UPGRADE_DIRECTORY
 
 
 @contextmanager

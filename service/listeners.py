@@ -10,6 +10,7 @@ from service.archive.receive import Intake, Kept
 from service.config import Config, SourceConfig
 from service.domain.errors import InvalidInputError
 from service.http.frame import RecognisesTokens
+from service.http.limits import DELIVERIES, UPLOADS, Room
 from service.intake.app_keys import (
     INTAKE,
     LISTENERS,
@@ -37,6 +38,8 @@ def fill_intake(
     app[INTAKE], app[TOKENS], app[OFFER] = intake, tokens, offer
     app[MAX_DELIVERY_BYTES] = config.intake.max_delivery_bytes
     app[LISTENERS] = _listeners(config)
+    app[DELIVERIES] = Room(config.limits.deliveries_at_once)
+    app[UPLOADS] = Room(config.limits.uploads_at_once)
 
 
 def _listeners(config: Config) -> Mapping[str, Listener]:

@@ -1,5 +1,6 @@
 """The running service: an application over an open archive, and what works beside its requests."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,17 +21,20 @@ from service.api.app_keys import (
     SETTINGS,
     ApiSettings,
 )
-from service.api.system import HEALTH, Check, Health
+from service.api.system import HEALTH, Check, Health, Measure
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
-from service.backup.due import age_of
 from service.backup_sites import held_for_backup
 from service.config import Config, StorageUrl
 from service.config.roles import ProcessRole
+from service.databases import remove_upgrade_copies
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
+from service.http.limits import DELIVERIES, UPLOADS, Pace
+from service.http.meters import METERS, Metric
 from service.listeners import fill_intake
+from service.measuring import Measuring
 from service.sharing_out import checks_beyond, chores_of, numbers_beyond, routes_of
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
@@ -49,9 +53,8 @@ from service.worker.leftovers import Leftovers
 from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
 from service.worker.outside import Asking
-from service.worker.readiness import Limited, Readiness, resident_bytes
+from service.worker.readiness import Limited, Readiness
 from service.worker.supervisor import Loop, Watch, supervised
-from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow
 
 _log = logging.getLogger("taltio")
 
@@ -112,7 +115,21 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     watch, daily = Watch(), _daily_backup(archive) if role.works else None
     outside = asking_outside(archive, keeper, clock) if role.works else ()
     readiness = _readiness(archive, keeper, watch)
-    app[HEALTH] = _health(archive, interpretation, readiness, outside, daily, role)
+    measuring = Measuring(
+        archive=archive,
+        role=role.value,
+        interpretation=interpretation,
+        keeper=keeper,
+        readiness=readiness,
+        watch=watch,
+        outside=outside,
+        daily=daily,
+        meters=app[METERS],
+        deliveries=app[DELIVERIES],
+        uploads=app[UPLOADS],
+        clock=clock,
+    )
+    app[HEALTH] = _health(readiness, measuring, outside, daily, role)
     return Service(archive, app, interpretation, keeper, watch, outside, daily, role)
 
 
@@ -181,7 +198,13 @@ def _understanding(service: Service) -> Mapping[str, Loop]:
 
 
 def _chores(service: Service) -> tuple[Chore, ...]:
-    chores = _household(service.archive).chores()
+    async def remove_copies(now: datetime) -> None:
+        await asyncio.to_thread(remove_upgrade_copies, service.archive.config, now)
+
+    chores = (
+        *_household(service.archive).chores(),
+        Chore("upgrade copies", timedelta(hours=1), remove_copies),
+    )
     if service.daily is not None:
         chores = (*chores, Chore("backup", LOOK_EVERY, service.daily.run, FIRST_LOOK))
     return chores_of(service.role, chores, service.archive.stores.working)
@@ -232,9 +255,20 @@ def site_of(config: Config) -> Site:
     )
 
 
+def pace_of(config: Config, site: Site) -> Pace:
+    """Return what keeps one sender from taking the turns of the others."""
+    return Pace(
+        site,
+        per_address=config.limits.requests_per_address,
+        per_actor=config.limits.requests_per_sender,
+    )
+
+
 def _frame(archive: Archive) -> Frame:
+    site = site_of(archive.config)
     return Frame(
-        site=site_of(archive.config),
+        site=site,
+        pace=pace_of(archive.config, site),
         sessions=archive.access.sessions,
         tokens=archive.access.tokens,
         clock=clock,
@@ -288,41 +322,18 @@ def _fill(
 
 
 def _health(
-    archive: Archive,
-    interpretation: Interpretation,
     readiness: Readiness,
+    measure: Measure,
     outside: Sequence[Asking],
     daily: DailyBackup | None,
     role: ProcessRole,
 ) -> Health:
-    stores = archive.stores
-
     async def late() -> str | None:
         return None if daily is None else await daily.late(clock())
 
-    async def numbers() -> Mapping[str, float]:
-        memory = resident_bytes()
-        every = {
-            "contacts": await stores.store.count(ContactRow, {}),
-            "deliveries_waiting": await stores.store.count(
-                DeliveryRow, {"state": ["received", "waiting"]}
-            ),
-            "attention_open": await stores.store.count(AttentionRow, {"state": "open"}),
-            "jobs_dead": await stores.store.count(JobRow, {"state": "dead"}),
-            "jobs_queued": await stores.store.count(JobRow, {"state": "queued"}),
-            "log_entries": await stores.log.log_size(),
-            "log_unpublished_entries": await readiness.unpublished(),
-            "interpretation_backlog": interpretation.backlog,
-            "openings_open": archive.openings.count,
-            "anchors_in_trouble": sum(one.trouble is not None for one in outside),
-            "backup_age_seconds": age_of(
-                await daily.newest(clock()) if daily else None, now=clock()
-            ),
-            "keys_at_hand": archive.vault.ring.is_at_hand,
-            "backup_running": daily is not None and daily.is_running,
-            **({} if memory is None else {"process_resident_bytes": memory}),
-        }
-        return {name: every[name] for name in every.keys() - numbers_beyond(role)}
+    async def told() -> Sequence[Metric]:
+        beyond = numbers_beyond(role)
+        return [metric for metric in await measure() if metric.name not in beyond]
 
     checks = readiness.checks()
     warnings: dict[str, Check] = dict(readiness.warnings())
@@ -330,7 +341,7 @@ def _health(
         warnings |= {**troubles(outside), "backup": Limited(late)}
     return Health(
         {name: checks[name] for name in checks.keys() - checks_beyond(role)},
-        numbers,
+        told,
         warnings,
         role=role.value,
     )

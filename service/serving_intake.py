@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,20 +11,22 @@ from typing import Final
 from aiohttp import web
 
 from service.access.sessions import Session
-from service.api.system import HEALTH, Health
+from service.api.system import HEALTH, Health, Measure
 from service.config.roles import ProcessRole
 from service.http.frame import Frame, build_application
+from service.http.limits import DELIVERIES, UPLOADS
+from service.http.meters import METERS
 from service.intake.announcing import Announcer
 from service.keys.intake_files import private_files
 from service.listeners import fill_intake
-from service.serving import clock, room_of, site_of
+from service.measuring import MeasuringIntake
+from service.serving import clock, pace_of, room_of, site_of
 from service.sharing_out import checks_beyond, routes_of
 from service.wiring import Stores
 from service.wiring_intake import ReceivingArchive
 from service.worker.housekeeping import KEYS_EVERY, Chore, Housekeeping
-from service.worker.readiness import Limited, Readiness, resident_bytes
+from service.worker.readiness import Limited, Readiness
 from service.worker.supervisor import Loop, Watch, supervised
-from storage.rows import DeliveryRow
 
 FORGET_EVERY: Final = timedelta(seconds=1)
 _log: Final = logging.getLogger("taltio")
@@ -58,14 +60,31 @@ def build_intake_service(archive: ReceivingArchive) -> IntakeService:
     Raises:
         InvalidInputError: The secret of a source cannot be read; the detail names the file.
     """
-    config, watch = archive.config, Watch()
-    frame = Frame(site=site_of(config), sessions=_Nobody(), tokens=archive.tokens, clock=clock)
+    config, watch, site = archive.config, Watch(), site_of(archive.config)
+    frame = Frame(
+        site=site,
+        pace=pace_of(config, site),
+        sessions=_Nobody(),
+        tokens=archive.tokens,
+        clock=clock,
+    )
     app = build_application(frame, routes_of(ProcessRole.INTAKE))
     announcer = Announcer(archive.stores.news)
     fill_intake(
         app, config, intake=archive.intake, tokens=archive.tokens, offer=announcer.offer
     )
-    app[HEALTH] = _health(archive, watch)
+    measuring = MeasuringIntake(
+        config=config,
+        stores=archive.stores,
+        sessions=archive.intake.sessions,
+        role=ProcessRole.INTAKE.value,
+        watch=watch,
+        meters=app[METERS],
+        deliveries=app[DELIVERIES],
+        uploads=app[UPLOADS],
+        clock=clock,
+    )
+    app[HEALTH] = _health(archive, watch, measuring)
     return IntakeService(archive, app, announcer, watch)
 
 
@@ -92,7 +111,7 @@ async def taking_in(service: IntakeService) -> AsyncIterator[None]:
         yield
 
 
-def _health(archive: ReceivingArchive, watch: Watch) -> Health:
+def _health(archive: ReceivingArchive, watch: Watch, measure: Measure) -> Health:
     stores = archive.stores
     readiness = Readiness(
         store=stores.store,
@@ -108,15 +127,6 @@ def _health(archive: ReceivingArchive, watch: Watch) -> Health:
         begun_at=clock(),
     )
 
-    async def numbers() -> Mapping[str, float]:
-        memory = resident_bytes()
-        return {
-            "deliveries_waiting": await stores.store.count(
-                DeliveryRow, {"state": ["received", "waiting"]}
-            ),
-            **({} if memory is None else {"process_resident_bytes": memory}),
-        }
-
     async def epoch() -> str | None:
         current = f"epoch:{archive.keys().epoch}"
         if not await stores.keys.get_keys([current]):
@@ -126,4 +136,4 @@ def _health(archive: ReceivingArchive, watch: Watch) -> Health:
     beyond = checks_beyond(ProcessRole.INTAKE)
     checks = {name: one for name, one in readiness.checks().items() if name not in beyond}
     checks["epoch"] = Limited(epoch)
-    return Health(checks, numbers, role=ProcessRole.INTAKE.value)
+    return Health(checks, measure, role=ProcessRole.INTAKE.value)

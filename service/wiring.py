@@ -1,5 +1,6 @@
 """Builds the archive from its configuration; the only place that names a backend."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
@@ -9,7 +10,7 @@ from contextlib import (
     nullcontext,
 )
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from service.access.accounts import Accounts
@@ -24,6 +25,7 @@ from service.access.users import Users
 from service.archive.attention import Attention
 from service.archive.contact_checks import ContactChecker
 from service.archive.contacts import Contacts
+from service.archive.counted import CountedBlobs, CountedKeys, CountedStore, Failures
 from service.archive.customers import Register
 from service.archive.deliveries import DeliveryOpener
 from service.archive.dispose import Disposal, said_by
@@ -50,6 +52,7 @@ from service.config.buckets import endpoint_of_aws
 from service.crypto.recipients import parse_recipient
 from service.databases import (
     Alone,
+    copy_older_archive,
     is_database_there,
     key_place,
     open_store,
@@ -95,6 +98,7 @@ class Stores:
     blobs: BlobStore
     soundness: Soundness
     scrub: Scrub
+    failures: Failures
     news: News
     publishing: Turn = field(default_factory=Alone)
     working: Turn = field(default_factory=Alone)
@@ -281,11 +285,15 @@ async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores
         blobs = await stack.enter_async_context(
             opened_blobs(config, create=create, soundness=soundness)
         )
+        gathered = await stack.enter_async_context(GroupCommit.opened(opened.store))
+        gathered_keys = await stack.enter_async_context(GroupKeys.opened(keys))
+        failures: Failures = Failures()
         yield Stores(
-            store=await stack.enter_async_context(GroupCommit.opened(opened.store)),
+            store=CountedStore(gathered, failures),
             log=opened.store,
-            keys=await stack.enter_async_context(GroupKeys.opened(keys)),
-            blobs=blobs,
+            keys=CountedKeys(gathered_keys, failures),
+            blobs=CountedBlobs(blobs, failures),
+            failures=failures,
             soundness=soundness,
             scrub=scrub_of(opened.store, keys),
             news=opened.store,
@@ -334,8 +342,12 @@ def opened_blobs(
 
 
 @asynccontextmanager
-async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterator[Archive]:
+async def opened_archive(
+    config: Config, *, create: bool = False, copies_older: bool = True
+) -> AsyncIterator[Archive]:
     """Build the archive, and take it down again.
+
+    What an older program wrote is copied before it is brought forward, unless ``copies_older`` is false.
 
     Raises:
         KeysMissingError, KeysRefusedError: The keys are not there, or not kept safely. Where what opens them is away,
@@ -344,6 +356,8 @@ async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterat
     """
     provider = key_provider(config)
     ring = ring_from(provider)
+    if not create and copies_older:
+        await asyncio.to_thread(copy_older_archive, config, now=datetime.now(UTC))
     async with opened_stores(config, create=create) as stores:
         marking = replace(stores, store=MarkingStore(stores.store, marker_of(ring)))
         yield archive_from(config, marking, provider, ring)

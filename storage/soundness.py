@@ -36,8 +36,5 @@ class Soundness:
         """Take nothing more from now on; return what to raise."""
         if self._failure is None:
             self._failure = failure
-            _log.error(
-                "storage.broken %s: nothing more is taken until the service is started anew",
-                failure,
-            )
+            _log.error("storage.broken", extra={"text": str(failure)})
         return BrokenError(*self._failure.args)

@@ -1,10 +1,13 @@
 """What holds for the tree as a whole."""
 
+import hashlib
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
-FOLDERS = ("service", "storage", "tests", "bench", "docs", ".ci")
+FOLDERS = ("service", "storage", "tests", "bench", "deploy", "docs", "tools", ".ci")
 # Each in two halves, so that this file does not name them either.
 UNWANTED = [
     pytest.param("pypi" + r"\.org|python" + "hosted", id="the address of a package index"),
@@ -45,7 +48,7 @@ def text_files() -> list[Path]:
     return [path for path in files if path.name != ".git" and b"\0" not in path.read_bytes()]
 
 
-@pytest.mark.parametrize("name", [*LOCKS, "requirements-s3.lock"])
+@pytest.mark.parametrize("name", [*LOCKS, "requirements-s3.lock", "requirements-postgres.lock"])
 def test_a_lock_names_no_index_and_no_place(name):
     text = (ROOT / name).read_text()
     assert not re.search(
@@ -53,7 +56,7 @@ def test_a_lock_names_no_index_and_no_place(name):
     )
 
 
-@pytest.mark.parametrize("name", [*LOCKS, "requirements-s3.lock"])
+@pytest.mark.parametrize("name", [*LOCKS, "requirements-s3.lock", "requirements-postgres.lock"])
 def test_every_locked_package_has_its_hashes(name):
     assert [package for package, (_, hashes) in locked(name).items() if not hashes] == []
 
@@ -153,3 +156,77 @@ def test_the_service_runs_without_what_only_tests_need():
     needed = set(locked("requirements.lock"))
     for text in PROJECT["optional-dependencies"]["dev"]:
         assert canonicalize_name(Requirement(text).name) not in needed
+
+
+def test_the_bill_of_materials_is_the_lock():
+    locks = ["requirements.lock", "requirements-postgres.lock"]
+    command = [sys.executable, "tools/sbom.py", *locks]
+    written = [
+        subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout for _ in "ab"
+    ]
+    assert written[0] == written[1]
+    bill = json.loads(written[0])
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    listed = {one["name"]: one for one in bill["components"]}
+    packages = {**locked(locks[0]), **locked(locks[1])}
+    assert {canonicalize_name(name) for name in listed} == set(packages)
+    for name, one in listed.items():
+        version, hashes = packages[canonicalize_name(name)]
+        assert Version(one["version"]) == version
+        assert one["purl"] == f"pkg:pypi/{canonicalize_name(name)}@{one['version']}"
+        assert len(one["externalReferences"]) == hashes
+    assert sorted(bill["dependencies"][0]["dependsOn"]) == [
+        one["purl"] for one in bill["components"]
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["one digit", "none at all"])
+def test_a_package_that_is_not_the_one_that_was_locked_is_not_installed(tmp_path, change):
+    wheel = tmp_path / "invented-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("invented.py", "")
+        archive.writestr(
+            "invented-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: invented\nVersion: 1.0\n",
+        )
+        archive.writestr(
+            "invented-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        archive.writestr("invented-1.0.dist-info/RECORD", "")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+    def install(line):
+        (tmp_path / "lock").write_text(f"{line}\n")
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+        ]
+        command += [
+            "--no-index",
+            "--find-links",
+            tmp_path,
+            "--target",
+            tmp_path / "there",
+            "--no-input",
+        ]
+        return subprocess.run(
+            [*command, "--disable-pip-version-check", "--requirement", tmp_path / "lock"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    other = f"{int(digest[0], 16) ^ 1:x}{digest[1:]}"
+    wrong = f" --hash=sha256:{other}" if change == "one digit" else ""
+    refused = install(f"invented==1.0{wrong}")
+    assert refused.returncode != 0
+    assert "hash" in (refused.stdout + refused.stderr).lower()
+    assert not (tmp_path / "there" / "invented.py").exists()
+    assert install(f"invented==1.0 --hash=sha256:{digest}").returncode == 0

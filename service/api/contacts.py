@@ -22,8 +22,10 @@ from service.domain.identifiers import require_source_name
 from service.domain.permission import Permission
 from service.http.bodies import read_body, read_json, require_json
 from service.http.frame import ACTOR, NOW
+from service.http.limits import DELIVERIES, UPLOADS
+from service.http.meters import DUPLICATE, OUTCOME
 from service.http.queries import read_query
-from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Route
+from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Counted, Route
 from service.http.uploads import content_type_of, name_of, read_chunks
 from service.sources.generic import parse_contact
 
@@ -48,17 +50,19 @@ async def add_contact(request: web.Request) -> web.Response:
     )
     if source is None:
         raise InvalidInputError("source: name the source that the contact comes from")
-    outcome = await request.app[CONTACTS].add(
-        understood.contacts[0],
-        source=require_source_name(source),
-        actor=request[ACTOR],
-        now=now,
-        remarks=understood.remarks,
-    )
+    with request.app[DELIVERIES]:
+        outcome = await request.app[CONTACTS].add(
+            understood.contacts[0],
+            source=require_source_name(source),
+            actor=request[ACTOR],
+            now=now,
+            remarks=understood.remarks,
+        )
     if outcome.contact is None:
         raise InvalidInputError("the contact cannot be added")
     shown = contact_json(outcome.contact)
     if not outcome.is_new:
+        request[OUTCOME] = DUPLICATE
         shown = {name: shown[name] for name in _KNOWN}
     return json_response(shown, status=201 if outcome.is_new else 200)
 
@@ -67,14 +71,17 @@ async def add_recording(request: web.Request) -> web.Response:
     """``PUT /api/v1/contacts/{id}/recordings/{name}``: 201, or 200 when the same bytes are there."""
     read_query(request, ())
     contacts = request.app[CONTACTS]
-    added = await contacts.add_recording(
-        request.match_info["contact_id"],
-        name_of(request, "name"),
-        content_type_of(request),
-        read_chunks(request, max_bytes=contacts.max_recording_bytes),
-        actor=request[ACTOR],
-        now=request[NOW],
-    )
+    with request.app[UPLOADS]:
+        added = await contacts.add_recording(
+            request.match_info["contact_id"],
+            name_of(request, "name"),
+            content_type_of(request),
+            read_chunks(request, max_bytes=contacts.max_recording_bytes),
+            actor=request[ACTOR],
+            now=request[NOW],
+        )
+    if not added.is_new:
+        request[OUTCOME] = DUPLICATE
     value = {
         "id": added.id,
         "size_bytes": added.sealed.row.plain_bytes,
@@ -182,6 +189,7 @@ def routes() -> list[Route]:
             handler=add_contact,
             needs=Permission.ADD_CONTACT,
             accepts=TOKEN_ONLY,
+            counted=Counted.DELIVERY,
         ),
         Route(
             method="PUT",
@@ -189,6 +197,7 @@ def routes() -> list[Route]:
             handler=add_recording,
             needs=Permission.ADD_CONTACT,
             accepts=TOKEN_ONLY,
+            counted=Counted.UPLOAD,
         ),
         Route(method="GET", path=base, handler=find_contacts, needs=Permission.LOOK_UP),
         Route(

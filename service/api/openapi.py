@@ -42,10 +42,10 @@ _WITHOUT_CLASS: Final[Mapping[int, tuple[str, ...]]] = {
     416: ("range_not_satisfiable",),
     417: ("expectation_failed",),
     431: ("head_too_large",),
-    503: ("storage_failed",),
+    503: (KeysUnavailableError.code, "storage_failed"),
     507: ("full",),
 }
-"""Codes that are no error of ours, or one of the storage's."""
+"""Codes that are no error of ours, or one of the storage's, or of keys that went away."""
 _ANYWHERE: Final = (400, 405, 417, 421, 431, 500, 503, 507)
 """Statuses of problems that every route may answer."""
 _OF_BODIES: Final = (408, 413, 415)

@@ -1,7 +1,7 @@
 """``/healthz``, ``/readyz``, ``/metrics``: for those who keep the service running. Names and numbers only."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,13 +9,14 @@ from aiohttp import web
 
 from service.api.answers import json_response
 from service.domain.permission import Permission
+from service.http.meters import Metric, write_metrics
 from service.http.queries import read_query
 from service.http.routes import Need, Route
 
 Check = Callable[[], Awaitable[str | None]]
 """Says what is not ready, or None."""
-Measure = Callable[[], Awaitable[Mapping[str, float]]]
-"""Gives numbers by name."""
+Measure = Callable[[], Awaitable[Sequence[Metric]]]
+"""Gives every metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,10 @@ async def _told(checks: Mapping[str, Check]) -> dict[str, str]:
 async def metrics(request: web.Request) -> web.Response:
     """``GET /metrics`` in the Prometheus text format, version 0.0.4."""
     read_query(request, ())
-    health = request.app[HEALTH]
-    numbers = await health.measure()
-    # A number that is always 1 carries the role in a label, as is usual for what is no number.
-    text = f'# TYPE taltio_process gauge\ntaltio_process{{role="{health.role}"}} 1\n' + "".join(
-        f"# TYPE taltio_{name} gauge\ntaltio_{name} {number:.17g}\n"
-        for name, number in sorted(numbers.items())
+    text = write_metrics(await request.app[HEALTH].measure())
+    return web.Response(
+        body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
     )
-    return web.Response(text=text, content_type="text/plain", charset="utf-8")
 
 
 def routes() -> list[Route]:

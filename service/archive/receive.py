@@ -97,6 +97,11 @@ class Sessions:
             self._session = IntakeSession(self._keys(), now=now, lifetime=self._lifetime)
         return self._id, self._session, self._is_stored
 
+    @property
+    def begun_at(self) -> datetime | None:
+        """When the session that is in use began; None when there is none."""
+        return None if self._session is None else self._session.begun_at
+
     def forget_over(self, now: datetime) -> None:
         """Forget the session when its life is over, also while nothing comes, or when its epoch is not current now."""
         session = self._session

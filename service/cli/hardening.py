@@ -35,4 +35,4 @@ def harden() -> None:
         # Each connection and each recording that is listened to needs one; the usual limit of 1024 is for select().
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if sys.platform == "linux" and ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        log.warning("the kernel does not keep debuggers away from this process")
+        log.warning("program.not_hardened")

@@ -69,7 +69,7 @@ def _tell(error: BaseException) -> None:
     elif isinstance(error, ArchiveError | StorageError):
         print(f"taltio: {error}", file=sys.stderr)
     else:
-        _log.error("a fault in the program", exc_info=error)
+        _log.error("program.fault", exc_info=error)
         print(
             f"taltio: stopped by a fault in the program ({type(error).__name__}). What was asked for is not done, and"
             " nothing is said of what is stored.",

@@ -2,10 +2,8 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -15,6 +13,8 @@ from typing import NoReturn
 from aiohttp import web
 
 from service.backup.placing import require_whole
+from service.cli.journal import write_journal
+from service.cli.notify import READY, STOPPING, notify, watched
 from service.cli.overwriting import overwrite_what_is_freed
 from service.cli.tls import server_tls
 from service.cli.tuning import tune
@@ -22,13 +22,11 @@ from service.config import Config, PostgresUrl
 from service.config.roles import ProcessRole
 from service.domain.errors import InvalidInputError
 from service.http.links import invite_link
-from service.http.server import listening
+from service.http.server import Patience, listening
 from service.serving import Service, build_service, working
 from service.serving_intake import IntakeService, build_intake_service, taking_in
 from service.wiring import held_alone, is_new, key_provider, opened_archive
 from service.wiring_intake import opened_receiving_archive
-
-_SHUTDOWN_SECONDS = 30.0
 
 
 async def serve(config: Config, options: argparse.Namespace) -> int:
@@ -49,7 +47,10 @@ async def serve(config: Config, options: argparse.Namespace) -> int:
         print(_told(role, address), flush=True)
         if isinstance(service, Service) and role.serves_desk:
             await print_first_link(service, address)
-        await stop.wait()
+        notify(READY)
+        async with watched():
+            await stop.wait()
+        notify(STOPPING)
         if service.stores.soundness.is_lost:
             _end_at_once()
         print("Stopping: what was begun is finished first.", flush=True)
@@ -98,18 +99,12 @@ async def running_intake(config: Config) -> AsyncIterator[tuple[IntakeService, s
         UnavailableError: There is no archive yet.
         InvalidInputError: It cannot listen where it should, or a file that the configuration names is unfit.
     """
-    _log_to_stderr()
+    write_journal(config.journal)
     config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with opened_receiving_archive(config) as archive:
         service = build_intake_service(archive)
         async with taking_in(service), _listening(config, service.app) as address:
             yield service, address
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
 
 
 @asynccontextmanager
@@ -124,7 +119,7 @@ async def running_service(
         UnavailableError: Another service runs on the same directory.
         InvalidInputError: It cannot listen where it should, or a file that the configuration names is unfit.
     """
-    _log_to_stderr()
+    write_journal(config.journal)
     require_whole(config.archive.directory)
     config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with held_alone(config):
@@ -134,7 +129,7 @@ async def running_service(
             advice = key_provider(config).create(now=datetime.now(UTC))
             if not is_quiet:
                 print(advice, flush=True)
-        async with opened_archive(config, create=create) as archive:
+        async with opened_archive(config, create=create, copies_older=role.works) as archive:
             service = build_service(archive, role)
             async with working(service), _listening(config, service.app) as address:
                 yield service, address
@@ -155,7 +150,12 @@ async def _listening(config: Config, app: web.Application) -> AsyncIterator[str]
                     listen.port,
                     tls=tls,
                     trusted_proxies=config.web.trusted_proxies,
-                    shutdown_seconds=_SHUTDOWN_SECONDS,
+                    patience=Patience(
+                        head_seconds=config.limits.head_seconds,
+                        body_seconds=config.limits.body_seconds,
+                        per_address=config.limits.connections_per_address,
+                    ),
+                    shutdown_seconds=config.web.shutdown_seconds,
                 )
             )
         except OSError as error:

@@ -60,6 +60,12 @@ class WebConfig:
         "A session ends after this long in any case.",
         default=12,
     )
+    shutdown_seconds: int = setting(
+        values.whole_number(0, 3600),
+        "When told to stop, the service takes nothing new and gives what has begun, such as a long "
+        "upload, this much time to end.",
+        default=30,
+    )
 
     @property
     def is_tls(self) -> bool:
@@ -299,6 +305,22 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalConfig:
+    """What the running service tells its operator, on standard error: event names and ids, never contents."""
+
+    format: str = setting(
+        values.choice("text", "json"),
+        '"text" for people, "json" for programs: one object a line, with time, level and event.',
+        default="text",
+    )
+    level: str = setting(
+        values.choice("info", "warning", "error"),
+        "What is less than this is not written.",
+        default="warning",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class BackupConfig:
     """Backups, which the running service makes by itself every day."""
 
@@ -340,7 +362,10 @@ class BackupConfig:
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """Protection against guessing."""
+    """What one sender may cost the others: slow clients, storms, guessing.
+
+    Each process counts for itself. Trusted proxies are not counted: those for whom they ask are.
+    """
 
     lockout_failures: int = setting(
         values.whole_number(1, 1000),
@@ -351,6 +376,43 @@ class LimitsConfig:
         values.whole_number(1, 24 * 60),
         "A locked account stays locked this long.",
         default=15,
+    )
+    head_seconds: int = setting(
+        values.whole_number(1, 300),
+        "The head of a request has to be whole within this time, or the connection is closed.",
+        default=10,
+    )
+    body_seconds: int = setting(
+        values.whole_number(1, 600),
+        "A body has to bring 16 KiB, or its end, in each such time, or the connection is closed.",
+        default=60,
+    )
+    connections_per_address: int = setting(
+        values.whole_number(1, 100_000),
+        "Connections at once from one address, or one IPv6 network of 64 bits; more are turned away.",
+        default=256,
+    )
+    requests_per_address: int = setting(
+        values.whole_number(0, 1_000_000),
+        "Requests a second from one address, ten seconds' worth of them at once; more are answered "
+        "429 with Retry-After. 0: without limit.",
+        default=500,
+    )
+    requests_per_sender: int = setting(
+        values.whole_number(0, 1_000_000),
+        "The same for one token, one person or one source that signs, wherever they are.",
+        default=500,
+    )
+    deliveries_at_once: int = setting(
+        values.whole_number(1, 100_000),
+        "Deliveries that are being written at the same time; more are answered 503 with Retry-After, "
+        "and nothing of them is kept.",
+        default=512,
+    )
+    uploads_at_once: int = setting(
+        values.whole_number(1, 100_000),
+        "Recordings that are being taken in at the same time; likewise.",
+        default=128,
     )
 
 
@@ -458,6 +520,7 @@ class Config:
     storage: StorageConfig = field(default_factory=StorageConfig)
     intake: IntakeConfig = field(default_factory=IntakeConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    journal: JournalConfig = field(default_factory=JournalConfig)
     backup: BackupConfig = field(default_factory=BackupConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     grants: GrantsConfig = field(default_factory=GrantsConfig)
@@ -473,6 +536,7 @@ SECTIONS: Mapping[str, type] = {
     "storage": StorageConfig,
     "intake": IntakeConfig,
     "log": LogConfig,
+    "journal": JournalConfig,
     "backup": BackupConfig,
     "limits": LimitsConfig,
     "grants": GrantsConfig,

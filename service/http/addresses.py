@@ -49,6 +49,13 @@ class Site:
                 break
         return str(peer)
 
+    def stranger(self, request: web.BaseRequest) -> str | None:
+        """Return the address of the client as ``client_address`` does; None when it is a trusted proxy's or none."""
+        if not self.trusted_proxies:
+            return request.remote
+        address = parse_ip(self.client_address(request))
+        return None if address is None or self._is_trusted(address) else str(address)
+
     def origin(self, request: web.BaseRequest) -> str:
         """Return the origin that the request means, such as ``https://archive.example.org``.
 

@@ -1,6 +1,11 @@
 """What is wrong with a request as a request, whatever it asks for."""
 
-from service.domain.errors import ArchiveError, InvalidInputError, NotFoundError
+from service.domain.errors import (
+    ArchiveError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
 
 
 class UnsupportedMediaTypeError(ArchiveError):
@@ -33,6 +38,13 @@ class SlowRequestError(ArchiveError):
 
     code = "too_slow"
     public = "The request took too long to arrive."
+
+
+class OverloadedError(UnavailableError):
+    """As much as may be is worked in already. Nothing was begun."""
+
+    code = "overloaded"
+    public = "The archive is busy and has not taken this. Please send it again in a moment."
 
 
 class MalformedQueryError(InvalidInputError):

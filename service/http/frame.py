@@ -4,8 +4,9 @@ One, because each costs every request some 6 %. A route whose handler checks its
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -19,7 +20,10 @@ from service.domain.permission import Permission, require_permission
 from service.http.addresses import Site
 from service.http.bodies import MAX_BODY_BYTES
 from service.http.cookies import read_session_cookie
+from service.http.errors import OverloadedError
 from service.http.headers import add_headers
+from service.http.limits import PACE, Pace
+from service.http.meters import BROKEN_OFF, METERS, OUTCOME, Meters
 from service.http.origins import SAFE_METHODS, require_csrf_token, require_same_origin
 from service.http.problems import Problem, problem_of
 from service.http.reports import WireLog
@@ -69,13 +73,40 @@ class Frame:
     sessions: FindsSessions
     tokens: RecognisesTokens
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    pace: Pace = field(default_factory=Pace)
+    meters: Meters = field(default_factory=Meters)
     error_page: ErrorPage | None = None
+
+    async def respond(
+        self, request: web.Request, route: Route | None, handler: Handler
+    ) -> web.StreamResponse:
+        """Let the request in and answer it, whatever goes wrong.
+
+        Raises:
+            ConnectionError: The client has gone.
+            web.HTTPException: A redirect.
+        """
+        try:
+            self.pace.take_for_address(request)
+            if route is not None:
+                await self.admit(request, route)
+            return await handler(request)
+        except ConnectionError:
+            # The client has gone; there is nobody to answer.
+            raise
+        except web.HTTPException as error:
+            if error.status < 400:  # noqa: PLR2004  # redirects are answers
+                raise
+            return await self.answer(request, route, error)
+        except Exception as error:  # noqa: BLE001  # the outermost edge: reported, and answered with an incident
+            return await self.answer(request, route, error)
 
     async def admit(self, request: web.Request, route: Route) -> None:
         """Let the request in with who is asking, or refuse it.
 
         Raises:
             NotSignedInError: The route needs somebody, and nobody is signed in or has a valid token.
+            TooManyRequestsError: They asked too much.
             NotPermittedError: Whoever it is may not.
             CrossSiteError: A page of another site asks in their name.
             UnknownHostError: The archive is not called that.
@@ -92,6 +123,7 @@ class Frame:
             return
         if actor is None:
             raise NotSignedInError("no valid token and no valid session")
+        self.pace.take_for_actor(actor.id)
         if isinstance(route.needs, Permission):
             require_permission(actor, route.needs)
         request[ACTOR] = actor
@@ -118,6 +150,8 @@ class Frame:
         self, request: web.Request, route: Route | None, error: Exception
     ) -> web.StreamResponse:
         """Return what to answer for ``error``."""
+        if isinstance(error, OverloadedError):
+            request[OUTCOME] = "overloaded"
         problem = problem_of(error)
         started: web.StreamResponse | None = request.get(_STARTED)
         if started is not None:
@@ -143,21 +177,22 @@ def build_application(
 
     @web.middleware
     async def framed(request: web.Request, handler: Handler) -> web.StreamResponse:
-        route = declared.find(request.match_info)
+        route, begun, status = (
+            declared.find(request.match_info),
+            time.perf_counter(),
+            BROKEN_OFF,
+        )
         request[NOW] = frame.clock()
         try:
-            if route is not None:
-                await frame.admit(request, route)
-            return await handler(request)
-        except ConnectionError:
-            # The client has gone; there is nobody to answer.
+            response = await frame.respond(request, route, handler)
+            status = response.status
+        except web.HTTPException as redirect:
+            status = redirect.status
             raise
-        except web.HTTPException as error:
-            if error.status < 400:  # noqa: PLR2004  # redirects are answers
-                raise
-            return await frame.answer(request, route, error)
-        except Exception as error:  # noqa: BLE001  # the outermost edge: reported, and answered with an incident
-            return await frame.answer(request, route, error)
+        finally:
+            seconds = time.perf_counter() - begun
+            frame.meters.observe(route, status, seconds, outcome=request.get(OUTCOME))
+        return response
 
     async def prepared(request: web.Request, response: web.StreamResponse) -> None:
         request[_STARTED] = response
@@ -168,7 +203,8 @@ def build_application(
 
     app = web.Application(middlewares=[framed], client_max_size=max_bytes)
     declared = Declared(app, routes)
-    app[ROUTES], app[SITE] = declared, frame.site
+    app[ROUTES], app[SITE], app[PACE] = declared, frame.site, frame.pace
+    app[METERS] = frame.meters
     app.on_response_prepare.append(prepared)
     app.on_startup.append(checked)
     return app

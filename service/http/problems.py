@@ -13,6 +13,7 @@ from service.access.errors import InviteRefusedError, TooManyRequestsError
 from service.domain import errors as domain
 from service.http.errors import (
     CrossSiteError,
+    OverloadedError,
     SlowRequestError,
     UnknownHostError,
     UnsupportedMediaTypeError,
@@ -117,7 +118,8 @@ def problem_of(error: Exception) -> Problem:
 def _of_archive(error: domain.ArchiveError) -> Problem:
     status = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
     incident = None
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    # Of being busy the numbers tell; a line for each would be one more storm.
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, OverloadedError):
         incident = report_incident(error, text=str(error))
     headers = {}
     if isinstance(error, TooManyRequestsError):

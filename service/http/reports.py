@@ -17,12 +17,16 @@ def report_incident(error: Exception, *, text: str | None = None) -> str:
 
     ``text`` is shown too; give that of our own errors only. The text of any other may repeat what was sent.
     """
-    incident, kind = new_id("in"), type(error).__qualname__
-    told = "" if text is None else f": {text}"
-    places = "".join(describe_places(error))
-    extra = {"incident": incident, "error": kind}
-    log.error("http.incident %s %s%s\n%s", incident, kind, told, places, extra=extra)
+    incident = new_id("in")
+    told = {} if text is None else {"text": text}
+    extra = {"incident": incident, **told, **described(error)}
+    log.error("http.incident", extra=extra)
     return incident
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """Return what a line of the journal says of ``error``: its kind, and where it was raised."""
+    return {"error": type(error).__qualname__, "places": "".join(describe_places(error))}
 
 
 def describe_places(error: BaseException) -> Iterator[str]:
@@ -45,9 +49,8 @@ class WireLog(logging.LoggerAdapter[logging.Logger]):
         if error is True:
             error = sys.exc_info()[1]
         if not isinstance(error, BaseException):
-            self.logger.debug("http.wire %s", msg)
+            self.logger.debug("http.wire", extra={"text": str(msg)})
         elif isinstance(error, HttpProcessingError):
-            self.logger.debug("http.malformed %s", type(error).__qualname__)
+            self.logger.debug("http.malformed", extra={"error": type(error).__qualname__})
         else:
-            places = "".join(describe_places(error))
-            self.logger.log(level, "http.wire %s\n%s", type(error).__qualname__, places)
+            self.logger.log(level, "http.wire", extra=described(error))

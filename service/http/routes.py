@@ -27,6 +27,13 @@ class Credential(StrEnum):
     SESSION = "session"
 
 
+class Counted(StrEnum):
+    """What the requests of a route are counted as, by what becomes of them."""
+
+    DELIVERY = "deliveries_total"
+    UPLOAD = "uploads_total"
+
+
 TOKEN_ONLY: Final = frozenset({Credential.TOKEN})
 SESSION_ONLY: Final = frozenset({Credential.SESSION})
 TOKEN_OR_SESSION: Final = TOKEN_ONLY | SESSION_ONLY
@@ -48,6 +55,7 @@ class Route:
     needs: Permission | Need
     accepts: frozenset[Credential] = TOKEN_OR_SESSION
     is_page: bool = False
+    counted: Counted | None = None
 
 
 class Declared:

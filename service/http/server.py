@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Network
@@ -23,6 +23,7 @@ from service.domain.errors import ArchiveError, InvalidInputError, UnavailableEr
 from service.http.addresses import Network, parse_ip
 from service.http.frame import RUNNER_OPTIONS
 from service.http.headers import add_headers
+from service.http.meters import METERS, Meters
 from service.http.problems import Problem, problem_of
 
 BACKLOG: Final = 512
@@ -128,6 +129,7 @@ class _Runner(web.AppRunner):
             **RUNNER_OPTIONS,
         )
         server.patience, server.trusted = self._patience, self._trusted
+        server.meters = self.app.get(METERS) or server.meters
         return server
 
 
@@ -137,6 +139,7 @@ class _Server(web.Server):
     def __init__(self, *handler: Any, **options: Any) -> None:  # noqa: ANN401  # aiohttp's own, handed on
         super().__init__(*handler, **options)
         self.patience, self.trusted = PATIENCE, ()  # type: Patience, Sequence[Network]
+        self.meters = Meters()
         self._open: Counter[str] = Counter()
 
     def __call__(self) -> web.RequestHandler:
@@ -176,6 +179,7 @@ class _Connection(web.RequestHandler):
         "_bytes_received",
         "_head_timer",
         "_is_held_up",
+        "_is_last",
         "_patience",
         "_server",
         "_whose",
@@ -189,7 +193,7 @@ class _Connection(web.RequestHandler):
         self._body_timer: asyncio.TimerHandle | None = None
         self._body = EMPTY_PAYLOAD
         self._bytes_received = self._bytes_before = 0
-        self._is_held_up = False
+        self._is_held_up = self._is_last = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._whose = self._server.enter(transport)
@@ -215,6 +219,7 @@ class _Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         heads, is_between = self._request_count, self._body.is_eof()
         self._bytes_received += len(data)
+        self._server.meters.received_bytes += len(data)
         super().data_received(data)
         if self._request_count != heads:
             self._await_body()
@@ -267,13 +272,37 @@ class _Connection(web.RequestHandler):
             self.transport.abort()
         self.force_close()
 
+    def close(self) -> None:
+        """Take no further request. A body that is on its way still comes in: closing would drop the rest of it."""
+        if self._request_in_progress and not self._body.is_eof():
+            self._is_last = True
+        else:
+            super().close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109  # aiohttp's own
+        """Let the request that has begun end, its body first, for ``timeout`` seconds in all; then close."""
+        begun = self._loop.time()
+        if self._request_in_progress and not self._body.is_eof():
+            # A client that goes away ends the waiting with an error, which the handler is told as well.
+            with suppress(Exception):
+                async with asyncio.timeout(timeout):
+                    await self._body.wait_eof()
+        if timeout is not None:
+            # To aiohttp none left would be without end.
+            timeout = max(0.1, timeout - (self._loop.time() - begun))
+        await super().shutdown(timeout)
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send the answer; a refusal of the framework's own, before the frame was asked, as a problem."""
         if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
             resp = problem_of(resp).response()
-        return await super().finish_response(request, resp, start_time)
+        if self._is_last:
+            resp.force_close()
+        sent = await super().finish_response(request, resp, start_time)
+        self._server.meters.sent_bytes += resp.body_length
+        return sent
 
     def handle_error(
         self,

@@ -15,7 +15,9 @@ from service.domain.identifiers import require_source_name
 from service.domain.permission import Permission, require_permission, require_source
 from service.http.bodies import read_body
 from service.http.frame import NOW, bearer_token
-from service.http.routes import Need, Route
+from service.http.limits import DELIVERIES, PACE, UPLOADS
+from service.http.meters import DUPLICATE, OUTCOME
+from service.http.routes import Counted, Need, Route
 from service.http.uploads import content_type_of, name_of, read_chunks
 from service.intake.app_keys import (
     INTAKE,
@@ -44,15 +46,17 @@ async def receive_delivery(request: web.Request) -> web.Response:
     signed = verify_signature(
         request.headers, body, secrets=listener.secrets, tolerance=listener.tolerance, now=now
     )
-    kept = await keep_delivery(
-        request.app[INTAKE],
-        source=listener.name,
-        kind="contact",
-        ident=signed.id,
-        body=body,
-        now=now,
-        remarks=() if signed.is_timely else (UNTIMELY,),
-    )
+    request.app[PACE].take_for_actor(listener.name)
+    with request.app[DELIVERIES]:
+        kept = await keep_delivery(
+            request.app[INTAKE],
+            source=listener.name,
+            kind="contact",
+            ident=signed.id,
+            body=body,
+            now=now,
+            remarks=() if signed.is_timely else (UNTIMELY,),
+        )
     return _acknowledged(request, kept)
 
 
@@ -60,15 +64,16 @@ async def receive_recording(request: web.Request) -> web.Response:
     """``PUT /intake/{source}/{source_id}/recordings/{name}``: a recording, before or after its contact."""
     await _require_token(request)
     intake = request.app[INTAKE]
-    kept = await keep_recording(
-        intake,
-        read_chunks(request, max_bytes=intake.max_recording_bytes),
-        source=request.match_info["source"],
-        source_id=name_of(request, "source_id"),
-        name=name_of(request, "name"),
-        content_type=content_type_of(request),
-        now=request[NOW],
-    )
+    with request.app[UPLOADS]:
+        kept = await keep_recording(
+            intake,
+            read_chunks(request, max_bytes=intake.max_recording_bytes),
+            source=request.match_info["source"],
+            source_id=name_of(request, "source_id"),
+            name=name_of(request, "name"),
+            content_type=content_type_of(request),
+            now=request[NOW],
+        )
     return _acknowledged(request, kept)
 
 
@@ -80,12 +85,14 @@ def routes() -> list[Route]:
             path="/intake/{source}",
             handler=receive_delivery,
             needs=Need.SENDER,
+            counted=Counted.DELIVERY,
         ),
         Route(
             method="PUT",
             path="/intake/{source}/{source_id}/recordings/{name}",
             handler=receive_recording,
             needs=Need.SENDER,
+            counted=Counted.UPLOAD,
         ),
     ]
 
@@ -107,6 +114,7 @@ async def _require_token(request: web.Request) -> Actor:
         NotPermittedError: It is not one of an integration.
         NotFoundError: It is bound to another source.
         InvalidInputError: The name of the source is none.
+        TooManyRequestsError: The machine asks too much.
     """
     actor = await request.app[TOKENS].authenticate(bearer_token(request) or "")
     if actor is None:
@@ -115,11 +123,14 @@ async def _require_token(request: web.Request) -> Actor:
     if Role.INTEGRATION not in actor.roles:
         raise NotPermittedError(f"{actor.id} is no integration")
     require_source(actor, require_source_name(request.match_info["source"]))
+    request.app[PACE].take_for_actor(actor.id)
     return actor
 
 
 def _acknowledged(request: web.Request, kept: Kept) -> web.Response:
     request.app[OFFER](kept)
+    if kept.is_duplicate:
+        request[OUTCOME] = DUPLICATE
     return web.Response(
         body=_ANSWER_AGAIN if kept.is_duplicate else _ANSWER, content_type="application/json"
     )

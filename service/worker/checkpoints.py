@@ -12,6 +12,7 @@ them takes over when that one ends.
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -84,6 +85,7 @@ class LogKeeper:
     _is_recalled: bool = field(default=False, init=False, repr=False)
     _anchored: bytes = field(default=b"", init=False, repr=False)
     _trouble: str = field(default="", init=False, repr=False)
+    _troubled_at: float = field(default=0.0, init=False, repr=False)
 
     async def run(self, *, clock: Callable[[], datetime], every: timedelta) -> None:
         """Publish what is new every so often, until cancelled. What cannot be done now is done next time."""
@@ -109,6 +111,8 @@ class LogKeeper:
             UnavailableError: The ledger is damaged.
         """
         self._is_recalled = False
+        # Whoever publishes knows what the anchors take now.
+        self._trouble = ""
         signed = self._signed()
         last = await asyncio.to_thread(signed.last)
         state = await asyncio.to_thread(signed.state)
@@ -360,7 +364,14 @@ class LogKeeper:
         self._anchored = note
         return ""
 
+    @property
+    def anchor_trouble_seconds(self) -> float:
+        """For how long the anchor directory has not been written to as it should; 0 when all is well."""
+        return time.monotonic() - self._troubled_at if self._trouble else 0.0
+
     def _tell(self, trouble: str) -> None:
+        if trouble and not self._trouble:
+            self._troubled_at = time.monotonic()
         if trouble and trouble != self._trouble:
             _log.warning("log.not_anchored", extra={"code": trouble})
         elif self._trouble and not trouble:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -83,6 +84,12 @@ class Asking:
     trouble: str | None = field(default=None, init=False)
     _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
     _told: str = field(default="", init=False, repr=False)
+    _troubled_at: float = field(default=0.0, init=False, repr=False)
+
+    @property
+    def trouble_seconds(self) -> float:
+        """For how long every answer has been none or wrong; 0 when the last was as it should be."""
+        return time.monotonic() - self._troubled_at if self._told else 0.0
 
     def wake(self) -> None:
         """Let it look whether there is something to ask for."""
@@ -112,6 +119,8 @@ class Asking:
     def _tell(self, error: Exception | None) -> None:
         code = "" if error is None else type(error).__name__
         self.trouble = None if error is None else _words(error)
+        if code and not self._told:
+            self._troubled_at = time.monotonic()
         if code != self._told:
             if error is None:
                 _log.info("outside.answers_again", extra={"place": self.name})

@@ -7,10 +7,10 @@ import shlex
 
 import pytest
 
-from service.api.system import HEALTH
 from service.archive import alarm, arrivals, draft, expire, receive, understand
 from service.archive.register import COLUMNS
 from service.cli.commands import build_parser
+from service.cli.journal import FOREIGN
 from service.cli.main import EXIT_FAILED, EXIT_INTERRUPTED
 from service.cli.verify_command import EXIT_CODES
 from service.config.sections import LISTS, SECTIONS
@@ -19,7 +19,6 @@ from service.domain.actor import Role
 from service.domain.purpose import Purpose
 from service.intake import webhooks
 from service.log.report import Outcome
-from service.serving import build_service
 from service.worker import jobs
 from tests.docs.pages import ROOT, coded, read, section
 
@@ -96,18 +95,10 @@ def test_every_exit_code_is_in_the_table():
 
 
 def test_every_event_of_the_journal_is_explained():
-    names = {name for name in events() if re.fullmatch(r"[a-z]+\.[a-z_]+", name)}
+    names = {name for name in events() if re.fullmatch(r"[a-z]+\.[a-z_]+", name)} | {FOREIGN}
     assert names - WORDS == set()
     explained = set(re.findall(r"`([a-z]+\.[a-z_]+)`", section(PAGE, "## What to watch")))
     assert explained - names == set()
-
-
-async def test_every_metric_is_explained(archive):
-    measured = await build_service(archive).app[HEALTH].measure()
-    assert {f"taltio_{name}" for name in measured} - WORDS == set()
-    assert {word for word in WORDS if word.startswith("taltio_")} <= {
-        f"taltio_{name}" for name in measured
-    }
 
 
 def test_every_reason_of_attention_is_explained():

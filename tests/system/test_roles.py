@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 import json
+import re
 import secrets
+import socket
 import time
 
 import aiohttp
@@ -11,7 +13,7 @@ import pytest
 
 from tests.postgres import new_database
 from tests.system.processes import AUDIO, deliver, shared_archive, upload
-from tests.system.programs import run
+from tests.system.programs import ENVIRONMENT, run, started
 
 
 @pytest.fixture
@@ -28,6 +30,20 @@ def bucket_settings(seaweed):
         f'blobs = "s3://archive/roles-{secrets.token_hex(8)}"\nregion = "eu-test-1"\ncountry = "FI"\n'
         f'endpoint = "{seaweed.endpoint}"\ncredentials_file = "{seaweed.credentials_file}"\n'
     )
+
+
+NUMBERS = {
+    "contacts": {"desk"},
+    "openings_open": {"desk"},
+    "keys_at_hand": {"desk", "worker"},
+    "jobs_dead": {"worker"},
+    "checkpoint_age_seconds": {"worker"},
+    "backup_age_seconds": {"worker"},
+    "deliveries_waiting": {"intake", "worker"},
+    "session_key_age_seconds": {"intake"},
+    "deliveries_open": {"intake", "desk"},
+}
+"""Numbers of ``/metrics``, and the roles that they concern."""
 
 
 async def get(client, url, **headers):
@@ -175,13 +191,49 @@ async def test_each_process_serves_what_its_role_says(shared):
             told = await answered(client, f"{process.address}/readyz", 200)
             assert told == {"status": "ready", "role": role}
             status, told = await get(client, f"{process.address}/metrics", **admin)
-            assert (status, f'taltio_process{{role="{role}"}} 1' in told.decode()) == (
-                200,
-                True,
-            )
+            assert status == 200
+            assert f'taltio_process{{role="{role}"}} 1' in told.decode()
+            measured = set(re.findall(r"(?m)^# TYPE taltio_(\w+) ", told.decode()))
+            assert measured & NUMBERS.keys() == {
+                name for name, roles in NUMBERS.items() if role in roles
+            }
+            assert {"deliveries_total", "request_seconds", "storage_broken"} <= measured
         assert (await get(client, f"{intake.address}/metrics"))[0] == 401
         sender = shared.as_role("integration")
         assert (await get(client, f"{intake.address}/metrics", **sender))[0] == 403
+
+
+@pytest.mark.slow
+async def test_intake_has_limits_a_journal_and_a_manager_as_every_other_process(
+    cluster, tmp_path
+):
+    more = '[limits]\nrequests_per_sender = 1\n[journal]\nformat = "json"\n'
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        environment = {**ENVIRONMENT, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        async with (
+            shared_archive(tmp_path, await new_database(cluster), more) as shared,
+            aiohttp.ClientSession() as client,
+        ):
+            await shared.prepare()
+            forgotten = shared.outside / "keys" / "epoch-0001.key"
+            forgotten.write_text("copied by mistake")
+            forgotten.chmod(0o400)
+            intake = await shared.stack.enter_async_context(
+                started(shared.outside, "serve", "--role", "intake", environment=environment)
+            )
+            assert await asyncio.to_thread(manager.recv, 100) == b"READY=1"
+            answers = [await deliver(client, intake.address, f"c-{n}") for n in range(15)]
+            assert {answers[0], answers[-1]} == {200, 429}
+            _, told = await get(client, f"{intake.address}/metrics", **shared.as_role("admin"))
+            limited = answers.count(429)
+            assert f'taltio_deliveries_total{{outcome="limited"}} {limited}\n' in told.decode()
+            lines = [json.loads(line) for line in intake.said if line.startswith("{")]
+            (line,) = [one for one in lines if one["event"] == "intake.private_keys"]
+            assert line["files"] == forgotten.name
+            assert await intake.interrupt() == 0
+            assert await asyncio.to_thread(manager.recv, 100) == b"STOPPING=1"
 
 
 @pytest.mark.slow

@@ -123,14 +123,14 @@ async def test_a_store_whose_sync_failed_is_named(parts, port, method):
 async def test_the_stores_refuse_a_change_of_nothing_once_a_sync_failed(archive, parts, port):
     """The real stores: what durability is asked with is refused where it was lost."""
     stores = archive.stores
-    backend = stores.log if port == "store" else stores.keys._keys
+    backend = stores.log if port == "store" else stores.keys.keys._keys
     backend._durable._soundness = Soundness()
     backend._durable._soundness.lose(BrokenError("x"))
     assert set(await problems(parts)) == {"durability"}
 
 
 async def test_a_sync_that_failed_in_one_store_ends_writing_in_all(archive, parts):
-    archive.stores.blobs.soundness.lose(BrokenError("x"))
+    archive.stores.blobs.blobs.soundness.lose(BrokenError("x"))
     assert set(await problems(parts)) == {"blobs", "durability"}
     for write in (archive.stores.store.commit, archive.stores.keys.put_keys):
         with pytest.raises(BrokenError):
