@@ -14,8 +14,8 @@ INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # What the tests run that is not Python: age opens our files, OpenSSL makes certificates, Chromium shows the pages.
 # strace and faketime make system calls and the clock fail, mkfs.ext4 makes disks to fill and to cut from power.
 # And PostgreSQL, whose server programs Debian keeps out of the path, with pg_dump and pg_restore of its client.
-# SoftHSM is a token without hardware.
-PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4 softhsm2-util
+# SoftHSM is a token without hardware; systemd-analyze reads the units.
+PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4 softhsm2-util systemd-analyze
 # Two workers suit small machines; a file's tests share their fixtures.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 # What is pure or nearly so, and the main path once: enough to notice most mistakes in under a minute.
@@ -142,6 +142,7 @@ programs:
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		missing="$${missing/mkfs.ext4/e2fsprogs}"; missing="$${missing/softhsm2-util/softhsm2}"; \
+		missing="$${missing/systemd-analyze/systemd}"; \
 		echo "make: installing$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get -qq update </dev/null >/dev/null; \
