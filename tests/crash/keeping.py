@@ -55,7 +55,7 @@ def stepping(archive: Archive, steps: Steps) -> Iterator[None]:
     """Let every statement and every call that changes files be a step, inside the block."""
     drivers = [
         archive.stores.log._writer._driver,
-        archive.stores.keys._keys._writer._driver,
+        archive.stores.keys.keys._keys._writer._driver,
     ]
     whole = {name: getattr(os, name) for name in CALLS}
 
