@@ -408,5 +408,5 @@ async def test_100_000_customers_take_no_more_than_a_slow_machine_makes_of_a_min
     imported = await import_customers(archive, NOW, text)
     took = time.process_time() - start
     assert (imported.added, imported.wrong) == (100_000, [])
-    # A minute is what bench measures on a quiet machine; here half as much again tells that it became another algorithm.
+    # A minute is what bench measures on a quiet machine; half as much again is another algorithm.
     assert took < 90
