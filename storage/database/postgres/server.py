@@ -50,6 +50,8 @@ STATEMENT_SECONDS: Final = 10.0
 
 # What every connection asks of the server, whatever its own configuration says.
 _SETTINGS: Final = {
+    # Under the log's lock a transaction must see what others have committed meanwhile, whatever the server's default.
+    "default_transaction_isolation": "read committed",
     # Waiting for another writer, or for one that hangs, ends; so does a transaction whose process is gone or frozen.
     "lock_timeout": "6s",
     "idle_in_transaction_session_timeout": "20s",
