@@ -4,10 +4,8 @@ import time
 from collections.abc import Callable
 
 from service.access.recognised import Recognised
-from service.access.secrets import hash_secret, is_secret
 from service.access.token_marks import TokenMarker
-from service.access.tokens import SCHEME
-from service.domain.actor import Actor, ActorKind, Role
+from service.domain.actor import Actor
 from storage.ports import Store
 from storage.rows import TokenRow
 
@@ -32,28 +30,8 @@ class IntakeTokens:
         Raises:
             TamperedError: Its row was not written by the archive.
         """
-        if not secret.startswith(SCHEME) or not is_secret(secret.removeprefix(SCHEME)):
-            return None
-        hashed = hash_secret(secret)
-        known = self._recognised.find(hashed)
-        if known is not None:
-            return known
-        asked = self._recognised.asking()
-        rows = await self._store.find(TokenRow, {"secret_hash": hashed, "revoked_at": None})
-        if not rows:
-            self._recognised.forget(hashed)
-            return None
-        self._marker.require_authentic(rows[0])
-        actor = machine_of(rows[0])
-        self._recognised.remember(hashed, actor, asked=asked)
-        return actor
+        return await self._recognised.recognise(secret, self._store, self._is_authentic)
 
-
-def machine_of(row: TokenRow) -> Actor:
-    """Return the machine whose token ``row`` is."""
-    return Actor(
-        id=row.id,
-        kind=ActorKind.MACHINE,
-        roles=frozenset({Role(row.role)}),
-        source=row.source,
-    )
+    async def _is_authentic(self, row: TokenRow) -> bool:
+        self._marker.require_authentic(row)
+        return True

@@ -1,10 +1,16 @@
-"""Machines that were recognised a moment ago, so that a storm of deliveries asks the store once and not each time."""
+"""Recognising machines by their tokens, so that a storm of deliveries asks the store once and not each time."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from service.domain.actor import Actor
+from service.access.secrets import hash_secret, is_secret
+from service.domain.actor import Actor, ActorKind, Role
+from storage.ports import Store
+from storage.rows import TokenRow
+
+SCHEME: Final = "tlt_"
+"""What every token begins with, so that scanners find one that leaked."""
 
 REMEMBERED_SECONDS: Final = 2.0
 """A token that another process revokes still counts for so long here, and no longer."""
@@ -19,6 +25,36 @@ class Recognised:
         self.clock = clock
         self._known: OrderedDict[bytes, tuple[float, Actor]] = OrderedDict()
         self._revocations = 0
+
+    async def recognise(
+        self, secret: str, store: Store, is_authentic: Callable[[TokenRow], Awaitable[bool]]
+    ) -> Actor | None:
+        """Return whose token ``secret`` is, if it is one that was not revoked, and ``is_authentic`` says so of its row.
+
+        Raises:
+            TamperedError: ``is_authentic`` raised it: the archive did not write the row.
+        """
+        if not secret.startswith(SCHEME) or not is_secret(secret.removeprefix(SCHEME)):
+            return None
+        hashed = hash_secret(secret)
+        known = self.find(hashed)
+        if known is not None:
+            return known
+        asked = self.asking()
+        rows = await store.find(TokenRow, {"secret_hash": hashed, "revoked_at": None})
+        if not rows:
+            self.forget(hashed)
+            return None
+        if not await is_authentic(rows[0]):
+            return None
+        actor = Actor(
+            id=rows[0].id,
+            kind=ActorKind.MACHINE,
+            roles=frozenset({Role(rows[0].role)}),
+            source=rows[0].source,
+        )
+        self.remember(hashed, actor, asked=asked)
+        return actor
 
     def find(self, hashed: bytes) -> Actor | None:
         """Return whose token has this hash; None when the store is to be asked."""

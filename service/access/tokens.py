@@ -15,21 +15,18 @@ from service.access.commits import commit_decided
 from service.access.entries import entry
 from service.access.names import parse_name
 from service.access.persons import require_manager
-from service.access.recognised import Recognised
-from service.access.secrets import hash_secret, is_secret, new_secret
+from service.access.recognised import SCHEME, Recognised
+from service.access.secrets import hash_secret, new_secret
 from service.access.token_marks import FIELD, TokenMarker
 from service.archive.vault import Vault, open_value, seal_value
 from service.crypto.fields import FieldSealer
-from service.domain.actor import Actor, ActorKind, Role
+from service.domain.actor import Actor, Role
 from service.domain.errors import ErasedError, InvalidInputError, NotFoundError, TamperedError
 from service.domain.ids import new_id
 from service.domain.times import from_microseconds, to_microseconds
 from service.log.entry import EntryType, Value
 from storage.ports import Add, Change, Replace, Store
 from storage.rows import TokenRow
-
-SCHEME: Final = "tlt_"
-"""What every token begins with, so that scanners find one that leaked."""
 
 TOKEN_PREFIX: Final = "tk"  # noqa: S105  # begins ids, which are no secrets
 _TABLE: Final = "tokens"
@@ -163,27 +160,7 @@ class Tokens:
         Raises:
             TamperedError: Its row is not what was sealed there.
         """
-        if not secret.startswith(SCHEME) or not is_secret(secret.removeprefix(SCHEME)):
-            return None
-        hashed = hash_secret(secret)
-        known = self._recognised.find(hashed)
-        if known is not None:
-            return known
-        asked = self._recognised.asking()
-        rows = await self._store.find(TokenRow, {"secret_hash": hashed, "revoked_at": None})
-        if not rows:
-            self._recognised.forget(hashed)
-            return None
-        if not await self._is_authentic(rows[0]):
-            return None
-        actor = Actor(
-            id=rows[0].id,
-            kind=ActorKind.MACHINE,
-            roles=frozenset({Role(rows[0].role)}),
-            source=rows[0].source,
-        )
-        self._recognised.remember(hashed, actor, asked=asked)
-        return actor
+        return await self._recognised.recognise(secret, self._store, self._is_authentic)
 
     async def _is_authentic(self, row: TokenRow) -> bool:
         """Tell whether a token was not erased; with the keys away, who delivers is known by the mark alone.

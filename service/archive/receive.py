@@ -178,9 +178,9 @@ async def keep_delivery(
     if twin is None:
         try:
             return await _keep(intake, new, delivery)
-        except ConflictError:
-            twin = await _find_twin(intake, new)
-    if twin is not None and twin.body_token == new.body_token:
+        except ConflictError as error:
+            twin = await _require_twin(intake, new, error)
+    if twin.body_token == new.body_token:
         return Kept(new.row(delivery), delivery, is_duplicate=True)
     # The identification stands for other bytes already. These are kept beside them, once.
     dedupe = intake.index.token("delivery", f"{source}\n{kind}\n{ident}\n{digest}")
@@ -190,7 +190,8 @@ async def keep_delivery(
         return Kept(new.row(delivery), delivery, is_duplicate=True)
     try:
         return await _keep(intake, new, delivery)
-    except ConflictError:
+    except ConflictError as error:
+        await _require_twin(intake, new, error)
         return Kept(new.row(delivery), delivery, is_duplicate=True)
 
 
@@ -232,6 +233,20 @@ async def _find_twin(intake: Intake, new: _New) -> DeliveryRow | None:
     intake.recent.add(new.dedupe)
     where = {"source": new.source, "dedupe": new.dedupe}
     return next(iter(await intake.store.find(DeliveryRow, where, limit=1)), None)
+
+
+async def _require_twin(intake: Intake, new: _New, error: ConflictError) -> DeliveryRow:
+    """Return the delivery because of which that of ``new`` was refused.
+
+    Raises:
+        UnavailableError: There is none: something else was in the way, and nothing was kept.
+    """
+    twin = await _find_twin(intake, new)
+    if twin is None:
+        raise UnavailableError(
+            "a delivery was refused as one that is there, and is not"
+        ) from error
+    return twin
 
 
 async def _keep(intake: Intake, new: _New, delivery: SealedDelivery) -> Kept:

@@ -11,7 +11,7 @@ import pytest
 from service.archive.receive import ID_REUSED, Recent, keep_delivery, keep_recording
 from service.domain.errors import TooLargeError
 from service.log.entry import EntryType, decode_entry
-from storage.errors import FullError, UnavailableError
+from storage.errors import ConflictError, FullError, UnavailableError
 from storage.rows import DeliveryRow, KeyRow, ObjectRow
 from tests.archive.test_spine import chunks
 from tests.conftest import NOW
@@ -282,3 +282,20 @@ async def test_many_sessions_at_once_are_all_opened(archive):
     opener = archive.understanding.opener
     both = await asyncio.gather(opener.open(rows), opener.open(rows[::-1]))
     assert [len(one) for one in both] == [70, 70]
+
+
+@pytest.mark.parametrize("is_reused", [False, True], ids=["the first", "another under its id"])
+async def test_what_is_refused_as_a_twin_that_is_not_there_is_not_acknowledged(
+    archive, is_reused
+):
+    """Something else was in the way: to say that it is kept already would lose it."""
+    if is_reused:
+        await keep(archive.intake, b"{}")
+    before = await deliveries(archive)
+    refused = Faulty(archive.intake.store, "commit", ConflictError("the place is taken"))
+    with pytest.raises(UnavailableError):
+        await keep(replace(archive.intake, store=refused), b'{"a": 1}')
+    assert await deliveries(archive) == before
+    kept = await keep(archive.intake, b'{"a": 1}')
+    assert not kept.is_duplicate
+    assert len(await deliveries(archive)) == len(before) + 1

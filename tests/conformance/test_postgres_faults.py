@@ -249,6 +249,30 @@ async def test_of_two_processes_entries_have_one_order_without_gaps(store, other
         assert own == [b"%s%d" % (name, number) for number in range(40)]
 
 
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_a_server_with_another_isolation_by_default_loses_nothing(emptied, rows, level):
+    """Under the log's lock a writer must see what others have committed while it waited."""
+    name = emptied.partition("@/")[2].partition("?")[0]
+    await execute(
+        emptied, f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'"
+    )
+    given = [rows(DeliveryRow, id=f"dl_{n}", dedupe=b"%d" % n) for n in range(60)]
+    try:
+        async with (
+            PostgresStore.opened(emptied, create=False) as one,
+            PostgresStore.opened(emptied, create=False) as two,
+        ):
+            kept = [
+                (one, two)[n % 2].commit([Add(row), Append(b"%d" % n)])
+                for n, row in enumerate(given)
+            ]
+            await asyncio.gather(*kept)
+            assert len(await entries(one)) == len(given)
+            assert await two.count(DeliveryRow, {}) == len(given)
+    finally:
+        await execute(emptied, f"ALTER DATABASE {name} RESET default_transaction_isolation")
+
+
 async def test_of_two_processes_that_replace_a_row_one_is_stale(store, other, rows):
     contact = rows(ContactRow)
     await store.commit([Add(contact)])
