@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from service.access.intake_tokens import IntakeTokens
-from service.access.token_marks import FIELD, TokenMarker
 from service.access.recognised import SCHEME
+from service.access.token_marks import FIELD, TokenMarker
 from service.crypto.secret import IndexKey
 from service.domain.actor import OPERATOR, Role
 from service.domain.errors import TamperedError
