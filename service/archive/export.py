@@ -32,7 +32,6 @@ from service.crypto.fields import FieldSealer
 from service.crypto.recipients import Recipient
 from service.domain.actor import Actor
 from service.domain.errors import (
-    ErasedError,
     InvalidInputError,
     NotFoundError,
     TamperedError,
@@ -106,8 +105,12 @@ class Exporter:
     async def _export(
         self, package: Package, order: Order, *, actor: Actor, now: datetime
     ) -> None:
-        rows, evidence = await self._read(order.contact_id)
         verification = await self.verifier.verify(order.contact_id, actor=actor, now=now)
+        rows, evidence = await self._read(order.contact_id)
+        if evidence.is_erased:
+            # Either it was erased this moment, or the log tells of an erasure that the archive did not write.
+            await self.verifier.verify(order.contact_id, actor=actor, now=now)
+            raise TamperedError("what says that it was erased is not the archive's")
         found = await self._open_rows(rows, order.form)
         grant = await self.grants.create(
             actor=actor,
@@ -135,8 +138,6 @@ class Exporter:
     async def _read(self, contact_id: str) -> tuple[ContactRows, Evidence]:
         rows = (await self.verifier.checker.read([contact_id]))[contact_id]
         evidence, _ = await self.verifier.checker.get_evidence(rows)
-        if evidence.is_erased:
-            raise ErasedError(f"{contact_id} was erased")
         if rows.contact is None:
             raise NotFoundError(f"no contact {contact_id}")
         return rows, evidence

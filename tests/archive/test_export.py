@@ -385,6 +385,16 @@ async def test_what_was_erased_is_gone(world, contact_id):
         await exported(world, contact_id)
 
 
+async def test_an_erasure_that_somebody_wrote_in_is_no_erasure(world, contact_id):
+    erasure = LogEntry(
+        type=EntryType.CONTACT_ERASED, at=world.now, actor="us_x", about=(contact_id,)
+    )
+    await world.store.unmarked.commit([Append(encode_entry(erasure), erasure.about)])
+    with pytest.raises(TamperedError):
+        await exported(world, contact_id)
+    assert await world.entries("integrity.alarm")
+
+
 async def test_nothing_is_overwritten(world, contact_id):
     await exported(world, contact_id)
     with pytest.raises(InvalidInputError, match="there already"):
