@@ -143,9 +143,6 @@ def _end_lines(config: Config, move: Move) -> Iterator[str]:
             yield f"{name} = {json.dumps(value, ensure_ascii=False)}"
         elif name == "keys" and config.storage.keys is not None:
             yield "# keys: take the line out"
-    if "database" in move.storage and config.backup.directory is not None:
-        yield "[backup]"
-        yield "# directory, keys_directory: take the lines out; PostgreSQL is backed up by its own tools"
     yield ""
     yield (
         f"Then: taltio verify, and taltio serve. {config.archive.directory} with log/ and ledger/, the keys directory "

@@ -16,7 +16,8 @@ from storage.waiting import settled
 
 # Counting or comparing a large table takes its time.
 _STATEMENT_SECONDS: Final = 900.0
-_ALONE: Final = "SELECT pg_advisory_xact_lock(1952541810, hashtext(current_schema()))"
+# The number after those of turns (`storage.database.postgres.turn`).
+_ALONE: Final = "SELECT pg_advisory_xact_lock(1952541811, hashtext(current_schema()))"
 _FIND: Final = f"SELECT move FROM {MOVING}"  # noqa: S608  # our own name
 _IS_THERE: Final = f"SELECT to_regclass('{MOVING}') IS NOT NULL"
 _MAKE: Final = f"CREATE TABLE {MOVING} (move text PRIMARY KEY)"
