@@ -115,8 +115,9 @@ def held_for_backup(config: Config) -> AbstractAsyncContextManager[bool]:
     if isinstance(database, StorageUrl):
         return nullcontext(True)  # noqa: FBT003  # what the block is told
     with driver():
-        from storage.database.postgres.held import BACKING_UP, held_alone  # noqa: PLC0415  # see `driver`
-    return held_alone(_schema_of_rows(database).server, BACKING_UP)
+        from storage.database.postgres.held import held_alone  # noqa: PLC0415  # see `driver`
+        from storage.database.postgres.locks import Lock  # noqa: PLC0415  # as above
+    return held_alone(_schema_of_rows(database).server, Lock.BACKING_UP)
 
 
 def _rows_at(place: StorageUrl | PostgresUrl) -> Snapshots:

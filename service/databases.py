@@ -68,17 +68,16 @@ async def open_store(
         opening = SqliteStore.opened(database.path, create=create, soundness=soundness)
         return OpenedStore(await stack.enter_async_context(opening), Alone(), Alone())
     with driver():
-        from storage.database.postgres import turn  # noqa: PLC0415  # as above
+        from storage.database.postgres.locks import Lock  # noqa: PLC0415  # as above
         from storage.database.postgres.store import SCHEMA, PostgresStore  # noqa: PLC0415  # see `driver`
+        from storage.database.postgres.turn import Turn  # noqa: PLC0415  # as above
     opened = PostgresStore.opened(
         database.url, create=create, is_restoring=database.is_restoring
     )
     store = await stack.enter_async_context(opened)
     turns = [
-        await stack.enter_async_context(
-            turn.Turn.opened(database.url, schema=SCHEMA, number=number)
-        )
-        for number in (turn.PUBLISHING, turn.WORKING)
+        await stack.enter_async_context(Turn.opened(database.url, schema=SCHEMA, lock=lock))
+        for lock in (Lock.PUBLISHING, Lock.WORKING)
     ]
     return OpenedStore(store, *turns)
 

@@ -167,7 +167,8 @@ def _ports(count: int) -> Iterator[int]:
     """Yield free ports whose number plus 10 000 is free too: there the server speaks gRPC."""
     tried = random.SystemRandom()
     while count:
-        port = tried.randrange(20_000, 32_000)
+        # Both below what the system gives to outgoing connections, so that nobody takes them while it is restarted.
+        port = tried.randrange(12_000, 22_000)
         if all(_is_free(one) for one in (port, port + 10_000)):
             count -= 1
             yield port

@@ -11,9 +11,10 @@ import storage.database.postgres.commit
 import storage.database.postgres.scrubbing
 from storage.database.group import GroupCommit
 from storage.database.postgres.keys import PostgresKeyStore
+from storage.database.postgres.locks import Lock
 from storage.database.postgres.server import Server
 from storage.database.postgres.store import SCHEMA, PostgresStore
-from storage.database.postgres.turn import PUBLISHING, WORKING, Turn
+from storage.database.postgres.turn import Turn
 from storage.errors import DoubtfulError, StaleError, StorageError, UnavailableError
 from storage.ports import Add, Append, Lookup, Put, Remove, Replace, Require
 from storage.rows import CLOSED, ContactRow, DeliveryRow, JobRow, KeyRow
@@ -409,6 +410,19 @@ async def test_two_that_scrub_at_once_take_turns(store, other):
     await asyncio.gather(store.scrub(), other.scrub(), store.scrub())
 
 
+@pytest.mark.parametrize("lock", list(Lock), ids=str)
+async def test_only_another_scrub_is_waited_for(store, emptied, monkeypatch, lock):
+    """A worker on duty, or a publisher, has its turn for as long as it lives."""
+    monkeypatch.setattr(storage.database.postgres.scrubbing, "READERS_SECONDS", 0.5)
+    async with Turn.opened(emptied, schema=SCHEMA, lock=lock) as turn:
+        assert await turn.is_mine()
+        if lock is Lock.SCRUBBING:
+            with pytest.raises(UnavailableError):
+                await store.scrub()
+        else:
+            await store.scrub()
+
+
 async def test_scrubbing_the_key_store_leaves_no_byte_of_a_destroyed_key(cluster, emptied):
     async with PostgresKeyStore.opened(emptied, create=False) as keys:
         await keys.put_keys([key(n, wrapped=b"wrapped key %04d" % n) for n in range(40)])
@@ -508,9 +522,9 @@ async def test_deliveries_that_one_process_announces_wake_the_other(store, other
 
 async def test_a_turn_that_is_given_back_is_another_s_and_turns_do_not_mix(emptied):
     async with (
-        Turn.opened(emptied, schema=SCHEMA, number=WORKING) as first,
-        Turn.opened(emptied, schema=SCHEMA, number=WORKING) as second,
-        Turn.opened(emptied, schema=SCHEMA, number=PUBLISHING) as publishing,
+        Turn.opened(emptied, schema=SCHEMA, lock=Lock.WORKING) as first,
+        Turn.opened(emptied, schema=SCHEMA, lock=Lock.WORKING) as second,
+        Turn.opened(emptied, schema=SCHEMA, lock=Lock.PUBLISHING) as publishing,
     ):
         assert await first.is_mine()
         assert not await second.is_mine()
@@ -528,8 +542,8 @@ async def test_one_process_publishes_and_another_takes_over_when_it_ends(
     wired_url, emptied, wire
 ):
     async with (
-        Turn.opened(emptied, schema=SCHEMA, number=PUBLISHING) as second,
-        Turn.opened(wired_url, schema=SCHEMA, number=PUBLISHING) as first,
+        Turn.opened(emptied, schema=SCHEMA, lock=Lock.PUBLISHING) as second,
+        Turn.opened(wired_url, schema=SCHEMA, lock=Lock.PUBLISHING) as first,
     ):
         assert await first.is_mine()
         assert await first.is_mine()

@@ -18,6 +18,7 @@ from typing import Final
 
 import asyncpg
 
+from storage.database.postgres.locks import Lock
 from storage.database.postgres.server import (
     LOST,
     REFUSED,
@@ -44,7 +45,7 @@ DOUBT_SECONDS: Final = 20.0
 _ATTEMPTS: Final = 5
 _SEEK_EVERY: Final = 0.25
 # One lock for each schema, the same in every process (an arbitrary constant and a hash of the name).
-_LOCK_LOG: Final = "SELECT pg_advisory_xact_lock(1952541807, hashtext(current_schema()))"
+_LOCK_LOG: Final = f"SELECT pg_advisory_xact_lock({Lock.LOG.keys})"
 _MARK: Final = (
     "INSERT INTO commit_marks (writer, number, marked_at) "
     "VALUES ('{}', {}, (extract(epoch FROM now()) * 1000000)::bigint) "

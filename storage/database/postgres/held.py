@@ -6,12 +6,8 @@ from typing import Final
 
 import asyncpg
 
+from storage.database.postgres.locks import Lock
 from storage.database.postgres.server import LOST, Db, Server, translated
-
-BACKING_UP: Final = 1952541820
-RESTORING: Final = 1952541821
-TRYING_OUT: Final = 1952541822
-"""What is locked for whom (arbitrary constants)."""
 
 # Long work goes on beside the connection, and a limit that an administrator set for other uses would end it.
 _PATIENT: Final = (
@@ -57,8 +53,8 @@ async def connect_patiently(server: Server) -> Db:
 
 
 @asynccontextmanager
-async def held_alone(server: Server, number: int) -> AsyncIterator[bool]:
-    """Tell for the block whether this process is the only one that holds the lock ``number`` of the schema.
+async def held_alone(server: Server, lock: Lock) -> AsyncIterator[bool]:
+    """Tell for the block whether this process is the only one that holds ``lock`` of the schema.
 
     Raises:
         UnavailableError: The server cannot be reached.
@@ -66,6 +62,6 @@ async def held_alone(server: Server, number: int) -> AsyncIterator[bool]:
     async with patient_connection(server) as db:
         with in_our_words():
             ((is_mine,),) = await db.fetch(
-                "SELECT pg_try_advisory_lock($1, hashtext($2))", number, server.schema
+                "SELECT pg_try_advisory_lock($1, hashtext($2))", lock, server.schema
             )
         yield bool(is_mine)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, Self
 
+from storage.database.postgres.locks import Lock
 from storage.database.postgres.schema import prepare
 from storage.database.postgres.scrubbing import scrub
 from storage.database.postgres.server import Db, Server, Session, durably, transaction
@@ -45,8 +46,8 @@ _COUNT: Final = (
 _CLOSED: Final = "SELECT id FROM keys WHERE id = ANY($1::text[]) AND kind = $2 LIMIT 1"
 _DESTROY: Final = "DELETE FROM keys WHERE id = ANY($1::text[])"
 # Whoever stores keys shares the lock, and who closes a wrapper has it alone, so that none slips in beside.
-_SHARE: Final = "SELECT pg_advisory_xact_lock_shared(1952541808, hashtext(current_schema()))"
-_ALONE: Final = "SELECT pg_advisory_xact_lock(1952541808, hashtext(current_schema()))"
+_SHARE: Final = f"SELECT pg_advisory_xact_lock_shared({Lock.WRAPPERS.keys})"
+_ALONE: Final = f"SELECT pg_advisory_xact_lock({Lock.WRAPPERS.keys})"
 
 
 class PostgresKeyStore:

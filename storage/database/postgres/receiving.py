@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol, Self, cast
 
 import asyncpg
 
+from storage.database.postgres.locks import Lock
 from storage.database.postgres.schema import MOVING, prepare
 from storage.database.postgres.server import LOST, Db, Server, Session, transaction, unavailable
 from storage.errors import ConflictError
@@ -16,8 +17,7 @@ from storage.waiting import settled
 
 # Counting or comparing a large table takes its time.
 _STATEMENT_SECONDS: Final = 900.0
-# The number after those of turns (`storage.database.postgres.turn`).
-_ALONE: Final = "SELECT pg_advisory_xact_lock(1952541811, hashtext(current_schema()))"
+_ALONE: Final = f"SELECT pg_advisory_xact_lock({Lock.RECEIVING.keys})"
 _FIND: Final = f"SELECT move FROM {MOVING}"  # noqa: S608  # our own name
 _IS_THERE: Final = f"SELECT to_regclass('{MOVING}') IS NOT NULL"
 _MAKE: Final = f"CREATE TABLE {MOVING} (move text PRIMARY KEY)"

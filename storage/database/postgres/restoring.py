@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from typing import Final, Self
 
 from storage.database.postgres.held import (
-    RESTORING,
     held_alone,
     in_our_words,
     patient_connection,
 )
+from storage.database.postgres.locks import Lock
 from storage.database.postgres.schema import CHANGING, MARKER, make_schema, quoted
 from storage.database.postgres.server import Db, Server, transaction
 from storage.errors import ConflictError, UnavailableError
@@ -49,7 +49,7 @@ class Claim:
         Raises:
             UnavailableError: Somebody else does, or the server cannot be reached.
         """
-        async with held_alone(server, RESTORING) as is_mine:
+        async with held_alone(server, Lock.RESTORING) as is_mine:
             if not is_mine:
                 raise UnavailableError(
                     f"schema {server.schema}: somebody else restores a backup into it now"

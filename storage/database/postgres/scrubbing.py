@@ -12,6 +12,7 @@ from typing import Final
 
 import asyncpg
 
+from storage.database.postgres.locks import Lock
 from storage.database.postgres.server import LOST, Db, Server, translated
 from storage.errors import UnavailableError
 
@@ -30,9 +31,9 @@ _OLDER: Final = (
     "AND pid <> pg_backend_pid() AND backend_type = 'client backend' "
     "AND greatest(age(backend_xmin), age(backend_xid)) > age($1::text::xid8::xid))"
 )
-# One at a time (an arbitrary constant). The lock ends with the connection. Who waited for it in one statement would
+# One at a time. The lock ends with the connection. Who waited for it in one statement would
 # keep removed rows alive.
-_ALONE: Final = "SELECT NOT pg_try_advisory_lock(1952541810, hashtext(current_schema()))"
+_ALONE: Final = f"SELECT NOT pg_try_advisory_lock({Lock.SCRUBBING.keys})"
 # From the log nothing is ever removed.
 _TABLES: Final = (
     "SELECT format('%I.%I', schemaname, tablename) AS named, "

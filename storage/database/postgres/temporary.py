@@ -7,7 +7,8 @@ from typing import Final
 
 import asyncpg
 
-from storage.database.postgres.held import TRYING_OUT, in_our_words, patient_connection
+from storage.database.postgres.held import in_our_words, patient_connection
+from storage.database.postgres.locks import Lock
 from storage.database.postgres.server import LOST, Db, Server
 from storage.errors import StorageError, UnavailableError
 from storage.waiting import settled
@@ -38,7 +39,7 @@ async def temporary_database(url: str) -> AsyncIterator[str]:
             ((prefix,),) = await db.fetch(_CALLED, PREFIX)
             await _drop_left(db, prefix)
             name = f"{prefix}{secrets.token_hex(6)}"
-            await db.fetch(_TAKE, TRYING_OUT, name)
+            await db.fetch(_TAKE, Lock.TRYING_OUT, name)
         try:
             with in_our_words():
                 await _create(db, name)
@@ -68,10 +69,10 @@ async def _create(db: Db, name: str) -> None:
 async def _drop_left(db: Db, prefix: str) -> None:
     """Drop what drills left that were killed; nobody holds the lock of those."""
     for (name,) in await db.fetch(_LEFT, prefix):
-        ((is_left,),) = await db.fetch(_TAKE, TRYING_OUT, name)
+        ((is_left,),) = await db.fetch(_TAKE, Lock.TRYING_OUT, name)
         if is_left:
             await db.execute(_dropping(name))
-            await db.fetch(_GIVE_BACK, TRYING_OUT, name)
+            await db.fetch(_GIVE_BACK, Lock.TRYING_OUT, name)
 
 
 async def _drop(url: str, db: Db, name: str) -> None:

@@ -7,15 +7,11 @@ from typing import Final, Self
 
 import asyncpg
 
+from storage.database.postgres.locks import Lock
 from storage.database.postgres.server import LOST, Server, Session, unavailable
 
-PUBLISHING: Final = 1952541809
-"""The turn to publish the log (an arbitrary number)."""
-WORKING: Final = 1952541810
-"""The turn to do the work beside requests that one worker does at a time (the next number)."""
-
 # A lock of the session: it ends with the connection, however that ends.
-_TAKE: Final = "SELECT pg_try_advisory_lock({}, hashtext(current_schema()))"
+_TAKE: Final = "SELECT pg_try_advisory_lock({})"
 _STILL: Final = "SELECT 1"
 
 
@@ -25,16 +21,16 @@ class Turn:
     No connection is made before somebody asks.
     """
 
-    def __init__(self, server: Server, number: int) -> None:
+    def __init__(self, server: Server, lock: Lock) -> None:
         self._session = Session(server)
-        self._take = _TAKE.format(number)
+        self._take = _TAKE.format(lock.keys)
         self._is_mine = False
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, url: str, *, schema: str, number: int) -> AsyncIterator[Self]:
+    async def opened(cls, url: str, *, schema: str, lock: Lock) -> AsyncIterator[Self]:
         """Give the turn back on leaving the block."""
-        turn = cls(Server(url, schema), number)
+        turn = cls(Server(url, schema), lock)
         try:
             yield turn
         finally:
