@@ -1,4 +1,4 @@
-"""Builds the archive from its configuration; the only place that names a backend."""
+"""Builds the archive from its configuration."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,4 @@
-"""Builds what makes, tries and restores backups; beside `service.wiring` the only place that names a backend."""
+"""Builds what makes, tries and restores backups."""
 
 import asyncio
 from collections.abc import AsyncIterator

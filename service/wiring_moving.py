@@ -1,11 +1,11 @@
-"""Builds what moves an archive; beside `service.wiring` and backups the only place that names a backend."""
+"""Builds what moves an archive."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from service.config import Config, PostgresUrl, StorageUrl
 from service.config.changing import OF_BUCKETS
-from service.databases import key_place, open_store
+from service.databases import driver, key_place, open_store
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.ring import KeyRing
 from service.moving.blobs import BlobMove
@@ -70,8 +70,8 @@ async def require_unused(config: Config) -> None:
         UnavailableError: Somebody works with it, or it cannot be asked.
     """
     if isinstance(config.storage.database, PostgresUrl):
-        from storage.database.postgres.receiving import count_others  # noqa: PLC0415  # not needed on SQLite
-
+        with driver():
+            from storage.database.postgres.receiving import count_others  # noqa: PLC0415  # see `driver`
         if others := await count_others(config.storage.database.url):
             raise UnavailableError(
                 f"services or commands work with the database ({others} connections); stop all of them first"
@@ -118,14 +118,10 @@ async def opened_mover(
 
 
 async def _rows(config: Config, target: Config, stack: AsyncExitStack) -> list[RowMove]:
-    try:
-        from storage.database.postgres.keys import SCHEMA as KEY_SCHEMA  # noqa: PLC0415  # see `service.databases`
+    with driver():
+        from storage.database.postgres.keys import SCHEMA as KEY_SCHEMA  # noqa: PLC0415  # see `driver`
         from storage.database.postgres.receiving import PostgresReceiving  # noqa: PLC0415  # as above
         from storage.database.postgres.store import SCHEMA  # noqa: PLC0415  # as above
-    except ModuleNotFoundError as error:
-        raise InvalidInputError(
-            "a postgresql:// URL needs the driver asyncpg: install taltio[postgres]"
-        ) from error
     moves = []
     for old, new, schema, history, tables in (
         (config.storage.database, target.storage.database, SCHEMA, ARCHIVE, ROWS),

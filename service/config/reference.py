@@ -51,7 +51,9 @@ def _block(setting: Setting, *, example: str | None = None) -> str:
 
 
 def _prose(text: str) -> str:
-    return "\n".join(wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# "))
+    return "\n".join(
+        wrap(" ".join(text.split()), _WIDTH, initial_indent="# ", subsequent_indent="# ")
+    )
 
 
 def _toml(value: object) -> str:
