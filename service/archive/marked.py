@@ -1,15 +1,16 @@
 """Marks on log entries: nobody writes into the log who only has the database.
 
-Every entry that the archive appends carries random bytes and a keyed hash of these and its own, made in this one
-place: no two marks are alike, and an entry that is put in again, with its mark, stands out by it. What is to be signed
-is read through a log that refuses an entry without a mark of its own. So an entry that somebody without the keys
-writes into the database is never signed, never anchored, and stops the signing until a person has looked at it.
+Every entry that the archive appends carries a number of its own and a keyed hash of both, made in this one place: no
+two marks are alike, and an entry that is put in again, with its mark, stands out by it. What is to be signed is read
+through a log that refuses an entry without a mark of its own. So an entry that somebody without the keys writes into
+the database is never signed, never anchored, and stops the signing until a person has looked at it.
 """
 
 import hmac
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final, TypeVar
 
 from service.crypto.secret import IndexKey
@@ -24,17 +25,22 @@ _OWN_BYTES: Final = 16
 
 
 class Marker:
-    """Makes the mark of an entry: 16 random bytes, then HMAC-SHA-256 of these and the bytes of the entry."""
+    """Makes the mark of an entry: a number of 16 bytes, then HMAC-SHA-256 of it and the bytes of the entry.
 
-    __slots__ = ("_keyed", "_random")
+    The number is 8 random bytes of this marker and a count from 0: unlike any other's, and beside the last one where
+    a database keeps marks in order, for which each of random ones would be another place.
+    """
+
+    __slots__ = ("_count", "_keyed", "_own")
 
     def __init__(self, key: IndexKey, *, random: Callable[[int], bytes] = os.urandom) -> None:
         self._keyed = hmac.new(key, digestmod="sha256")
-        self._random = random
+        self._own = random(_OWN_BYTES // 2)
+        self._count = count()
 
     def mark(self, entry: bytes) -> bytes:
         """Return a new mark for ``entry``, one that no entry had before."""
-        own = self._random(_OWN_BYTES)
+        own = self._own + next(self._count).to_bytes(_OWN_BYTES // 2)
         return own + self._keyed_hash(own, entry)
 
     def bears_mark(self, stored: StoredEntry) -> bool:
