@@ -36,5 +36,6 @@ class BrokenError(StorageError):
 class DoubtfulError(BrokenError):
     """Nobody knows whether it was stored: the server was lost at the commit and cannot be asked.
 
-    Whole it is in any case, or absent. The backend goes on as soon as it reaches a server.
+    Whole it is in any case, or absent. Unlike after other ``BrokenError``s, the backend goes on as soon as it reaches
+    a server, and whoever asked may ask again.
     """

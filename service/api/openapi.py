@@ -42,7 +42,7 @@ _WITHOUT_CLASS: Final[Mapping[int, tuple[str, ...]]] = {
     416: ("range_not_satisfiable",),
     417: ("expectation_failed",),
     431: ("head_too_large",),
-    503: (KeysUnavailableError.code, "storage_failed"),
+    503: (KeysUnavailableError.code, "in_doubt", "storage_failed"),
     507: ("full",),
 }
 """Codes that are no error of ours, or one of the storage's, or of keys that went away."""
@@ -118,8 +118,7 @@ def operation_of(route: Route) -> Operation:
 def problem_codes() -> Mapping[int, tuple[str, ...]]:
     """Return the codes of problems by status, in order."""
     found: dict[int, set[str]] = {}
-    told: list[type[domain_errors.ArchiveError]] = [KeysUnavailableError]
-    for error in [*told, *_errors(domain_errors, http_errors, access_errors)]:
+    for error in _errors(domain_errors, http_errors, access_errors):
         status = next(STATUS[base] for base in error.__mro__ if base in STATUS)
         found.setdefault(status.value, set()).add(error.code)
     for number, codes in _WITHOUT_CLASS.items():

@@ -12,6 +12,7 @@ from service.config.values import Context, Kind, require_text
 _SCHEMES: Final = ("postgresql", "postgres")
 _WORDS: Final = "sqlite:///path or postgresql://user@host/database, or nothing"
 # What may follow the question mark, and for some of it the only values that keep the archive's promises.
+_MOST_PORTS: Final = 65_535
 _PARAMETERS: Final[dict[str, frozenset[str] | None]] = {
     "host": None,
     "port": None,
@@ -77,6 +78,15 @@ def _read_server(plain: str) -> PostgresUrl:
     if not re.fullmatch(r"/[^/]+", url.path) or url.fragment:
         raise ValueRefusedError("expected postgresql://user@host/database")
     _require_known(query)
+    ports = ",".join([hosts, *query.get("port", [])])
+    if any(
+        int(one) > _MOST_PORTS for one in re.findall(r"(?:^|:|,)([0-9]{1,9})(?=,|$)", ports)
+    ):
+        raise ValueRefusedError(f"a port is a number from 1 to {_MOST_PORTS}")
+    if not all(re.fullmatch(r"[0-9,]+", text) for text in query.get("port", [])):
+        raise ValueRefusedError(
+            "port is a number, or one for each host with commas between them"
+        )
     named = [*_split_hosts(hosts), *_split_hosts(",".join(query.get("host", [])))]
     is_checked = query.get("sslmode", [""])[-1] in {"verify-full", "verify-ca"}
     for host in named:

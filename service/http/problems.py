@@ -55,6 +55,12 @@ _STORAGE: Final[Mapping[type[storage.StorageError], tuple[HTTPStatus, str, str]]
         domain.UnavailableError.code,
         domain.UnavailableError.public,
     ),
+    # Before what it is a kind of: no disk failed, and it mends itself.
+    storage.DoubtfulError: (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "in_doubt",
+        "Whether this was kept cannot be told right now. Send it again in a moment: it is kept once.",
+    ),
     storage.BrokenError: (
         HTTPStatus.SERVICE_UNAVAILABLE,
         "storage_failed",
@@ -69,7 +75,7 @@ _FROM_FRAMEWORK: Final[Mapping[int, str]] = {
 }
 CODES: Final = frozenset(
     {error.code for error in STATUS}
-    | {"full", "storage_failed", "method_not_allowed", "expectation_failed"}
+    | {"full", "in_doubt", "storage_failed", "method_not_allowed", "expectation_failed"}
 )
 """The codes of this module's table; subclasses that are not named in it add their own."""
 

@@ -46,6 +46,7 @@ class _NewError(domain.GrantRequiredError):
         (domain.UnavailableError("x"), 503, "unavailable"),
         (storage.UnavailableError("x"), 503, "unavailable"),
         (storage.BrokenError("x"), 503, "storage_failed"),
+        (storage.DoubtfulError("x"), 503, "in_doubt"),
         (storage.FullError("x"), 507, "full"),
         (storage.ConflictError("x"), 500, "internal"),
         (ValueError("x"), 500, "internal"),

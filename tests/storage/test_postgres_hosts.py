@@ -1,12 +1,15 @@
 """The hosts of a URL, and the first that answers: a frozen one does not keep the others waiting."""
 
 import asyncio
+import socket
 import time
 
 import pytest
 
 from storage.database.postgres import hosts
 from storage.database.postgres.hosts import Host, first_of, hosts_of
+from storage.database.postgres.server import Server
+from storage.errors import UnavailableError
 
 
 @pytest.mark.parametrize(
@@ -20,8 +23,9 @@ from storage.database.postgres.hosts import Host, first_of, hosts_of
         ("postgresql://[::1]:5433,[fd00::2]/db", [Host("::1", 5433), Host("fd00::2", 5432)]),
         ("postgresql://u@/db?host=/run/a,/run/b", [Host("/run/a", 5432), Host("/run/b", 5432)]),
         ("postgresql://u@/db?host=/run/a&port=6", [Host("/run/a", 6)]),
+        ("postgresql:///db", [Host("/run/postgresql", 5432)]),
+        ("postgresql://u@/db?port=7", [Host("/run/postgresql", 7)]),
         ("postgresql://%2Frun%2Fa/db", [Host("/run/a", 5432)]),
-        ("postgresql:///db", []),
     ],
 )
 def test_hosts_are_read_as_libpq_does(url, wanted):
@@ -100,3 +104,19 @@ async def test_who_is_cancelled_leaves_nothing_under_way(attempts):
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("sslmode=verify-full&sslrootcert=/absent/ca.pem", "/absent/ca.pem"),
+        ("sslmode=disable", "ConnectionRefusedError"),
+    ],
+)
+async def test_why_no_connection_came_about_is_told(query, told):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"postgresql://t@127.0.0.1:{nobody.getsockname()[1]}/taltio?{query}"
+        with pytest.raises(UnavailableError) as caught:
+            await Server(url, "taltio").connect()
+    assert told in str(caught.value)

@@ -12,6 +12,7 @@ NEXT_SECONDS: Final = 0.5
 """A host that has not answered for so long is not waited for any longer before the next is tried as well."""
 
 _PORT: Final = 5432
+_SOCKETS: Final = "/run/postgresql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,9 @@ class Host:
 
 
 def hosts_of(url: str) -> Sequence[Host]:
-    """Return the hosts that ``url`` names, in its order; none where it leaves that to the driver.
+    """Return the hosts that ``url`` names, in its order; the system's own directory of sockets where it names none.
 
+    The driver alone would try ``/tmp`` as well, where anybody may listen and ask for the password.
     As in libpq ("Connection URIs" in its manual): hosts stand before the path, or in the parameter ``host``, with
     one port for all or one for each.
     """
@@ -39,7 +41,7 @@ def hosts_of(url: str) -> Sequence[Host]:
         if not port and ports:
             port = ports[min(number, len(ports) - 1)]
         hosts.append(Host(name, int(port or _PORT)))
-    return hosts
+    return hosts or [Host(_SOCKETS, int(ports[0]) if ports else _PORT)]
 
 
 def _parted(spec: str) -> tuple[str, str]:

@@ -92,6 +92,10 @@ LOST: Final = (
 """After these the connection is not used again: it is gone, or leads to a server that cannot write."""
 
 
+_NOT_CONNECTED: Final = (asyncpg.ClientConfigurationError, OverflowError)
+"""A URL that cannot be used as it is, noticed only on connecting."""
+
+
 @dataclass(slots=True)
 class Losses:
     """How often a connection to a server was lost."""
@@ -124,13 +128,13 @@ class Server:
         attempts = [
             partial(self._connect, statement_seconds, host=host.name, port=host.port)
             for host in hosts_of(self.url)
-        ] or [partial(self._connect, statement_seconds)]
+        ]
         try:
             return await first_of(attempts, discard=lambda db: db.terminate())
-        except (*LOST, asyncpg.PostgresError) as error:
-            raise unavailable(error) from None
+        except (*LOST, *_NOT_CONNECTED, asyncpg.PostgresError) as error:
+            raise _unreachable(error) from None
 
-    async def _connect(self, statement_seconds: float, **host: str | int) -> Db:
+    async def _connect(self, statement_seconds: float, *, host: str, port: int) -> Db:
         # The ordinary rule of a server that replicates or not is its own; off would lose what was acknowledged.
         query = parse_qs(urlsplit(self.url).query)
         settings = {
@@ -141,7 +145,8 @@ class Server:
         }
         db: Db = await asyncpg.connect(
             self.url,
-            **host,
+            host=host,
+            port=port,
             timeout=CONNECT_SECONDS,
             command_timeout=statement_seconds,
             statement_cache_size=1024,
@@ -150,6 +155,17 @@ class Server:
             target_session_attrs=query.get("target_session_attrs", ["read-write"])[-1],
         )
         return db
+
+
+def _unreachable(error: Exception) -> UnavailableError:
+    """Say why no connection came about; what the system or the driver says of our own settings repeats no values."""
+    called = unavailable(error)
+    if isinstance(error, OSError) and error.strerror:
+        named = f": {error.filename}" if error.filename else ""
+        return UnavailableError(f"{called}: {error.strerror}{named}")
+    if isinstance(error, _NOT_CONNECTED):
+        return UnavailableError(f"{called}: {error}")
+    return called
 
 
 def unavailable(error: Exception) -> UnavailableError:
