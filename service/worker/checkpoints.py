@@ -57,7 +57,10 @@ _log: Final = logging.getLogger("taltio")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What everybody can see of the log since ``at``: everything before ``position`` in the store."""
+    """What everybody can see of the log: everything before ``position`` in the store.
+
+    At ``at`` that was last all there was, or more than before.
+    """
 
     position: int
     at: datetime
@@ -107,8 +110,11 @@ class LogKeeper:
     async def look_on(self, *, now: datetime) -> None:
         """Note what another process has published, as far as it can be seen from here.
 
+        While it publishes nothing of what waits, the standing is as old as it is.
+
         Raises:
             UnavailableError: The ledger is damaged.
+            storage.errors.StorageError, OSError: Something could not be read.
         """
         self._is_recalled = False
         # Whoever publishes knows what the anchors take now.
@@ -118,7 +124,10 @@ class LogKeeper:
         state = await asyncio.to_thread(signed.state)
         if last is None or state is None or last.origin != state.origin:
             return
-        self.standing = Standing(state.first + last.size, now)
+        position, known = state.first + last.size, self.standing
+        has_moved = known is None or known.position != position
+        if has_moved or position >= await self.log.log_size():
+            self.standing = Standing(position, now)
 
     async def publish(self, *, now: datetime) -> Checkpoint:
         """Publish what is new; return the checkpoint that stands.

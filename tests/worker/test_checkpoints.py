@@ -733,6 +733,28 @@ async def test_of_several_processes_the_one_whose_turn_it_is_publishes(world):
     assert first.standing.position == second.standing.position == 5
 
 
+async def test_who_looks_on_notices_that_what_waits_is_not_published(world):
+    await world.append(3)
+    await world.publish()
+    world.restart()
+    onlooker = world.keeper
+
+    async def seen_at(minutes):
+        await onlooker.look_on(now=NOW + timedelta(minutes=minutes))
+        return onlooker.standing.at - NOW
+
+    assert await seen_at(0) == timedelta(0)
+    assert await seen_at(5) == timedelta(minutes=5), "nothing waits"
+    await world.append(1)
+    assert await seen_at(6) == await seen_at(60) == timedelta(minutes=5)
+    world.restart()
+    await world.append(1)
+    await world.publish()
+    await world.append(1)
+    assert await seen_at(61) == timedelta(minutes=61), "it moved"
+    assert await seen_at(62) == timedelta(minutes=61)
+
+
 async def turned(keeper):
     """Let a keeper run for one turn."""
     running = asyncio.create_task(keeper.run(clock=lambda: NOW, every=timedelta(hours=1)))
