@@ -95,7 +95,8 @@ def log_keeper(archive: Archive) -> LogKeeper:
         name=config.archive.name,
         signing_key=lambda: archive.vault.ring.log_signing_key,
         vouched=archive.verifier.published.vouched,
-        publishes=stores.publishing.is_mine,
+        turn=stores.publishing,
+        is_able=lambda: archive.vault.ring.is_at_hand,
     )
 
 

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,6 @@ from service.domain.ids import new_id
 from service.log.checkpoint import Checkpoint, decode_checkpoint, log_key, sign_checkpoint
 from service.log.entry import EntryType, LogEntry, decode_entry, encode_entry
 from service.log.errors import FormatError
-from service.log.frontier import Frontier
 from service.log.merkle import (
     EMPTY_ROOT,
     leaf_hash,
@@ -43,9 +42,10 @@ from service.log.tiles import (
     read_hashes,
     subtree_from_tiles,
 )
+from service.worker.edge import frontier_of
 from service.worker.signed import CHECKPOINT, LAST, STATE, LogState, Signed
 from storage.errors import MissingError, StorageError
-from storage.ports import Append, LogStore, Store
+from storage.ports import Append, LogStore, Store, Turn
 from storage.published import PublishedFiles
 from storage.waiting import settled
 
@@ -70,7 +70,8 @@ class Standing:
 class LogKeeper:
     """Publishes the log of one archive.
 
-    ``vouched`` knows the cosignatures that are published with a checkpoint; ``on_release`` is called after each.
+    ``turn`` tells whose turn it is to publish, and ``is_able`` whether the keys are at hand. ``vouched`` knows the
+    cosignatures that are published with a checkpoint; ``on_release`` is called after each.
     """
 
     store: Store
@@ -80,7 +81,8 @@ class LogKeeper:
     anchors: Path | None
     name: str
     signing_key: Callable[[], Ed25519PrivateKey] = field(repr=False)
-    publishes: Callable[[], Awaitable[bool]]
+    turn: Turn
+    is_able: Callable[[], bool]
     vouched: Vouched | None = None
     on_release: list[Callable[[], None]] = field(default_factory=list, repr=False)
     standing: Standing | None = field(default=None, init=False)
@@ -96,16 +98,23 @@ class LogKeeper:
         while True:
             code = ""
             try:
-                if await self.publishes():
-                    await self.publish(now=clock())
-                else:
-                    await self.look_on(now=clock())
+                await self._take_turn(now=clock())
             except (ArchiveError, StorageError, OSError) as error:
                 code = type(error).__name__
                 if code != told:
                     _log.exception("log.not_published", extra={"code": code})
             told = code
             await asyncio.sleep(every.total_seconds())
+
+    async def _take_turn(self, *, now: datetime) -> None:
+        """Publish or look on. Who cannot publish lets another process have the turn."""
+        if not self.is_able():
+            await self.turn.give_back()
+            await self.look_on(now=now)
+        elif await self.turn.is_mine():
+            await self.publish(now=now)
+        else:
+            await self.look_on(now=now)
 
     async def look_on(self, *, now: datetime) -> None:
         """Note what another process has published, as far as it can be seen from here.
@@ -220,7 +229,7 @@ class LogKeeper:
         if root == last.root and await self._has_last_entry(last, state):
             return True
         # The tiles are of another time than the store; only the store tells whether it continues.
-        if (await self._frontier(state, last.size)).root != last.root:
+        if (await frontier_of(self.log, state.first, last.size)).root != last.root:
             return False
         _log.error("log.tiles_made_anew", extra={"origin": state.origin, "size": last.size})
         await self._extend(state, 0, last.size)
@@ -243,20 +252,6 @@ class LogKeeper:
         tile = Tile(0, number, offset + 1)
         hashes = await asyncio.to_thread(read_hashes, tile, self.read_tile)
         return [leaf_hash(one.entry) for one in stored] == [hashes[offset]]
-
-    async def _frontier(self, state: LogState, size: int) -> Frontier:
-        """Return the right edge of the tree that the store itself has of its first ``size`` entries."""
-        frontier = Frontier()
-        while frontier.size < size:
-            start = state.first + frontier.size
-            stop = min(start + _STEP, state.first + size)
-            stored = await self.log.log_entries(start, stop)
-            if not stored:
-                break
-            frontier = await asyncio.to_thread(
-                frontier.extended, [leaf_hash(one.entry) for one in stored]
-            )
-        return frontier
 
     # -- tiles and checkpoints
 

@@ -5,7 +5,6 @@ import errno
 import itertools
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,7 +30,7 @@ from service.log.tiles import tiles_of
 from service.worker.checkpoints import CHECKPOINT, LAST, STATE, LogKeeper
 from storage.database.sqlite import SqliteStore
 from storage.errors import FullError, MissingError
-from storage.ports import Append
+from storage.ports import Append, Turn
 from storage.published import PublishedFiles
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -119,7 +118,8 @@ class World:
     store: SqliteStore
     faults: Faults = field(default_factory=Faults)
     has_anchors: bool = True
-    publishes: Callable[[], Awaitable[bool]] = Alone().is_mine
+    turn: Turn = field(default_factory=Alone)
+    is_able: bool = True
 
     def __post_init__(self):
         self.anchors.mkdir(exist_ok=True)
@@ -149,7 +149,8 @@ class World:
             anchors=self.anchors if self.has_anchors else None,
             name=NAME,
             signing_key=lambda: SECRET,
-            publishes=self.publishes,
+            turn=self.turn,
+            is_able=lambda: self.is_able,
         )
 
     async def append(self, count):
@@ -209,6 +210,39 @@ def files_of(directory):
         for path in directory.rglob("*")
         if path.is_file()
     }
+
+
+@dataclass
+class Shared:
+    """The turn of several processes, as one database gives it."""
+
+    holder: object = None
+
+
+@dataclass(eq=False)
+class OneOf:
+    """One process's part in it."""
+
+    shared: Shared
+
+    async def is_mine(self):
+        if self.shared.holder is None:
+            self.shared.holder = self
+        return self.shared.holder is self
+
+    async def give_back(self):
+        if self.shared.holder is self:
+            self.shared.holder = None
+
+
+def processes(world, shared, count):
+    """Return what publishes, once for each of several processes that share a turn."""
+    keepers = []
+    for _ in range(count):
+        world.turn = OneOf(shared)
+        world.restart()
+        keepers.append(world.keeper)
+    return keepers
 
 
 # -- publishing
@@ -706,31 +740,36 @@ async def test_the_loop_publishes_and_outlives_what_goes_wrong(world, caplog):
 
 async def test_of_several_processes_the_one_whose_turn_it_is_publishes(world):
     """The others look on, and one of them goes on when that one has ended."""
-    turns = {"first": True, "second": False}
-
-    async def mine():
-        return turns["first"]
-
-    async def others():
-        return turns["second"]
-
+    shared = Shared()
     await world.append(3)
-    world.publishes = mine
-    world.restart()
-    first = world.keeper
-    world.publishes = others
-    world.restart()
-    second = world.keeper
+    first, second = processes(world, shared, 2)
     await turned(first)
     await turned(second)
     assert second.standing.position == first.standing.position == 3
     await world.append(2)
     await turned(second)
     assert second.standing.position == 3
-    turns |= {"first": False, "second": True}
+    await first.turn.give_back()
     await turned(second)
     await turned(first)
     assert first.standing.position == second.standing.position == 5
+
+
+async def test_whose_keys_are_away_lets_another_process_publish(world):
+    await world.append(3)
+    first, second = processes(world, Shared(), 2)
+    await turned(first)
+    await turned(second)
+    await world.append(2)
+    first.is_able = lambda: False
+    await turned(first)
+    assert first.standing.position == 3
+    await turned(second)
+    assert second.standing.position == 5
+    first.is_able = lambda: True
+    await world.append(1)
+    await turned(first)
+    assert first.standing.position == 5, "it is another's turn now"
 
 
 async def test_who_looks_on_notices_that_what_waits_is_not_published(world):
