@@ -112,7 +112,12 @@ class LogKeeper:
             await self.turn.give_back()
             await self.look_on(now=now)
         elif await self.turn.is_mine():
-            await self.publish(now=now)
+            try:
+                await self.publish(now=now)
+            except Exception:
+                # Another process may have room, or its files at hand.
+                await self.turn.give_back()
+                raise
         else:
             await self.look_on(now=now)
 

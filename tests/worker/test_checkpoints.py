@@ -772,6 +772,19 @@ async def test_whose_keys_are_away_lets_another_process_publish(world):
     assert first.standing.position == 5, "it is another's turn now"
 
 
+async def test_who_fails_to_publish_lets_another_process_do_it(world, caplog):
+    await world.append(3)
+    first, second = processes(world, Shared(), 2)
+    await turned(first)
+    await turned(second)
+    await world.append(2)
+    world.faults.calls, world.faults.fail_at = 0, 1
+    await ran(first, until=lambda: "log.not_published" in caplog.text)
+    await turned(second)
+    assert second.standing.position == 5
+    world.require_verified()
+
+
 async def test_who_looks_on_notices_that_what_waits_is_not_published(world):
     await world.append(3)
     await world.publish()
@@ -796,10 +809,15 @@ async def test_who_looks_on_notices_that_what_waits_is_not_published(world):
 
 async def turned(keeper):
     """Let a keeper run for one turn."""
-    running = asyncio.create_task(keeper.run(clock=lambda: NOW, every=timedelta(hours=1)))
     keeper.standing = None
+    await ran(keeper, until=lambda: keeper.standing is not None)
+
+
+async def ran(keeper, *, until):
+    """Let a keeper run for one turn, which ends when something holds."""
+    running = asyncio.create_task(keeper.run(clock=lambda: NOW, every=timedelta(hours=1)))
     async with asyncio.timeout(10):
-        while keeper.standing is None:  # noqa: ASYNC110  # the keeper tells nobody
+        while not until():  # noqa: ASYNC110  # the keeper tells nobody
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
