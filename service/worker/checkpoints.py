@@ -6,7 +6,7 @@ first entry names the old one. So there are never two histories of one name.
 
 A crash between any two steps leaves tiles that no checkpoint covers yet, or a checkpoint that is published next time.
 One process at a time publishes the log of an archive; where several share a database, the others look on, and one of
-them takes over when that one ends.
+them takes over when that one ends. One that was paused and lost its turn unawares is kept off by locks in the ledger.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -51,6 +52,8 @@ from storage.waiting import settled
 
 VERIFIER_KEY: Final = "vkey"
 
+_LOCK: Final = "publishing.lock"
+_SHOWING: Final = "showing.lock"
 _STEP: Final = 4096
 _log: Final = logging.getLogger("taltio")
 
@@ -87,6 +90,7 @@ class LogKeeper:
     on_release: list[Callable[[], None]] = field(default_factory=list, repr=False)
     standing: Standing | None = field(default=None, init=False)
     _writing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _publishing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
     _is_recalled: bool = field(default=False, init=False, repr=False)
     _anchored: bytes = field(default=b"", init=False, repr=False)
     _trouble: str = field(default="", init=False, repr=False)
@@ -128,7 +132,6 @@ class LogKeeper:
 
         Raises:
             UnavailableError: The ledger is damaged.
-            storage.errors.StorageError, OSError: Something could not be read.
         """
         self._is_recalled = False
         # Whoever publishes knows what the anchors take now.
@@ -149,8 +152,14 @@ class LogKeeper:
         Raises:
             UnavailableError: The ledger is damaged. Nothing was signed.
             TamperedError: The tiles changed while they were extended. Nothing was signed.
-            storage.errors.StorageError, OSError: Something could not be read or written; it is done next time.
+            storage.errors.StorageError, OSError: Something cannot be read or written, or another process is at it.
         """
+        async with self._publishing:
+            with ExitStack() as held:
+                await settled(asyncio.to_thread(held.enter_context, self.ledger.held(_LOCK)))
+                return await self._publish(now=now)
+
+    async def _publish(self, *, now: datetime) -> Checkpoint:
         signed = self._signed()
         if not self._is_recalled:
             await settled(asyncio.to_thread(signed.recall))
@@ -339,10 +348,10 @@ class LogKeeper:
 
         Blocking; whoever has got another cosignature may call it at any time.
         """
-        with self._writing:
+        with self._writing, self.ledger.held(_SHOWING, waits=True):
             note = self.ledger.read(LAST)
             shown = note + (b"" if self.vouched is None else self.vouched.lines_for(note))
-            if not _is_there(self.published, CHECKPOINT, shown):
+            if not self.published.has(CHECKPOINT, shown):
                 key = log_key(decode_checkpoint(note).origin, self.signing_key())
                 self.published.write(VERIFIER_KEY, f"{key.format()}\n".encode())
                 self.published.write(CHECKPOINT, shown)
@@ -386,13 +395,6 @@ class LogKeeper:
         elif self._trouble and not trouble:
             _log.info("log.anchored_again")
         self._trouble = trouble
-
-
-def _is_there(files: PublishedFiles, path: str, data: bytes) -> bool:
-    try:
-        return files.read(path) == data
-    except MissingError:
-        return False
 
 
 __all__ = ["CHECKPOINT", "LAST", "STATE", "VERIFIER_KEY", "LogKeeper", "LogState"]

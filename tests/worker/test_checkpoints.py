@@ -5,7 +5,8 @@ import errno
 import itertools
 import logging
 import shutil
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from service.log.tiles import tiles_of
 from service.worker.checkpoints import CHECKPOINT, LAST, STATE, LogKeeper
 from storage.database.sqlite import SqliteStore
 from storage.errors import FullError, MissingError
+from storage.errors import UnavailableError as StorageUnavailableError
 from storage.ports import Append, Turn
 from storage.published import PublishedFiles
 
@@ -79,6 +81,7 @@ class Files:
     def __init__(self, directory, faults):
         self.real, self.faults = PublishedFiles(directory), faults
         self.directory, self.read = directory, self.real.read
+        self.has, self.held = self.real.has, self.real.held
 
     def write(self, path, data):
         if path in {CHECKPOINT, LAST}:
@@ -783,6 +786,76 @@ async def test_who_fails_to_publish_lets_another_process_do_it(world, caplog):
     await turned(second)
     assert second.standing.position == 5
     world.require_verified()
+
+
+@dataclass
+class Paused:
+    """Files of a process that is paused before it writes one of them."""
+
+    files: Files
+    path: str
+    is_here: threading.Event = field(default_factory=threading.Event)
+    goes_on: threading.Event = field(default_factory=threading.Event)
+
+    def __getattr__(self, name):
+        return getattr(self.files, name)
+
+    def write(self, path, data):
+        if path == self.path:
+            self.is_here.set()
+            assert self.goes_on.wait(10)
+        self.files.write(path, data)
+
+
+async def test_who_lost_the_turn_unawares_publishes_nothing_over_what_is_newer(
+    world, monkeypatch
+):
+    """Also where the file system forgets locks of a machine that was paused."""
+    await world.append(3)
+    first, second = processes(world, Shared(), 2)
+    await first.publish(now=NOW)
+    await world.append(3)
+    paused = first.published = Paused(world.published, "tile/0/000.p/6")
+    publishing = asyncio.create_task(first.publish(now=NOW))
+    await asyncio.to_thread(paused.is_here.wait, 10)
+    await world.append(10)
+    with pytest.raises(StorageUnavailableError):
+        await second.publish(now=NOW)
+    monkeypatch.setattr(world.ledger, "held", lambda *_, **__: nullcontext())
+    assert (await second.publish(now=NOW)).size == 16
+    paused.goes_on.set()
+    with pytest.raises(UnavailableError):
+        await publishing
+    for files, name in ((world.ledger, LAST), (world.published, CHECKPOINT)):
+        assert decode_checkpoint(files.read(name)).size == 16
+    assert (await first.publish(now=NOW)).size == 16
+    world.require_verified()
+
+
+async def test_who_shows_cosignatures_shows_no_checkpoint_of_before(world):
+    await world.append(3)
+    first, second = processes(world, Shared(), 2)
+    await first.publish(now=NOW)
+    (world.published.directory / CHECKPOINT).unlink()
+    paused = second.published = Paused(world.published, CHECKPOINT)
+    showing = asyncio.create_task(asyncio.to_thread(second.show_last))
+    await asyncio.to_thread(paused.is_here.wait, 10)
+    await world.append(3)
+    publishing = asyncio.create_task(first.publish(now=NOW))
+    await asyncio.sleep(0.2)
+    paused.goes_on.set()
+    await asyncio.gather(showing, publishing)
+    assert decode_checkpoint(world.published.read(CHECKPOINT)).size == 6
+
+
+async def test_a_publisher_that_ends_or_fails_leaves_no_lock(world):
+    await world.append(3)
+    first, second = processes(world, Shared(), 2)
+    world.faults.fail_at = 1
+    with pytest.raises(Stopped):
+        await first.publish(now=NOW)
+    assert (await second.publish(now=NOW)).size == 3
+    await asyncio.gather(first.publish(now=NOW), first.publish(now=NOW))
 
 
 async def test_who_looks_on_notices_that_what_waits_is_not_published(world):
