@@ -111,7 +111,9 @@ class Measuring:
         ]
 
     async def _of_backups(self, now: datetime) -> Sequence[Metric]:
-        newest = await self.daily.newest(now) if self.daily else None
+        # Which backups are the archive's own, its keys tell.
+        is_known = self.daily is not None and self.archive.vault.ring.is_at_hand
+        newest = await self.daily.newest(now) if self.daily and is_known else None
         where = {"about": ABOUT, "reason": UNFIT, "state": "open"}
         unfit = await self.archive.stores.store.count(AttentionRow, where)
         return [
@@ -120,7 +122,7 @@ class Measuring:
             ),
             gauge(
                 "backup_age_seconds",
-                "Age of the newest backup; NaN: there is none.",
+                "Age of the newest backup; NaN: there is none, or the keys are away.",
                 age_of(newest, now=now),
             ),
             gauge(

@@ -95,7 +95,8 @@ def log_keeper(archive: Archive) -> LogKeeper:
         name=config.archive.name,
         signing_key=lambda: archive.vault.ring.log_signing_key,
         vouched=archive.verifier.published.vouched,
-        publishes=stores.publishing.is_mine,
+        turn=stores.publishing,
+        is_able=lambda: archive.vault.ring.is_at_hand,
     )
 
 
@@ -329,7 +330,9 @@ def _health(
     role: ProcessRole,
 ) -> Health:
     async def late() -> str | None:
-        return None if daily is None else await daily.late(clock())
+        # That the keys are away, by which backups are known, is a warning of its own.
+        is_known = daily is not None and daily.ring.is_at_hand
+        return await daily.late(clock()) if daily and is_known else None
 
     async def told() -> Sequence[Metric]:
         beyond = numbers_beyond(role)

@@ -1,14 +1,17 @@
 """Small files for others to read: each is there whole or not at all, and survives a power cut once written."""
 
 import errno
+import fcntl
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
-from storage.errors import BrokenError, MissingError
+from storage.errors import BrokenError, MissingError, UnavailableError
 from storage.soundness import Soundness
 from storage.syncing import sync_directory
 
@@ -36,6 +39,35 @@ class PublishedFiles:
             return self._path(path).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise MissingError(f"there is no {path}") from error
+
+    def has(self, path: str, data: bytes) -> bool:
+        """Tell whether the file at ``path`` is ``data``."""
+        try:
+            return self.read(path) == data
+        except MissingError:
+            return False
+
+    @contextmanager
+    def held(self, name: str, *, waits: bool = False) -> Iterator[None]:
+        """Hold the lock ``name`` for this block alone, of all processes that share the directory.
+
+        The lock ends with the process, however that ends. Its file stays, for removing it would let two in.
+
+        Raises:
+            UnavailableError: Another holds it, and it is not to be waited for.
+            OSError: Its file cannot be opened.
+        """
+        path = self._path(name)
+        _make_folders(path.parent)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise UnavailableError(f"another process holds {name}") from error
+            yield
+        finally:
+            os.close(lock)
 
     def write(self, path: str, data: bytes) -> None:
         """Let ``data`` be the file at ``path``, whole or not at all. On return it survives a power cut.

@@ -32,6 +32,10 @@ class IntakeTokens:
         """
         return await self._recognised.recognise(secret, self._store, self._is_authentic)
 
+    async def authenticate_by_mark(self, secret: str) -> Actor | None:
+        """Do the same: there is nothing else here to go by."""
+        return await self.authenticate(secret)
+
     async def _is_authentic(self, row: TokenRow) -> bool:
         self._marker.require_authentic(row)
         return True

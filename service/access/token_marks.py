@@ -1,8 +1,8 @@
 """Marks on tokens: by them a process that holds no private key tells real tokens from those that somebody wrote in.
 
 What a token shows and grants is sealed in its row, for those who can open it. The mark beside it is a keyed hash of the
-same, made with a key of intake. Only intake goes by it: whoever steals that key can make tokens with which to deliver,
-and none with which to read.
+same, made with a key of intake. Only intake goes by it, and where the keys are away, deliveries and `/metrics`: whoever
+steals that key can make tokens with which to deliver, and none with which to read what came in.
 """
 
 import hmac

@@ -6,14 +6,15 @@ first entry names the old one. So there are never two histories of one name.
 
 A crash between any two steps leaves tiles that no checkpoint covers yet, or a checkpoint that is published next time.
 One process at a time publishes the log of an archive; where several share a database, the others look on, and one of
-them takes over when that one ends.
+them takes over when that one ends. One that was paused and lost its turn unawares is kept off by locks in the ledger.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -28,7 +29,6 @@ from service.domain.ids import new_id
 from service.log.checkpoint import Checkpoint, decode_checkpoint, log_key, sign_checkpoint
 from service.log.entry import EntryType, LogEntry, decode_entry, encode_entry
 from service.log.errors import FormatError
-from service.log.frontier import Frontier
 from service.log.merkle import (
     EMPTY_ROOT,
     leaf_hash,
@@ -43,21 +43,27 @@ from service.log.tiles import (
     read_hashes,
     subtree_from_tiles,
 )
+from service.worker.edge import frontier_of
 from service.worker.signed import CHECKPOINT, LAST, STATE, LogState, Signed
 from storage.errors import MissingError, StorageError
-from storage.ports import Append, LogStore, Store
+from storage.ports import Append, LogStore, Store, Turn
 from storage.published import PublishedFiles
 from storage.waiting import settled
 
 VERIFIER_KEY: Final = "vkey"
 
+_LOCK: Final = "publishing.lock"
+_SHOWING: Final = "showing.lock"
 _STEP: Final = 4096
 _log: Final = logging.getLogger("taltio")
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What everybody can see of the log since ``at``: everything before ``position`` in the store."""
+    """What everybody can see of the log: everything before ``position`` in the store.
+
+    At ``at`` that was last all there was, or more than before.
+    """
 
     position: int
     at: datetime
@@ -67,7 +73,8 @@ class Standing:
 class LogKeeper:
     """Publishes the log of one archive.
 
-    ``vouched`` knows the cosignatures that are published with a checkpoint; ``on_release`` is called after each.
+    ``turn`` tells whose turn it is to publish, and ``is_able`` whether the keys are at hand. ``vouched`` knows the
+    cosignatures that are published with a checkpoint; ``on_release`` is called after each.
     """
 
     store: Store
@@ -77,11 +84,13 @@ class LogKeeper:
     anchors: Path | None
     name: str
     signing_key: Callable[[], Ed25519PrivateKey] = field(repr=False)
-    publishes: Callable[[], Awaitable[bool]]
+    turn: Turn
+    is_able: Callable[[], bool]
     vouched: Vouched | None = None
     on_release: list[Callable[[], None]] = field(default_factory=list, repr=False)
     standing: Standing | None = field(default=None, init=False)
     _writing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _publishing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
     _is_recalled: bool = field(default=False, init=False, repr=False)
     _anchored: bytes = field(default=b"", init=False, repr=False)
     _trouble: str = field(default="", init=False, repr=False)
@@ -93,10 +102,7 @@ class LogKeeper:
         while True:
             code = ""
             try:
-                if await self.publishes():
-                    await self.publish(now=clock())
-                else:
-                    await self.look_on(now=clock())
+                await self._take_turn(now=clock())
             except (ArchiveError, StorageError, OSError) as error:
                 code = type(error).__name__
                 if code != told:
@@ -104,8 +110,25 @@ class LogKeeper:
             told = code
             await asyncio.sleep(every.total_seconds())
 
+    async def _take_turn(self, *, now: datetime) -> None:
+        """Publish or look on. Who cannot publish lets another process have the turn."""
+        if not self.is_able():
+            await self.turn.give_back()
+            await self.look_on(now=now)
+        elif await self.turn.is_mine():
+            try:
+                await self.publish(now=now)
+            except Exception:
+                # Another process may have room, or its files at hand.
+                await self.turn.give_back()
+                raise
+        else:
+            await self.look_on(now=now)
+
     async def look_on(self, *, now: datetime) -> None:
         """Note what another process has published, as far as it can be seen from here.
+
+        While it publishes nothing of what waits, the standing is as old as it is.
 
         Raises:
             UnavailableError: The ledger is damaged.
@@ -118,7 +141,10 @@ class LogKeeper:
         state = await asyncio.to_thread(signed.state)
         if last is None or state is None or last.origin != state.origin:
             return
-        self.standing = Standing(state.first + last.size, now)
+        position, known = state.first + last.size, self.standing
+        has_moved = known is None or known.position != position
+        if has_moved or position >= await self.log.log_size():
+            self.standing = Standing(position, now)
 
     async def publish(self, *, now: datetime) -> Checkpoint:
         """Publish what is new; return the checkpoint that stands.
@@ -126,8 +152,14 @@ class LogKeeper:
         Raises:
             UnavailableError: The ledger is damaged. Nothing was signed.
             TamperedError: The tiles changed while they were extended. Nothing was signed.
-            storage.errors.StorageError, OSError: Something could not be read or written; it is done next time.
+            storage.errors.StorageError, OSError: Something cannot be read or written, or another process is at it.
         """
+        async with self._publishing:
+            with ExitStack() as held:
+                await settled(asyncio.to_thread(held.enter_context, self.ledger.held(_LOCK)))
+                return await self._publish(now=now)
+
+    async def _publish(self, *, now: datetime) -> Checkpoint:
         signed = self._signed()
         if not self._is_recalled:
             await settled(asyncio.to_thread(signed.recall))
@@ -211,7 +243,7 @@ class LogKeeper:
         if root == last.root and await self._has_last_entry(last, state):
             return True
         # The tiles are of another time than the store; only the store tells whether it continues.
-        if (await self._frontier(state, last.size)).root != last.root:
+        if (await frontier_of(self.log, state.first, last.size)).root != last.root:
             return False
         _log.error("log.tiles_made_anew", extra={"origin": state.origin, "size": last.size})
         await self._extend(state, 0, last.size)
@@ -234,20 +266,6 @@ class LogKeeper:
         tile = Tile(0, number, offset + 1)
         hashes = await asyncio.to_thread(read_hashes, tile, self.read_tile)
         return [leaf_hash(one.entry) for one in stored] == [hashes[offset]]
-
-    async def _frontier(self, state: LogState, size: int) -> Frontier:
-        """Return the right edge of the tree that the store itself has of its first ``size`` entries."""
-        frontier = Frontier()
-        while frontier.size < size:
-            start = state.first + frontier.size
-            stop = min(start + _STEP, state.first + size)
-            stored = await self.log.log_entries(start, stop)
-            if not stored:
-                break
-            frontier = await asyncio.to_thread(
-                frontier.extended, [leaf_hash(one.entry) for one in stored]
-            )
-        return frontier
 
     # -- tiles and checkpoints
 
@@ -330,10 +348,10 @@ class LogKeeper:
 
         Blocking; whoever has got another cosignature may call it at any time.
         """
-        with self._writing:
+        with self._writing, self.ledger.held(_SHOWING, waits=True):
             note = self.ledger.read(LAST)
             shown = note + (b"" if self.vouched is None else self.vouched.lines_for(note))
-            if not _is_there(self.published, CHECKPOINT, shown):
+            if not self.published.has(CHECKPOINT, shown):
                 key = log_key(decode_checkpoint(note).origin, self.signing_key())
                 self.published.write(VERIFIER_KEY, f"{key.format()}\n".encode())
                 self.published.write(CHECKPOINT, shown)
@@ -377,13 +395,6 @@ class LogKeeper:
         elif self._trouble and not trouble:
             _log.info("log.anchored_again")
         self._trouble = trouble
-
-
-def _is_there(files: PublishedFiles, path: str, data: bytes) -> bool:
-    try:
-        return files.read(path) == data
-    except MissingError:
-        return False
 
 
 __all__ = ["CHECKPOINT", "LAST", "STATE", "VERIFIER_KEY", "LogKeeper", "LogState"]

@@ -152,7 +152,7 @@ class Readiness:
         return f"failed and begun again: {', '.join(failing)}" if failing else None
 
     async def unpublished(self) -> int:
-        """Return how many entries no checkpoint covers that this process published."""
+        """Return how many entries no checkpoint covers that this process saw."""
         size = await self.log.log_size()
         standing = None if self.keeper is None else self.keeper.standing
         return size if standing is None else max(0, size - standing.position)

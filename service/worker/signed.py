@@ -94,7 +94,14 @@ class Signed:
         self.ledger.write(STATE, msgspec.json.encode(state))
 
     def keep_last(self, note: bytes) -> None:
-        """Remember a checkpoint before anybody sees it. On return that survives a power cut."""
+        """Remember a checkpoint before anybody sees it. On return that survives a power cut.
+
+        Raises:
+            UnavailableError: A newer one is remembered: another process has published meanwhile.
+        """
+        last = self.last()
+        if last is not None and self._age(decode_checkpoint(note)) < self._age(last):
+            raise UnavailableError("another process has published more of the log meanwhile")
         self.ledger.write(LAST, note)
 
     def origin_of(self, generation: int) -> str:

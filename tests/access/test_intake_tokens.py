@@ -11,6 +11,7 @@ from service.access.token_marks import FIELD, TokenMarker
 from service.crypto.secret import IndexKey
 from service.domain.actor import OPERATOR, Role
 from service.domain.errors import TamperedError
+from service.keys.errors import KeysUnavailableError
 from storage.ports import Put
 from storage.rows import TokenRow
 from tests.fakes import NOW
@@ -90,6 +91,29 @@ async def test_what_marks_tokens_makes_none_for_the_desk(door):
     await door.store.commit([Put(replace(forged, mark=marker.mark_of(forged)))])
     with pytest.raises(TamperedError):
         await door.tokens.authenticate(token.secret)
+
+
+async def test_with_the_keys_away_a_mark_is_enough_only_where_it_is_asked_for(door, intake):
+    token = await create(door, role=Role.ADMIN)
+    known = await door.tokens.authenticate(token.secret)
+    door.clock.wait(seconds=2)
+    door.vault.ring.put_away()
+    assert await door.tokens.authenticate_by_mark(token.secret) == known
+    assert await intake.authenticate_by_mark(token.secret) == known
+    with pytest.raises(KeysUnavailableError):
+        await door.tokens.authenticate(token.secret)
+    (row,) = await door.store.find(TokenRow, {"id": token.id})
+    await door.store.commit([Put(replace(row, mark=bytes(32)))])
+    door.clock.wait(seconds=2)
+    with pytest.raises(TamperedError):
+        await door.tokens.authenticate_by_mark(token.secret)
+
+
+async def test_a_token_that_is_revoked_here_counts_no_more_by_its_mark(door):
+    token = await create(door, role=Role.ADMIN)
+    assert await door.tokens.authenticate_by_mark(token.secret)
+    await door.tokens.revoke(token.id, by=OPERATOR, now=NOW)
+    assert await door.tokens.authenticate_by_mark(token.secret) is None
 
 
 def test_a_mark_is_as_the_format_says():

@@ -181,7 +181,8 @@ class World:
             anchors=self.directory / "anchors",
             name="archive.example.org",
             signing_key=lambda: self.ring.log_signing_key,
-            publishes=Alone().is_mine,
+            turn=Alone(),
+            is_able=lambda: True,
         )
         self.published = PublishedLog(
             published=self.keeper.published,

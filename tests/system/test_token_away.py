@@ -131,6 +131,38 @@ async def test_without_the_token_deliveries_go_on_and_with_it_everything_does(
         }
 
 
+async def test_that_the_token_is_away_can_be_scraped_and_nothing_else_is_to_be_had(
+    soft, config, tmp_path
+):
+    folders = {"directory": tmp_path / "backups", "keys_directory": tmp_path / "backup-keys"}
+    for folder in folders.values():
+        folder.mkdir(mode=0o700)
+    config = replace(config, backup=replace(config.backup, **folders))
+    key_provider(config).create(now=datetime.now(UTC))
+    async with opened_archive(config, create=True) as archive, _at_work(archive) as world:
+        admin, agent = await world.token(Role.ADMIN), await world.token(Role.AGENT)
+
+        async def at_hand():
+            answer = await world.ask(admin, "GET", "/metrics")
+            assert answer.status == 200
+            return "\ntaltio_keys_at_hand 1\n" in answer.body.decode()
+
+        assert await at_hand()
+        soft.take_out()
+
+        async def is_away():
+            return not await at_hand()
+
+        await _until(is_away)
+        await asyncio.sleep(2.1)
+        assert not await at_hand()
+        assert (await world.ask(agent, "GET", "/metrics")).status == 403
+        for path in ("/api/v1/attention", "/api/v1/contacts"):
+            assert (await world.ask(admin, "GET", path)).status == 503
+        ready = await world.ask(NOBODY, "GET", "/readyz")
+        assert set(ready.json["warnings"]) == {"keys"}
+
+
 async def test_a_token_that_hangs_holds_nobody_up(archive, monkeypatch):
     async with _at_work(archive) as world:
         desk = await _Desk.opened(world)

@@ -5,8 +5,8 @@ import errno
 import itertools
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,7 +31,8 @@ from service.log.tiles import tiles_of
 from service.worker.checkpoints import CHECKPOINT, LAST, STATE, LogKeeper
 from storage.database.sqlite import SqliteStore
 from storage.errors import FullError, MissingError
-from storage.ports import Append
+from storage.errors import UnavailableError as StorageUnavailableError
+from storage.ports import Append, Turn
 from storage.published import PublishedFiles
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -80,6 +81,7 @@ class Files:
     def __init__(self, directory, faults):
         self.real, self.faults = PublishedFiles(directory), faults
         self.directory, self.read = directory, self.real.read
+        self.has, self.held = self.real.has, self.real.held
 
     def write(self, path, data):
         if path in {CHECKPOINT, LAST}:
@@ -119,7 +121,8 @@ class World:
     store: SqliteStore
     faults: Faults = field(default_factory=Faults)
     has_anchors: bool = True
-    publishes: Callable[[], Awaitable[bool]] = Alone().is_mine
+    turn: Turn = field(default_factory=Alone)
+    is_able: bool = True
 
     def __post_init__(self):
         self.anchors.mkdir(exist_ok=True)
@@ -149,7 +152,8 @@ class World:
             anchors=self.anchors if self.has_anchors else None,
             name=NAME,
             signing_key=lambda: SECRET,
-            publishes=self.publishes,
+            turn=self.turn,
+            is_able=lambda: self.is_able,
         )
 
     async def append(self, count):
@@ -209,6 +213,39 @@ def files_of(directory):
         for path in directory.rglob("*")
         if path.is_file()
     }
+
+
+@dataclass
+class Shared:
+    """The turn of several processes, as one database gives it."""
+
+    holder: object = None
+
+
+@dataclass(eq=False)
+class OneOf:
+    """One process's part in it."""
+
+    shared: Shared
+
+    async def is_mine(self):
+        if self.shared.holder is None:
+            self.shared.holder = self
+        return self.shared.holder is self
+
+    async def give_back(self):
+        if self.shared.holder is self:
+            self.shared.holder = None
+
+
+def processes(world, shared, count):
+    """Return what publishes, once for each of several processes that share a turn."""
+    keepers = []
+    for _ in range(count):
+        world.turn = OneOf(shared)
+        world.restart()
+        keepers.append(world.keeper)
+    return keepers
 
 
 # -- publishing
@@ -706,39 +743,154 @@ async def test_the_loop_publishes_and_outlives_what_goes_wrong(world, caplog):
 
 async def test_of_several_processes_the_one_whose_turn_it_is_publishes(world):
     """The others look on, and one of them goes on when that one has ended."""
-    turns = {"first": True, "second": False}
-
-    async def mine():
-        return turns["first"]
-
-    async def others():
-        return turns["second"]
-
+    shared = Shared()
     await world.append(3)
-    world.publishes = mine
-    world.restart()
-    first = world.keeper
-    world.publishes = others
-    world.restart()
-    second = world.keeper
+    first, second = processes(world, shared, 2)
     await turned(first)
     await turned(second)
     assert second.standing.position == first.standing.position == 3
     await world.append(2)
     await turned(second)
     assert second.standing.position == 3
-    turns |= {"first": False, "second": True}
+    await first.turn.give_back()
     await turned(second)
     await turned(first)
     assert first.standing.position == second.standing.position == 5
 
 
+async def test_whose_keys_are_away_lets_another_process_publish(world):
+    await world.append(3)
+    first, second = processes(world, Shared(), 2)
+    await turned(first)
+    await turned(second)
+    await world.append(2)
+    first.is_able = lambda: False
+    await turned(first)
+    assert first.standing.position == 3
+    await turned(second)
+    assert second.standing.position == 5
+    first.is_able = lambda: True
+    await world.append(1)
+    await turned(first)
+    assert first.standing.position == 5, "it is another's turn now"
+
+
+async def test_who_fails_to_publish_lets_another_process_do_it(world, caplog):
+    await world.append(3)
+    first, second = processes(world, Shared(), 2)
+    await turned(first)
+    await turned(second)
+    await world.append(2)
+    world.faults.calls, world.faults.fail_at = 0, 1
+    await ran(first, until=lambda: "log.not_published" in caplog.text)
+    await turned(second)
+    assert second.standing.position == 5
+    world.require_verified()
+
+
+@dataclass
+class Paused:
+    """Files of a process that is paused before it writes one of them."""
+
+    files: Files
+    path: str
+    is_here: threading.Event = field(default_factory=threading.Event)
+    goes_on: threading.Event = field(default_factory=threading.Event)
+
+    def __getattr__(self, name):
+        return getattr(self.files, name)
+
+    def write(self, path, data):
+        if path == self.path:
+            self.is_here.set()
+            assert self.goes_on.wait(10)
+        self.files.write(path, data)
+
+
+async def test_who_lost_the_turn_unawares_publishes_nothing_over_what_is_newer(
+    world, monkeypatch
+):
+    """Also where the file system forgets locks of a machine that was paused."""
+    await world.append(3)
+    first, second = processes(world, Shared(), 2)
+    await first.publish(now=NOW)
+    await world.append(3)
+    paused = first.published = Paused(world.published, "tile/0/000.p/6")
+    publishing = asyncio.create_task(first.publish(now=NOW))
+    await asyncio.to_thread(paused.is_here.wait, 10)
+    await world.append(10)
+    with pytest.raises(StorageUnavailableError):
+        await second.publish(now=NOW)
+    monkeypatch.setattr(world.ledger, "held", lambda *_, **__: nullcontext())
+    assert (await second.publish(now=NOW)).size == 16
+    paused.goes_on.set()
+    with pytest.raises(UnavailableError):
+        await publishing
+    for files, name in ((world.ledger, LAST), (world.published, CHECKPOINT)):
+        assert decode_checkpoint(files.read(name)).size == 16
+    assert (await first.publish(now=NOW)).size == 16
+    world.require_verified()
+
+
+async def test_who_shows_cosignatures_shows_no_checkpoint_of_before(world):
+    await world.append(3)
+    first, second = processes(world, Shared(), 2)
+    await first.publish(now=NOW)
+    (world.published.directory / CHECKPOINT).unlink()
+    paused = second.published = Paused(world.published, CHECKPOINT)
+    showing = asyncio.create_task(asyncio.to_thread(second.show_last))
+    await asyncio.to_thread(paused.is_here.wait, 10)
+    await world.append(3)
+    publishing = asyncio.create_task(first.publish(now=NOW))
+    await asyncio.sleep(0.2)
+    paused.goes_on.set()
+    await asyncio.gather(showing, publishing)
+    assert decode_checkpoint(world.published.read(CHECKPOINT)).size == 6
+
+
+async def test_a_publisher_that_ends_or_fails_leaves_no_lock(world):
+    await world.append(3)
+    first, second = processes(world, Shared(), 2)
+    world.faults.fail_at = 1
+    with pytest.raises(Stopped):
+        await first.publish(now=NOW)
+    assert (await second.publish(now=NOW)).size == 3
+    await asyncio.gather(first.publish(now=NOW), first.publish(now=NOW))
+
+
+async def test_who_looks_on_notices_that_what_waits_is_not_published(world):
+    await world.append(3)
+    await world.publish()
+    world.restart()
+    onlooker = world.keeper
+
+    async def seen_at(minutes):
+        await onlooker.look_on(now=NOW + timedelta(minutes=minutes))
+        return onlooker.standing.at - NOW
+
+    assert await seen_at(0) == timedelta(0)
+    assert await seen_at(5) == timedelta(minutes=5), "nothing waits"
+    await world.append(1)
+    assert await seen_at(6) == await seen_at(60) == timedelta(minutes=5)
+    world.restart()
+    await world.append(1)
+    await world.publish()
+    await world.append(1)
+    assert await seen_at(61) == timedelta(minutes=61), "it moved"
+    assert await seen_at(62) == timedelta(minutes=61)
+
+
 async def turned(keeper):
     """Let a keeper run for one turn."""
-    running = asyncio.create_task(keeper.run(clock=lambda: NOW, every=timedelta(hours=1)))
     keeper.standing = None
+    await ran(keeper, until=lambda: keeper.standing is not None)
+
+
+async def ran(keeper, *, until):
+    """Let a keeper run for one turn, which ends when something holds."""
+    running = asyncio.create_task(keeper.run(clock=lambda: NOW, every=timedelta(hours=1)))
     async with asyncio.timeout(10):
-        while keeper.standing is None:  # noqa: ASYNC110  # the keeper tells nobody
+        while not until():  # noqa: ASYNC110  # the keeper tells nobody
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
