@@ -17,6 +17,7 @@ from service.backup.working import no_progress
 from service.crypto.recipients import HybridIdentity
 from service.domain.errors import InvalidInputError
 from service.log.checkpoint import decode_checkpoint
+from service.serving import log_keeper
 from service.wiring import opened_archive
 from service.wiring_backups import opened_maker
 from storage.errors import UnavailableError
@@ -148,12 +149,12 @@ async def test_a_damaged_database_is_not_backed_up(backups):
 async def test_under_load_every_row_of_a_backup_has_its_blob_its_key_and_its_log(backups):
     """Calls keep coming while backups are made; each of them can be brought up whole."""
     async with opened_archive(backups.config) as archive:
-        is_over = asyncio.Event()
+        is_over, keeper = asyncio.Event(), log_keeper(archive)
 
         async def keep_sending(first):
             number = first
             while not is_over.is_set():
-                await fill(archive, f"c-{number}")
+                await fill(archive, f"c-{number}", keeper=keeper)
                 number += 2
 
         async with asyncio.TaskGroup() as senders:

@@ -12,6 +12,7 @@ import pytest
 
 from service.archive.checks import Outcome
 from service.config import parse_config
+from service.serving import log_keeper
 from service.wiring import is_new, opened_archive
 from storage.database.postgres.temporary import PREFIX
 from storage.errors import ConflictError, UnavailableError
@@ -96,12 +97,12 @@ async def test_what_was_backed_up_comes_back(backups):
 async def test_under_load_every_row_of_a_backup_has_its_blob_its_key_and_its_log(small):
     """Calls keep coming while backups are made; each of them can be brought up whole."""
     async with opened_archive(small.config) as archive:
-        is_over = asyncio.Event()
+        is_over, keeper = asyncio.Event(), log_keeper(archive)
 
         async def keep_sending(first):
             number = first
             while not is_over.is_set():
-                await fill(archive, f"c-{number}")
+                await fill(archive, f"c-{number}", keeper=keeper)
                 number += 2
 
         async with asyncio.TaskGroup() as senders:
@@ -110,7 +111,7 @@ async def test_under_load_every_row_of_a_backup_has_its_blob_its_key_and_its_log
             made = []
             for day in range(2):
                 made.append(await small.make_of(archive, now=NOW + day * DAY))
-                await fill(archive, f"after-{day}")
+                await fill(archive, f"after-{day}", keeper=keeper)
             is_over.set()
     assert made[0].manifest.rows["contacts"] < made[-1].manifest.rows["contacts"]
     verdict = await small.verify()
