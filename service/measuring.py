@@ -11,6 +11,7 @@ from typing import Final
 from service.archive.receive import Sessions
 from service.backup.due import age_of
 from service.config import Config, StorageUrl
+from service.config.roles import ProcessRole
 from service.domain.times import to_microseconds
 from service.http.limits import Room
 from service.http.meters import Meters, Metric, counter, gauge
@@ -31,13 +32,13 @@ _DIRECTORY: Final = "directory"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measuring:
-    """Measures when asked. Counting rows costs a query each; everything else is at hand.
+    """Measures when asked, and only what concerns the ``role`` of the process.
 
-    ``role`` is that of the process.
+    Counting rows costs a query each; everything else is at hand.
     """
 
     archive: Archive
-    role: str
+    role: ProcessRole
     interpretation: Interpretation
     keeper: LogKeeper
     readiness: Readiness
@@ -50,31 +51,54 @@ class Measuring:
     clock: Callable[[], datetime]
 
     async def __call__(self) -> Sequence[Metric]:
-        """Return every metric."""
-        now, archive = self.clock(), self.archive
+        """Return every metric of the role."""
+        now, archive, role = self.clock(), self.archive, self.role
+        sessions = archive.intake.sessions
         return [
-            *_of_process(self.role, self.watch),
-            *await _of_waiting(archive.stores.store, now),
-            *await self._of_rows(),
-            *await self._of_log(now),
-            *await self._of_backups(now),
+            *_of_process(role, self.watch),
+            *(await self._of_work(now) if role.works else ()),
+            *(await self._of_desk() if role.serves_desk else ()),
+            *(_of_sessions(sessions, now) if role.takes_in else ()),
+            # The desk takes contacts and recordings of programs in.
+            *(
+                _of_senders(self.deliveries, self.uploads)
+                if role.takes_in or role.serves_desk
+                else ()
+            ),
             *await asyncio.to_thread(lambda: list(_of_disks(archive.config))),
-            *self._of_work(),
-            *_of_senders(archive.intake.sessions, self.deliveries, self.uploads, now=now),
+            gauge(
+                "keys_at_hand",
+                "0: what holds the keys is away, and nothing is opened.",
+                archive.vault.ring.is_at_hand,
+            ),
             *_of_stores(archive.stores),
             *self.meters.metrics(),
         ]
 
-    async def _of_rows(self) -> Sequence[Metric]:
+    async def _of_work(self, now: datetime) -> Sequence[Metric]:
         store = self.archive.stores.store
-        attention = await store.count(AttentionRow, {"state": "open"})
         dead = await store.count(JobRow, {"state": "dead"})
         queued = await store.count(JobRow, {"state": "queued"})
         return [
-            gauge("contacts", "Contacts in the archive.", await store.count(ContactRow, {})),
-            gauge("attention_open", "Open items of needs attention.", attention),
+            *await _of_waiting(store, now),
             gauge("jobs_dead", "Jobs that failed for good.", dead),
             gauge("jobs_queued", "Jobs that wait or run.", queued),
+            *await self._of_log(now),
+            *await self._of_backups(now),
+            gauge(
+                "interpretation_backlog",
+                "Deliveries that wait in memory.",
+                self.interpretation.backlog,
+            ),
+        ]
+
+    async def _of_desk(self) -> Sequence[Metric]:
+        store = self.archive.stores.store
+        attention = await store.count(AttentionRow, {"state": "open"})
+        return [
+            gauge("contacts", "Contacts in the archive.", await store.count(ContactRow, {})),
+            gauge("attention_open", "Open items of needs attention.", attention),
+            gauge("openings_open", "Contents being opened.", self.archive.openings.count),
         ]
 
     async def _of_log(self, now: datetime) -> Sequence[Metric]:
@@ -133,19 +157,6 @@ class Measuring:
             gauge("backup_unfit", "1: the newest backup failed its drill.", unfit),
         ]
 
-    def _of_work(self) -> Iterator[Metric]:
-        yield gauge(
-            "interpretation_backlog",
-            "Deliveries that wait in memory.",
-            self.interpretation.backlog,
-        )
-        yield gauge("openings_open", "Contents being opened.", self.archive.openings.count)
-        yield gauge(
-            "keys_at_hand",
-            "0: what holds the keys is away, and nothing is opened.",
-            self.archive.vault.ring.is_at_hand,
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuringIntake:
@@ -154,7 +165,6 @@ class MeasuringIntake:
     config: Config
     stores: Stores
     sessions: Sessions
-    role: str
     watch: Watch
     meters: Meters
     deliveries: Room
@@ -162,22 +172,26 @@ class MeasuringIntake:
     clock: Callable[[], datetime]
 
     async def __call__(self) -> Sequence[Metric]:
-        """Return every metric."""
+        """Return every metric. Deliveries that wait are told here too: workers that are down tell nothing."""
         now = self.clock()
         return [
-            *_of_process(self.role, self.watch),
+            *_of_process(ProcessRole.INTAKE, self.watch),
             *await _of_waiting(self.stores.store, now),
+            *_of_sessions(self.sessions, now),
+            *_of_senders(self.deliveries, self.uploads),
             *await asyncio.to_thread(lambda: list(_of_disks(self.config))),
-            *_of_senders(self.sessions, self.deliveries, self.uploads, now=now),
             *_of_stores(self.stores),
             *self.meters.metrics(),
         ]
 
 
-def _of_process(role: str, watch: Watch) -> Iterator[Metric]:
+def _of_process(role: ProcessRole, watch: Watch) -> Iterator[Metric]:
     # A number that is always 1 carries the role in a label, as is usual for what is no number.
     yield Metric(
-        "process", "gauge", "Always 1: the role of this process.", [("", [("role", role)], 1)]
+        "process",
+        "gauge",
+        "Always 1: the role of this process.",
+        [("", [("role", role.value)], 1)],
     )
     memory = resident_bytes()
     yield gauge(
@@ -208,15 +222,16 @@ async def _of_waiting(store: Store, now: datetime) -> Sequence[Metric]:
     ]
 
 
-def _of_senders(
-    sessions: Sessions, deliveries: Room, uploads: Room, *, now: datetime
-) -> Iterator[Metric]:
+def _of_sessions(sessions: Sessions, now: datetime) -> Iterator[Metric]:
     begun = sessions.begun_at
     yield gauge(
         "session_key_age_seconds",
         "Age of the key that seals deliveries now; NaN: none is in use.",
         _NONE if begun is None else (now - begun).total_seconds(),
     )
+
+
+def _of_senders(deliveries: Room, uploads: Room) -> Iterator[Metric]:
     yield gauge("deliveries_open", "Deliveries being written.", deliveries.taken)
     yield gauge("uploads_open", "Recordings being taken in.", uploads.taken)
 

@@ -32,10 +32,10 @@ from service.databases import remove_upgrade_copies
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
 from service.http.limits import DELIVERIES, UPLOADS, Pace
-from service.http.meters import METERS, Metric
+from service.http.meters import METERS
 from service.listeners import fill_intake
 from service.measuring import Measuring
-from service.sharing_out import checks_beyond, chores_of, numbers_beyond, routes_of
+from service.sharing_out import checks_beyond, chores_of, routes_of
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
 from service.web.disposal_desk import ArchiveDisposals
@@ -118,7 +118,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     readiness = _readiness(archive, keeper, watch)
     measuring = Measuring(
         archive=archive,
-        role=role.value,
+        role=role,
         interpretation=interpretation,
         keeper=keeper,
         readiness=readiness,
@@ -334,17 +334,13 @@ def _health(
         is_known = daily is not None and daily.ring.is_at_hand
         return await daily.late(clock()) if daily and is_known else None
 
-    async def told() -> Sequence[Metric]:
-        beyond = numbers_beyond(role)
-        return [metric for metric in await measure() if metric.name not in beyond]
-
     checks = readiness.checks()
     warnings: dict[str, Check] = dict(readiness.warnings())
     if role.works:
         warnings |= {**troubles(outside), "backup": Limited(late)}
     return Health(
         {name: checks[name] for name in checks.keys() - checks_beyond(role)},
-        told,
+        measure,
         warnings,
         role=role.value,
     )

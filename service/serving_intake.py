@@ -77,7 +77,6 @@ def build_intake_service(archive: ReceivingArchive) -> IntakeService:
         config=config,
         stores=archive.stores,
         sessions=archive.intake.sessions,
-        role=ProcessRole.INTAKE.value,
         watch=watch,
         meters=app[METERS],
         deliveries=app[DELIVERIES],

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from aiohttp import web
 
@@ -67,42 +67,6 @@ def _elsewhere(routes: Sequence[Route], role: ProcessRole) -> list[Route]:
     return [
         replace(route, handler=refuse, needs=Need.SENDER, is_page=False) for route in routes
     ]
-
-
-_BESIDE: Final = frozenset(
-    {
-        "deliveries_waiting",
-        "deliveries_oldest_seconds",
-        "jobs_dead",
-        "jobs_queued",
-        "log_entries",
-        "log_unpublished_entries",
-        "checkpoint_age_seconds",
-        "anchor_trouble_seconds",
-        "anchors_in_trouble",
-        "interpretation_backlog",
-        "backup_configured",
-        "backup_age_seconds",
-        "backup_running",
-        "backup_unfit",
-    }
-)
-_DESK: Final = frozenset({"contacts", "attention_open", "openings_open"})
-_INTAKE: Final = frozenset({"session_key_age_seconds"})
-# The desk takes contacts and recordings of programs in.
-_SENDERS: Final = frozenset({"deliveries_open", "uploads_open"})
-
-
-def numbers_beyond(role: ProcessRole) -> frozenset[str]:
-    """Return the names of the numbers that do not concern a process with ``role``."""
-    beyond: frozenset[str] = frozenset()
-    if not role.works:
-        beyond |= _BESIDE
-    if not role.serves_desk:
-        beyond |= _DESK
-    if not role.takes_in:
-        beyond |= _INTAKE
-    return beyond if role.takes_in or role.serves_desk else beyond | _SENDERS
 
 
 def checks_beyond(role: ProcessRole) -> frozenset[str]:

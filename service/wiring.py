@@ -1,7 +1,7 @@
 """Builds the archive from its configuration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -63,6 +63,7 @@ from service.domain.errors import InvalidInputError, UnavailableError
 from service.key_safes import safe_of
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
+from service.keys.intake import IntakeKeys
 from service.keys.provider import KeyProvider
 from service.keys.ring import KeyRing, ring_from
 from service.log.errors import FormatError
@@ -269,11 +270,15 @@ def key_provider(config: Config) -> KeyProvider:
 async def opened_stores(config: Config, *, create: bool) -> AsyncIterator[Stores]:
     """Open what keeps bytes and rows, and close it again.
 
+    What an older program wrote is copied before it is brought forward.
+
     Raises:
         MissingError: There is none, and ``create`` does not allow to make it.
         UnavailableError: It is newer than this program, on an unfit file system, or was moved away.
     """
     MoveRecord(config.archive.directory).require_here(places_of(config))
+    if not create:
+        await asyncio.to_thread(copy_older_archive, config, now=datetime.now(UTC))
     async with AsyncExitStack() as stack:
         if create:
             config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -342,12 +347,8 @@ def opened_blobs(
 
 
 @asynccontextmanager
-async def opened_archive(
-    config: Config, *, create: bool = False, copies_older: bool = True
-) -> AsyncIterator[Archive]:
+async def opened_archive(config: Config, *, create: bool = False) -> AsyncIterator[Archive]:
     """Build the archive, and take it down again.
-
-    What an older program wrote is copied before it is brought forward, unless ``copies_older`` is false.
 
     Raises:
         KeysMissingError, KeysRefusedError: The keys are not there, or not kept safely. Where what opens them is away,
@@ -356,8 +357,6 @@ async def opened_archive(
     """
     provider = key_provider(config)
     ring = ring_from(provider)
-    if not create and copies_older:
-        await asyncio.to_thread(copy_older_archive, config, now=datetime.now(UTC))
     async with opened_stores(config, create=create) as stores:
         marking = replace(stores, store=MarkingStore(stores.store, marker_of(ring)))
         yield archive_from(config, marking, provider, ring)
@@ -395,7 +394,7 @@ def archive_from(
         stores=stores,
         provider=provider,
         vault=vault,
-        intake=_intake(config, stores, ring),
+        intake=intake_of(config, stores, ring.intake_keys),
         interpreter=interpreter,
         understanding=understanding,
         contacts=Contacts(
@@ -430,16 +429,15 @@ def _disposal(config: Config, stores: Stores, ring: KeyRing) -> Disposal:
     )
 
 
-def _intake(config: Config, stores: Stores, ring: KeyRing) -> Intake:
+def intake_of(config: Config, stores: Stores, keys: Callable[[], IntakeKeys]) -> Intake:
+    """Build the intake over open stores; ``keys`` gives those of now."""
     return Intake(
         store=stores.store,
         keys=stores.keys,
         blobs=stores.blobs,
-        intake_keys=ring.intake_keys,
-        index=ring.intake_keys().blind_index(),
-        sessions=Sessions(
-            ring.intake_keys, timedelta(seconds=config.intake.session_key_seconds)
-        ),
+        intake_keys=keys,
+        index=keys().blind_index(),
+        sessions=Sessions(keys, timedelta(seconds=config.intake.session_key_seconds)),
         max_recording_bytes=config.intake.max_recording_bytes,
     )
 

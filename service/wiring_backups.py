@@ -19,7 +19,7 @@ from service.crypto.recipients import parse_recipient
 from service.databases import key_place
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.ring import KeyRing
-from service.wiring import LEDGER_DIRECTORY, Archive
+from service.wiring import LEDGER_DIRECTORY, Archive, marker_of
 from storage.backups import BackupFolders
 from storage.files import FileBlobs
 from storage.ports import BlobStore
@@ -92,7 +92,7 @@ def drill_of(
 ) -> Drill:
     """Return what tries backups out, in a temporary place below ``scratch_in``."""
     tables = {table.name: row for row, table in TABLES.items()}
-    return Drill(bringing_up, pool, scratch_in, ring, tables)
+    return Drill(bringing_up, pool, scratch_in, ring, marker_of(ring), tables)
 
 
 @asynccontextmanager

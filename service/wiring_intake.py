@@ -3,17 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from service.access.intake_tokens import IntakeTokens
 from service.access.token_marks import FIELD, TokenMarker
 from service.archive.marked import AuthenticLog, Marker, MarkingStore
-from service.archive.receive import Intake, Sessions
+from service.archive.receive import Intake
 from service.config import Config
 from service.domain.errors import TamperedError
 from service.keys.current import CurrentIntakeKeys
 from service.keys.errors import KeysMissingError, KeysRefusedError
-from service.wiring import Stores, key_provider, opened_stores
+from service.wiring import Stores, intake_of, key_provider, opened_stores
 from storage.ports import LogStore
 
 
@@ -51,7 +50,7 @@ async def opened_receiving_archive(config: Config) -> AsyncIterator[ReceivingArc
             config=config,
             stores=marking,
             keys=keys,
-            intake=_intake(config, marking, keys),
+            intake=intake_of(config, marking, keys),
             tokens=IntakeTokens(
                 store=marking.store, marker=TokenMarker(keys().index_key(FIELD))
             ),
@@ -72,15 +71,3 @@ async def _require_ours(log: LogStore, marker: Marker, config: Config) -> None:
             f"the intake keys in {config.keys.directory} did not mark the newest entry of this archive's log: they are "
             "of another archive, or somebody wrote into the log (taltio verify)"
         ) from error
-
-
-def _intake(config: Config, stores: Stores, keys: CurrentIntakeKeys) -> Intake:
-    return Intake(
-        store=stores.store,
-        keys=stores.keys,
-        blobs=stores.blobs,
-        intake_keys=keys,
-        index=keys().blind_index(),
-        sessions=Sessions(keys, timedelta(seconds=config.intake.session_key_seconds)),
-        max_recording_bytes=config.intake.max_recording_bytes,
-    )

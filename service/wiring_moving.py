@@ -1,11 +1,13 @@
 """Builds what moves an archive."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 
 from service.config import Config, PostgresUrl, StorageUrl
 from service.config.changing import OF_BUCKETS
-from service.databases import driver, key_place, open_store
+from service.databases import copy_older_archive, driver, key_place, open_store
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.keys.ring import KeyRing
 from service.moving.blobs import BlobMove
@@ -92,6 +94,7 @@ async def opened_mover(
     ring = KeyRing(provider.load(), load=provider.load)
     findings, soundness = Findings(), Soundness()
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(copy_older_archive, config, now=datetime.now(UTC))
         opened = await open_store(config, stack, create=False, soundness=soundness)
         store = opened.store
         rows = await _rows(config, target, stack) if "database" in storage else []

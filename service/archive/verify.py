@@ -20,24 +20,24 @@ from service.archive.checks import (
     Outcome,
     State,
     decide_state,
-    failed,
     unknown,
 )
 from service.archive.contact_checks import ContactChecker
 from service.archive.evidence import ContactRows, Evidence
-from service.archive.log_checks import LOG, EntryProof, LogFindings, check_log, is_signed
+from service.archive.forged import without_forged
+from service.archive.log_checks import LOG, EntryProof, LogFindings, check_log
 from service.archive.marked import Marker
 from service.archive.published import LogView, PublishedLog
 from service.archive.published_index import PublishedIndex
 from service.archive.tombstones import erased_error
-from service.archive.unlisted import find_unlisted, signed_size
+from service.archive.unlisted import find_unlisted
 from service.domain.actor import Actor
 from service.domain.errors import NotFoundError, UnavailableError
 from service.domain.ids import parse_id
 from service.domain.permission import Permission, require_permission
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import StorageError
-from storage.ports import Append, StoredEntry
+from storage.ports import Append
 
 _log: Final = logging.getLogger("taltio.integrity")
 
@@ -138,7 +138,8 @@ class Verifier:
             if again == rows or readings == _READINGS:
                 break
             rows = again
-        evidence, forged = await asyncio.to_thread(self._without_forged, evidence, view)
+        shown = None if isinstance(view, Check) else view
+        evidence, forged = await self._without_forged(evidence, shown)
         if isinstance(view, Check) or evidence.is_erased:
             return rows, evidence, (*broken, *forged)
         unlisted, wrong = await find_unlisted(
@@ -151,31 +152,13 @@ class Verifier:
         )
         if unlisted:
             evidence, broken = await self.checker.get_evidence(rows, unlisted)
-            evidence, forged = await asyncio.to_thread(self._without_forged, evidence, view)
+            evidence, forged = await self._without_forged(evidence, shown)
         return rows, evidence, (*broken, *wrong, *forged)
 
-    def _without_forged(
-        self, evidence: Evidence, view: LogView | Check | None
+    async def _without_forged(
+        self, evidence: Evidence, view: LogView | None
     ) -> tuple[Evidence, tuple[Check, ...]]:
-        """Leave out what the archive did not write, with a failed check for each; of what is signed, only erasures.
-
-        Blocking. Any other that is not the signed one fails with the proofs; an erasure would end the checks before.
-        """
-        shown = None if isinstance(view, Check) else view
-        kept, checks = [], []
-        for stored, entry in evidence.entries:
-            is_erasure = entry.type is EntryType.CONTACT_ERASED
-            is_proven = (
-                is_signed(stored, shown, self.published.read)
-                if is_erasure or not _is_covered(stored, shown)
-                else True
-            )
-            if is_proven or (is_proven is None and self.marker.bears_mark(stored)):
-                kept.append((stored, entry))
-            else:
-                told = "The archive did not write it: it is not in the signed log, or has not its mark."
-                checks.append(failed(Code.LOG_ENTRY, f"entry-{stored.index}", told))
-        return Evidence(tuple(kept)) if checks else evidence, tuple(checks)
+        return await without_forged(evidence, view, self.published.read, self.marker)
 
     async def _rows(self, contact_id: str) -> ContactRows:
         return (await self.checker.read([contact_id]))[contact_id]
@@ -199,10 +182,6 @@ class Verifier:
             checked_at=now,
             anchors=log.anchors,
         )
-
-
-def _is_covered(stored: StoredEntry, view: LogView | None) -> bool:
-    return view is not None and 0 <= stored.index - view.position.first < signed_size(view)
 
 
 def _made(verification: Verification, actor: Actor, *, now: datetime) -> Append:

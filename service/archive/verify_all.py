@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from service.archive.checks import Check, Outcome, State, decide_state
 from service.archive.contact_checks import ContactChecker
 from service.archive.evidence import ContactRows
+from service.archive.forged import without_forged
 from service.archive.marked import Marker
-from service.archive.published import PublishedLog
+from service.archive.published import LogView, PublishedLog
 from service.archive.verify_accounts import AccountChecker
 from service.archive.verify_erased import check_erased
 from service.archive.verify_index import LogIndex, check_key
@@ -101,14 +102,14 @@ class ArchiveVerifier:
         """
         report = ArchiveReport()
         total = await self.checker.store.count(ObjectRow, {})
-        await self._log(report)
-        await self._contacts(report, lambda: on_progress(report.objects, total))
+        view = await self._log(report)
+        await self._contacts(view, report, lambda: on_progress(report.objects, total))
         await self._others(report)
         await self._orphans(report)
         on_progress(total, total)
         return report
 
-    async def _log(self, report: ArchiveReport) -> None:
+    async def _log(self, report: ArchiveReport) -> LogView | None:
         def counted(done: int, _: int) -> None:
             report.entries = done
 
@@ -127,12 +128,15 @@ class ArchiveVerifier:
         async for check in stored.check(view):
             contact_id = check.about if check.about.startswith("ct_") else None
             report.add(contact_id, [check])
+        return view
 
-    async def _contacts(self, report: ArchiveReport, advanced: Callable[[], None]) -> None:
+    async def _contacts(
+        self, view: LogView | None, report: ArchiveReport, advanced: Callable[[], None]
+    ) -> None:
         source = _Shared(self._read_contacts())
         async with asyncio.TaskGroup() as tasks:
             for _ in range(max(1, self.workers)):
-                tasks.create_task(self._work(source, report, advanced))
+                tasks.create_task(self._work(source, view, report, advanced))
 
     async def _read_contacts(self) -> AsyncIterator[ContactRows]:
         async for rows in pages(self.checker.store, ContactRow):
@@ -142,20 +146,27 @@ class ArchiveVerifier:
     async def _work(
         self,
         source: "_Shared",
+        view: LogView | None,
         report: ArchiveReport,
         advanced: Callable[[], None],
     ) -> None:
         while (rows := await source.next()) is not None:
-            await self._contact(rows, report)
+            await self._contact(rows, view, report)
             advanced()
 
-    async def _contact(self, rows: ContactRows, report: ArchiveReport) -> None:
+    async def _contact(
+        self, rows: ContactRows, view: LogView | None, report: ArchiveReport
+    ) -> None:
         def read(count: int) -> None:
             report.sealed_bytes += count
 
         readings = 0
         while True:
             evidence, broken = await self.checker.get_evidence(rows)
+            evidence, forged = await without_forged(
+                evidence, view, self.published.read, self.marker
+            )
+            broken = (*broken, *forged)
             if evidence.is_erased:
                 # As it is now: it may have been erased since it was read.
                 now_there = (await self.checker.read([rows.id]))[rows.id]

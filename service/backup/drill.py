@@ -14,6 +14,7 @@ from typing import Final
 
 from service.archive.checks import Check, Outcome
 from service.archive.contact_checks import ContactChecker
+from service.archive.marked import AuthenticLog, Marker
 from service.archive.vault import Vault
 from service.backup.blobs import hash_of
 from service.backup.bringing_up import BringingUp, Rows
@@ -57,6 +58,7 @@ class Drill:
     pool: BlobStore
     scratch_in: Path
     ring: KeyRing = field(repr=False)
+    marker: Marker = field(repr=False)
     tables: dict[str, type[Row]]
 
     async def run(self, manifest: Manifest, *, now: datetime) -> Drilled:
@@ -117,9 +119,13 @@ class Drill:
                 drilled.hashes += 1
 
     async def _open(self, rows: Rows, keys: KeyStore, drilled: Drilled) -> None:
-        """Check a contact with a recording as ``taltio verify`` would, and the whole of what was recorded."""
+        """Check a contact with a recording as ``taltio verify`` would, and the whole of what was recorded.
+
+        Raises:
+            TamperedError: The archive did not write what the log says of it, such as that it was erased.
+        """
         vault = Vault(self.ring, keys, self.ring.blind_index())
-        checker = ContactChecker(rows, rows, self.pool, vault)
+        checker = ContactChecker(rows, AuthenticLog(rows, self.marker), self.pool, vault)
         for row in await _some(rows, {"kind": "recording"}, HASHES):
             if row.contact_id is None or not await keys.get_keys([row.id]):
                 continue

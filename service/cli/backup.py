@@ -20,14 +20,13 @@ from service.backup.records import Record, find_records
 from service.backup.restore import Restoring
 from service.cli.backup_access import Stages, bringing_up_of
 from service.cli.tables import human_size, table_lines
-from service.cli.verify_command import EXIT_CODES
+from service.cli.verify_command import EXIT_CODES, find_ring
 from service.config import Config
 from service.domain.actor import OPERATOR
 from service.domain.errors import ArchiveError
 from service.domain.times import format_time
-from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.ring import KeyRing
-from service.wiring import key_provider, opened_archive, opened_stores
+from service.wiring import opened_archive, opened_stores
 from service.wiring_backups import backup_places, drill_of, opened_maker, opened_pool
 from storage.backups import translated
 from storage.errors import MissingError, StorageError
@@ -60,7 +59,7 @@ async def create(config: Config, options: argparse.Namespace) -> int:
 
 async def list_backups(config: Config, _: argparse.Namespace) -> int:
     """Print a table of the backups, newest first."""
-    places, ring = backup_places(config), _find_ring(config)
+    places, ring = backup_places(config), find_ring(config)
     key = None if ring is None else ring.index_key(KEY_FIELD)
     archives = find_backups(places, Kind.ARCHIVE, key)
     keys = {one.name: one for one in find_backups(places, Kind.KEYS, key)}
@@ -106,7 +105,7 @@ async def verify(config: Config, options: argparse.Namespace) -> int:
 
 
 async def _verify(config: Config, options: argparse.Namespace) -> int:
-    ring = _find_ring(config)
+    ring = find_ring(config)
     bringing_up = bringing_up_of(config, ring, options.identity)
     places = bringing_up.unpacker.places
     with places.archive.steady(), places.keys.steady():
@@ -214,12 +213,3 @@ def _scratch(config: Config) -> Path:
     """Return where opened rows may lie meanwhile: with the archive, where it is at hand."""
     directory = config.archive.directory
     return directory if directory.is_dir() else Path(tempfile.gettempdir())
-
-
-def _find_ring(config: Config) -> KeyRing | None:
-    provider = key_provider(config)
-    try:
-        return KeyRing(provider.load(), load=provider.load)
-    except (KeysRefusedError, KeysUnavailableError) as error:
-        print(f"taltio: {error}", file=sys.stderr)
-        return None

@@ -129,7 +129,7 @@ async def running_service(
             advice = key_provider(config).create(now=datetime.now(UTC))
             if not is_quiet:
                 print(advice, flush=True)
-        async with opened_archive(config, create=create, copies_older=role.works) as archive:
+        async with opened_archive(config, create=create) as archive:
             service = build_service(archive, role)
             async with working(service), _listening(config, service.app) as address:
                 yield service, address

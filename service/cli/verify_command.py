@@ -56,7 +56,7 @@ async def opened_verifier(config: Config) -> AsyncIterator[ArchiveVerifier]:
     Raises:
         storage.errors.StorageError: There is no archive, or it cannot be opened.
     """
-    ring = _find_ring(config)
+    ring = find_ring(config)
     async with opened_stores(config, create=False) as stores:
         vault = None if ring is None else Vault(ring, stores.keys, ring.blind_index())
         published = published_log(config, ring)
@@ -103,7 +103,8 @@ def _contact_of(finding: Finding) -> str:
     return finding.contact_id or ""
 
 
-def _find_ring(config: Config) -> KeyRing | None:
+def find_ring(config: Config) -> KeyRing | None:
+    """Return the keys; None, with the reason printed, where they cannot be had."""
     provider = key_provider(config)
     try:
         return KeyRing(provider.load(), load=provider.load)

@@ -51,8 +51,10 @@ async def stock(world):
     return made
 
 
-async def verified(world, checker=None):
-    verifier = ArchiveVerifier(checker or world.checker, world.published, workers=2)
+async def verified(world, checker=None, marker=None):
+    verifier = ArchiveVerifier(
+        checker or world.checker, world.published, workers=2, marker=marker
+    )
     return await verifier.verify()
 
 
@@ -387,3 +389,44 @@ async def test_a_changed_customer_is_named(world):
     report = await verified(world)
     assert found(report) == {(None, Code.CUSTOMER_ROW)}
     assert report.findings[0].check.about == customer.id
+
+
+# -- an erasure that somebody wrote who has the database, and no keys
+
+
+async def forge_erasure(world, contact_id):
+    entry = LogEntry(
+        type=EntryType.CONTACT_ERASED, at=world.now, actor="us_x", about=(contact_id,)
+    )
+    await world.store.unmarked.commit([Append(encode_entry(entry), entry.about)])
+    return f"entry-{await world.store.log_size() - 1}"
+
+
+async def test_a_forged_erasure_is_named_and_hides_nothing(world, stock):
+    about = await forge_erasure(world, stock.call)
+    execute(world, "DELETE FROM recordings WHERE contact_id = ?", stock.call)
+    report = await verified(world, marker=world.marker)
+    wrong = {
+        (one.contact_id, one.check.about)
+        for one in report.findings
+        if one.check.outcome is Outcome.FAILED
+    }
+    assert (stock.call, about) in wrong
+    assert (stock.call, Code.COMPLETE) in found(report)
+
+
+async def test_a_forged_erasure_does_not_explain_a_missing_record(world, stock):
+    await forge_erasure(world, stock.call)
+    execute(world, "DELETE FROM contacts WHERE id = ?", stock.call)
+    assert (stock.call, Code.COMPLETE) in found(await verified(world))
+
+
+async def test_without_keys_an_erasure_that_is_not_signed_is_said_to_be_unproven(world, stock):
+    about = await forge_erasure(world, stock.call)
+    report = await verified(world)
+    unproven = {
+        one.check.about
+        for one in report.findings
+        if one.check.outcome is Outcome.UNKNOWN and "without the keys" in one.check.detail
+    }
+    assert unproven == {about}

@@ -9,7 +9,10 @@ from service.archive.checks import Outcome
 from service.backup.manifest import CODE, KEY_FIELD, MANIFEST, code_of
 from service.config import parse_config
 from service.crypto.recipients import X25519Identity
+from service.log.entry import EntryType, LogEntry, encode_entry
 from service.wiring import key_provider, opened_archive
+from storage.ports import Append
+from storage.rows import ContactRow
 from tests.backup.conftest import DAY, PLACES, Backups, fill, opened_new
 from tests.conftest import CONFIG, NOW
 
@@ -206,3 +209,18 @@ async def test_a_rotation_leaves_older_backups_verifiable_until_the_epoch_is_des
     verdict = await two.verify()
     assert verdict.outcome is Outcome.UNKNOWN
     assert not [one for one in verdict.troubles if one.name == "20261124T120000Z"]
+
+
+async def test_a_drill_believes_no_erasure_that_the_archive_did_not_write(two):
+    """Who could write to the database cannot let every drill pass without a recording being opened."""
+    async with opened_archive(two.config) as archive:
+        unmarked = archive.stores.store.store
+        for row in await unmarked.find(ContactRow, {}):
+            erased = LogEntry(
+                type=EntryType.CONTACT_ERASED, at=NOW, actor="us_x", about=(row.id,)
+            )
+            await unmarked.commit([Append(encode_entry(erased), erased.about)])
+        made = await two.make_of(archive, now=NOW + 2 * DAY)
+    drilled = await two.drill(made.manifest)
+    assert (drilled.verdict.outcome, drilled.opened) == (Outcome.FAILED, 0)
+    assert "was not written by the archive" in drilled.verdict.troubles[0].text

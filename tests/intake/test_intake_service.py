@@ -9,13 +9,11 @@ import pytest
 
 from service.api.system import HEALTH
 from service.archive.receive import keep_delivery
-from service.config.roles import ProcessRole
 from service.http.server import listening
 from service.keys.errors import KeysMissingError, KeysRefusedError
 from service.keys.file import FileKeyProvider
 from service.keys.intake_files import write_intake_files
 from service.serving_intake import build_intake_service, taking_in
-from service.sharing_out import numbers_beyond
 from service.wiring import authentic_log
 from service.wiring_intake import opened_receiving_archive
 from storage.errors import UnavailableError
@@ -125,16 +123,17 @@ async def test_once_its_epoch_is_destroyed_it_takes_nothing_and_says_so(receivin
     assert await archive.stores.store.count(DeliveryRow, {}) == 0
 
 
-OF_THE_QUEUE = {"deliveries_waiting", "deliveries_oldest_seconds"}
-"""Intake tells of them as well: it is what goes on when no worker does."""
-
-
 async def test_what_it_measures_concerns_it(receiving):
     service = build_intake_service(receiving)
     measured = {one.name: one for one in await service.app[HEALTH].measure()}
     assert measured["process"].samples == [("", [("role", "intake")], 1)]
     assert measured.keys() >= {"deliveries_waiting", "deliveries_total", "disk_free_bytes"}
-    assert not measured.keys() & numbers_beyond(ProcessRole.INTAKE) - OF_THE_QUEUE
+    assert not measured.keys() & {
+        "contacts",
+        "jobs_queued",
+        "log_entries",
+        "backup_age_seconds",
+    }
     async with (
         listening(service.app, "127.0.0.1", 0) as (host, port),
         aiohttp.ClientSession(f"http://{host}:{port}") as client,
