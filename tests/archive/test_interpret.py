@@ -385,8 +385,9 @@ async def test_an_altered_recording_does_not_hide_its_contact(archive):
     await put(archive, b"two", name="b.wav")
     row, *_ = await archive.stores.store.find(RecordingRow, {})
     (text,) = await archive.stores.store.find(MessageRow, {})
+    altered = row.sealed[:-1] + bytes([row.sealed[-1] ^ 1])
     await archive.stores.store.commit(
-        [Put(replace(row, sealed=row.sealed[:-1] + b"!")), Put(replace(text, sealed=b"!"))]
+        [Put(replace(row, sealed=altered)), Put(replace(text, sealed=b"!"))]
     )
     view = await only_contact(archive)
     causes = {r.row.id: r.sealed.cause for r in view.recordings}

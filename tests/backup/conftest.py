@@ -102,6 +102,13 @@ def sound(source_id):
     return hashlib.sha256(source_id.encode()).digest() * 5000
 
 
+def flip(path, at=-1):
+    path.chmod(0o600)
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
 @pytest.fixture
 def config(tmp_path):
     for name in ("backups", "key-backups"):

@@ -23,7 +23,7 @@ from service.wiring_backups import opened_maker
 from storage.errors import UnavailableError
 from storage.ports import Remove
 from storage.rows import AttentionRow, ObjectRow
-from tests.backup.conftest import DAY, fill
+from tests.backup.conftest import DAY, fill, flip
 from tests.conftest import NOW
 
 
@@ -103,8 +103,7 @@ async def test_a_damaged_blob_is_named_raises_an_alarm_and_leaves_the_good_copy(
     await backups.make()
     name = next(backups.places.pool.rglob("ob_*")).name
     (live,) = backups.config.storage.blobs.path.rglob(name)
-    live.chmod(0o600)
-    live.write_bytes(b"\0" + live.read_bytes()[1:])
+    flip(live)
     (other,) = [p for p in backups.config.storage.blobs.path.rglob("ob_*") if p.name != name]
     other.unlink()
     next(backups.places.pool.rglob(other.name)).unlink()
@@ -119,8 +118,7 @@ async def test_a_damaged_blob_is_named_raises_an_alarm_and_leaves_the_good_copy(
 
 async def test_an_altered_blob_never_gets_into_a_backup(backups):
     live = next(backups.config.storage.blobs.path.rglob("ob_*"))
-    live.chmod(0o600)
-    live.write_bytes(b"\0" + live.read_bytes()[1:])
+    flip(live)
     made = await backups.make()
     assert made.manifest.damaged == [live.name]
     assert not list(backups.places.pool.rglob(live.name))

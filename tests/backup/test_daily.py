@@ -14,6 +14,7 @@ from service.wiring import opened_archive
 from service.worker.backups import LATE, UNFIT
 from storage.errors import UnavailableError
 from storage.rows import AttentionRow
+from tests.backup.conftest import flip
 from tests.conftest import NOW
 
 DAY = timedelta(days=1)
@@ -60,8 +61,7 @@ async def test_a_late_backup_needs_attention_until_one_is_made(daily, backups):
 async def test_a_backup_that_does_not_pass_its_drill_needs_attention(daily, backups):
     await daily.run(NOW)
     for blob in backups.places.pool.rglob("ob_*"):
-        blob.chmod(0o600)
-        blob.write_bytes(b"\0" + blob.read_bytes()[1:])
+        flip(blob)
     await daily.run(NOW + DAY)
     assert await open_items(daily) == {UNFIT}
     for blob in backups.places.pool.rglob("ob_*"):

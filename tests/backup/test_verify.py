@@ -13,7 +13,7 @@ from service.log.entry import EntryType, LogEntry, encode_entry
 from service.wiring import key_provider, opened_archive
 from storage.ports import Append
 from storage.rows import ContactRow
-from tests.backup.conftest import DAY, PLACES, Backups, fill, opened_new
+from tests.backup.conftest import DAY, PLACES, Backups, fill, flip, opened_new
 from tests.conftest import CONFIG, NOW
 
 
@@ -25,13 +25,6 @@ async def two(backups):
         await fill(archive, "c-3")
         await backups.make_of(archive, now=NOW + DAY)
     return backups
-
-
-def flip(path, at=-1):
-    path.chmod(0o600)
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(data)
 
 
 def of(backups, name, file, *, keys=False):
