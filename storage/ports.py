@@ -58,7 +58,7 @@ class Require:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Append ``entry`` to the log. It can be found again by each id in ``about``.
+    """Append ``entry`` to the log. It can be found again by each id in ``about``, of 200 characters at the most.
 
     ``mark`` is kept beside it: what tells its writer's entries from those of others, and each from every other.
     """

@@ -27,6 +27,7 @@ async def test_keys_that_do_not_exist_are_left_out(keys, rows):
     await keys.put_keys([key])
     assert await keys.get_keys(["none", key.id]) == {key.id: key}
     assert await keys.get_keys([]) == {}
+    assert await keys.get_keys([f"{key.id}\0", "\0", key.id]) == {key.id: key}
 
 
 @pytest.mark.parametrize("size", [1, 55, 56, 200, 5000])

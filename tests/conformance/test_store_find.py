@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.ports import Add, Put, Span
+from storage.ports import Add, Lookup, Put, Span
 from storage.rows import AttentionRow, ContactRow, ContactTokenRow, DeliveryRow
 
 
@@ -96,6 +96,8 @@ async def test_a_list_longer_than_engines_take_is_refused(store):
 @pytest.mark.parametrize("text", ["'; DROP TABLE contacts; --", "%", "_", '"', "ct_0\0"])
 async def test_values_are_values_whatever_they_say(store, contacts, text):
     assert await store.find(ContactRow, {"id": text}) == []
+    assert await store.lookup(Lookup(where={"id": text})) == []
+    assert await store.log_about(text) == []
     assert await store.count(ContactRow, {}) == len(contacts)
 
 

@@ -86,6 +86,21 @@ async def test_a_server_that_does_not_sync_is_refused(cluster, url, setting):
             await opened(PostgresStore.opened(url, create=True))
 
 
+async def test_a_server_that_no_longer_syncs_is_written_to_no_longer(cluster, url):
+    """As after a fail-over, or a restart: the connections are made anew, and the server is another."""
+    async with PostgresStore.opened(url, create=True) as store:
+        await store.commit([Append(b"before")])
+        async with configured(cluster, "fsync", "off"):
+            await execute(
+                cluster.url(),
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'taltio'",
+            )
+            with pytest.raises(UnavailableError, match="fsync is off"):
+                await store.commit([Append(b"not kept")])
+        await store.commit([Append(b"after")])
+        assert [one.entry for one in await store.log_entries(0, 3)] == [b"before", b"after"]
+
+
 async def test_text_that_is_not_utf_8_is_refused_before_anything_is_made(cluster):
     await execute(
         cluster.url(),

@@ -86,7 +86,9 @@ class PostgresKeyStore:
         await self._store(_REPLACE, list({row.id: row for row in rows}.values()))
 
     async def get_keys(self, ids: Collection[str]) -> Mapping[str, KeyRow]:
-        found = await self._reader.run(lambda db: db.fetch(_GET, list(ids)))
+        found = await self._reader.run(
+            lambda db: db.fetch(_GET, [one for one in ids if "\0" not in one])
+        )
         return {row[0]: _row(row) for row in found}
 
     async def find_keys(

@@ -1,4 +1,4 @@
-"""The schema of a PostgreSQL database that holds the tables: that it is there, is ours, and can keep our promises."""
+"""The schema of a PostgreSQL database that holds the tables: that it is there, is ours, and of this program."""
 
 from contextlib import suppress
 from io import StringIO
@@ -9,9 +9,6 @@ import asyncpg
 from storage.database.postgres.server import LOST, Db, Server, unavailable
 from storage.errors import MissingError, UnavailableError
 from storage.migrations import History, require_known, script_of
-
-OLDEST: Final = 140_000
-"""PostgreSQL 14: the oldest on which ``idle_in_transaction_session_timeout`` and the rest are what we rely on."""
 
 CHANGING: Final = 0x7461_6C74_696F_0001
 """One lock for everybody who makes or changes a schema of ours (an arbitrary constant)."""
@@ -44,11 +41,10 @@ async def prepare(server: Server, history: History, *, create: bool) -> None:
 
     Raises:
         MissingError: There is none, and ``create`` does not allow to make it.
-        UnavailableError: The server cannot be reached, cannot keep rows safe, or holds what a newer program wrote.
+        UnavailableError: The server cannot be reached, does not keep rows safe, or holds what a newer program wrote.
     """
     db = await server.connect()
     try:
-        await _require_safe(db)
         revision = await _revision(db, server, history)
         if revision is None and not create:
             raise MissingError(f"there is no schema {server.schema!r} with an archive in it")
@@ -58,18 +54,6 @@ async def prepare(server: Server, history: History, *, create: bool) -> None:
         raise unavailable(error) from None
     finally:
         db.terminate()
-
-
-async def _require_safe(db: Db) -> None:
-    """Refuse a server that acknowledges what it has not stored, or that would store text otherwise than we give it."""
-    wanted = {"fsync": "on", "full_page_writes": "on", "server_encoding": "UTF8"}
-    for name, value in wanted.items():
-        ((found,),) = await db.fetch(f"SHOW {name}")
-        if found != value:
-            raise UnavailableError(f"PostgreSQL: {name} is {found}; it must be {value}")
-    ((version,),) = await db.fetch("SELECT current_setting('server_version_num')::int")
-    if version < OLDEST:
-        raise UnavailableError(f"PostgreSQL {OLDEST // 10_000} or newer is needed")
 
 
 async def _revision(db: Db, server: Server, history: History) -> str | None:

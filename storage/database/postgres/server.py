@@ -45,6 +45,9 @@ class Db(Protocol):
         ...
 
 
+OLDEST: Final = 140_000
+"""PostgreSQL 14: the oldest on which ``idle_in_transaction_session_timeout`` and the rest are what we rely on."""
+
 CONNECT_SECONDS: Final = 5.0
 STATEMENT_SECONDS: Final = 10.0
 
@@ -122,7 +125,7 @@ class Server:
         A statement that takes longer than ``statement_seconds`` is given up.
 
         Raises:
-            UnavailableError: There is none.
+            UnavailableError: There is none, or it does not keep safe what it says that it has stored.
         """
         # The driver has one time limit for all hosts together, and one that is frozen would use it up.
         attempts = [
@@ -154,7 +157,27 @@ class Server:
             server_settings=settings,
             target_session_attrs=query.get("target_session_attrs", ["read-write"])[-1],
         )
+        try:
+            await _require_safe(db)
+        except BaseException:
+            db.terminate()
+            raise
         return db
+
+
+async def _require_safe(db: Db) -> None:
+    """Refuse a server that acknowledges what it has not stored, or that would store text otherwise than we give it.
+
+    Asked of every connection: after a fail-over, or a restart, it may be another server with settings of its own.
+    """
+    wanted = {"fsync": "on", "full_page_writes": "on", "server_encoding": "UTF8"}
+    names = ", ".join(f"current_setting('{name}')" for name in (*wanted, "server_version_num"))
+    ((*found, version),) = await db.fetch(f"SELECT {names}")
+    for (name, value), setting in zip(wanted.items(), found, strict=True):
+        if setting != value:
+            raise UnavailableError(f"PostgreSQL: {name} is {setting}; it must be {value}")
+    if int(version) < OLDEST:
+        raise UnavailableError(f"PostgreSQL {OLDEST // 10_000} or newer is needed")
 
 
 def _unreachable(error: Exception) -> UnavailableError:

@@ -4,7 +4,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Self, TypeVar
@@ -111,8 +111,9 @@ class PostgresStore:
         return [table(**dict(zip(names, row, strict=True))) for row in found]
 
     async def lookup(self, query: Lookup) -> Sequence[str]:
-        asking = partial(looking_up, query, self._statements)
-        is_one = is_one_statement(query)
+        storable = replace(query, where=_storable(query.where))
+        asking = partial(looking_up, storable, self._statements)
+        is_one = is_one_statement(storable)
         return await self._read(lambda db: _answered(db, asking(), is_one=is_one))
 
     async def count(self, table: type[Row], where: Mapping[str, Condition]) -> int:
@@ -151,6 +152,8 @@ class PostgresStore:
         return [StoredEntry(*row) for row in found]
 
     async def log_about(self, subject: str) -> Sequence[StoredEntry]:
+        if "\0" in subject:
+            return []
         found = await self._rows(self._statements.log_about(), {"subject": subject})
         return [StoredEntry(*row) for row in found]
 
