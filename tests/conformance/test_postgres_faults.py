@@ -9,6 +9,7 @@ import pytest
 
 import storage.database.postgres.commit
 import storage.database.postgres.scrubbing
+import storage.database.postgres.turn
 from storage.database.group import GroupCommit
 from storage.database.postgres.keys import PostgresKeyStore
 from storage.database.postgres.locks import Lock
@@ -555,6 +556,18 @@ async def test_one_process_publishes_and_another_takes_over_when_it_ends(
         assert await taken_over(second)
         wire.is_down = False
         assert not await first.is_mine()
+
+
+async def test_who_has_the_turn_and_stands_still_loses_it(emptied, monkeypatch):
+    monkeypatch.setattr(storage.database.postgres.turn, "PATIENCE_SECONDS", 0.2)
+    async with (
+        Turn.opened(emptied, schema=SCHEMA, lock=Lock.PUBLISHING) as frozen,
+        Turn.opened(emptied, schema=SCHEMA, lock=Lock.PUBLISHING) as second,
+    ):
+        assert await frozen.is_mine()
+        monkeypatch.undo()
+        assert await taken_over(second)
+        assert not await frozen.is_mine()
 
 
 async def taken_over(turn):

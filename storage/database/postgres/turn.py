@@ -10,13 +10,20 @@ import asyncpg
 from storage.database.postgres.locks import Lock
 from storage.database.postgres.server import LOST, Server, Session, unavailable
 
+PATIENCE_SECONDS: Final = 60.0
+"""Who has the turn and does not ask for so long is frozen: the system answers keepalives for it."""
+
 # A lock of the session: it ends with the connection, however that ends.
-_TAKE: Final = "SELECT pg_try_advisory_lock({})"
+_TAKE: Final = (
+    "SELECT pg_try_advisory_lock({}) FROM set_config('idle_session_timeout', $1, false)"
+)
 _STILL: Final = "SELECT 1"
 
 
 class Turn:
     """The turn to do something. Who has it keeps it until it is given back, or its process ends or loses the server.
+
+    Nor does a process that stands still keep it. So what is done in turn must not mind that somebody else has begun.
 
     No connection is made before somebody asks.
     """
@@ -64,5 +71,6 @@ class Turn:
         if known and self._is_mine:
             await db.execute(_STILL)
         else:
-            ((self._is_mine,),) = await db.fetch(self._take)
+            patience = f"{PATIENCE_SECONDS * 1000:.0f}"
+            ((self._is_mine,),) = await db.fetch(self._take, patience)
         return self._is_mine
