@@ -16,8 +16,8 @@ INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # And PostgreSQL, whose server programs Debian keeps out of the path, with pg_dump and pg_restore of its client.
 # SoftHSM is a token without hardware; systemd-analyze reads the units.
 PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4 softhsm2-util systemd-analyze
-# Two workers suit small machines; a file's tests share their fixtures.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Two workers suit small machines; a file's tests share their fixtures. tests/conftest.py says which files come first.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # What is pure or nearly so, and the main path once: enough to notice most mistakes in under a minute.
 QUICK := tests/domain tests/sources tests/log tests/config tests/docs tests/vectors tests/test_project.py \
 	tests/archive/test_spine.py tests/api/test_ranges.py

@@ -29,6 +29,20 @@ def actor(role: Role, *, source: str | None = None) -> Actor:
     return Actor(id=f"us_{role}", kind=kind, roles=frozenset({role}), source=source)
 
 
+# Files of these take longest; begun last, one of them would be waited for alone.
+_FIRST = ("system", "conformance", "crash", "keys", "browser", "backup")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest. Tests of a file stay in their order."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
+
+    items.sort(key=place)
+
+
 @pytest.fixture
 def now() -> datetime:
     return NOW
