@@ -119,7 +119,8 @@ class Store(Protocol):
     async def commit(self, change: Change) -> None:
         """Store the whole change, in the order given. On return it survives a power cut.
 
-        Removing what is not there is not an error. Log entries get consecutive indexes without gaps, in the order
+        Removing what is not there is not an error. A change of nothing returns when what could be seen before the call
+        survives a power cut, whoever wrote it. Log entries get consecutive indexes without gaps, in the order
         in which changes are committed. A caller that is cancelled may find the change stored, whole.
 
         Raises:

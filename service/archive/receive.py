@@ -181,18 +181,28 @@ async def keep_delivery(
         except ConflictError as error:
             twin = await _require_twin(intake, new, error)
     if twin.body_token == new.body_token:
-        return Kept(new.row(delivery), delivery, is_duplicate=True)
+        return await _kept_before(intake, new, delivery)
     # The identification stands for other bytes already. These are kept beside them, once.
     dedupe = intake.index.token("delivery", f"{source}\n{kind}\n{ident}\n{digest}")
     new = replace(new, dedupe=dedupe)
     delivery = SealedDelivery(ident=ident, remarks=(*remarks, ID_REUSED), body=body)
     if dedupe in intake.recent and await _find_twin(intake, new) is not None:
-        return Kept(new.row(delivery), delivery, is_duplicate=True)
+        return await _kept_before(intake, new, delivery)
     try:
         return await _keep(intake, new, delivery)
     except ConflictError as error:
         await _require_twin(intake, new, error)
-        return Kept(new.row(delivery), delivery, is_duplicate=True)
+        return await _kept_before(intake, new, delivery)
+
+
+async def _kept_before(intake: Intake, new: "_New", delivery: SealedDelivery) -> Kept:
+    """Acknowledge what is there already, once that is durable: it may be seen while its own commit is in doubt.
+
+    Raises:
+        storage.errors.StorageError: It may be lost again.
+    """
+    await intake.store.commit([])
+    return Kept(new.row(delivery), delivery, is_duplicate=True)
 
 
 @dataclass(frozen=True, slots=True)

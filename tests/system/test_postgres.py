@@ -11,9 +11,14 @@ from itertools import count
 import aiohttp
 import pytest
 
+import storage.database.postgres.commit
+from service.archive.receive import keep_delivery
 from service.config import parse_config
 from service.domain.actor import Role
-from storage.rows import ContactTokenRow
+from service.wiring import key_provider, opened_archive
+from storage.errors import DoubtfulError
+from storage.rows import ContactTokenRow, DeliveryRow
+from tests.conftest import CONFIG, NOW
 from tests.postgres import execute, new_database, running_cluster, running_standby
 from tests.system.programs import Running, run, started
 from tests.system.world import AUDIO, SECRET, SOURCES, contact, opened_world
@@ -277,6 +282,52 @@ async def deliver(addresses, token, numbers, acknowledged, *, until):
                 await asyncio.sleep(0 if status in {200, 201} else 0.05)
             if status in {200, 201}:
                 acknowledged.add(source_id)
+
+
+async def test_a_primary_whose_standby_left_it_acknowledges_nothing_and_no_repeat_of_it(
+    cluster, tmp_path, monkeypatch
+):
+    """Two halves that both live: the old primary shows what it could not replicate, and it is not believed."""
+    monkeypatch.setattr(storage.database.postgres.commit, "DOUBT_SECONDS", 0.5)
+    with running_cluster() as primary, running_standby(primary) as follower:
+        url = await new_database(primary)
+        name = url.partition("@/")[2].partition("?")[0]
+        await execute(primary.url(), "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await execute(primary.url(), "SELECT pg_reload_conf(), pg_sleep(0.3)")
+        keys = await new_database(cluster)
+        settings = f'[storage]\ndatabase = "{url}"\nkeys = "{keys}"\n'
+        config = parse_config(settings + CONFIG, base=tmp_path)
+        key_provider(config).create(now=NOW)
+        async with opened_archive(config, create=True) as archive:
+            await put(archive, "before")
+            await execute(follower.url(), "SELECT pg_promote()")
+            cancelling = asyncio.create_task(end_waits(url))
+            for _ in range(2):
+                with pytest.raises(DoubtfulError):
+                    await put(archive, "lost")
+            assert await archive.stores.store.count(DeliveryRow, {}) == 2, "it can be seen there"
+            with pytest.raises(DoubtfulError):
+                await put(archive, "before")
+            cancelling.cancel()
+        moved = parse_config(settings.replace(url, follower.url(name)) + CONFIG, base=tmp_path)
+        async with opened_archive(moved) as archive:
+            assert await archive.stores.store.count(DeliveryRow, {}) == 1
+            assert (await put(archive, "before")).is_duplicate
+            assert not (await put(archive, "lost")).is_duplicate
+
+
+async def put(archive, ident):
+    return await keep_delivery(
+        archive.intake, source="pbx", kind="contact", ident=ident, body=call(ident), now=NOW
+    )
+
+
+async def end_waits(url):
+    """Do as an administrator does with commits that hang."""
+    cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    while True:
+        await asyncio.sleep(0.1)
+        await execute(url, cancel)
 
 
 @pytest.mark.slow

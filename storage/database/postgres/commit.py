@@ -135,7 +135,8 @@ class Commits:
                 await db.execute("ROLLBACK")
                 await db.execute("BEGIN")
                 outcomes, entries = await self._one_by_one(db, changes)
-            if any(changes):
+            # A change of nothing too: only a commit that writes is waited for until the standbys have what came before.
+            if changes:
                 await self._finish(db, entries)
         except BaseException:
             await roll_back(db)
