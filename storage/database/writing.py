@@ -37,7 +37,7 @@ class Writing:
             StaleError: A row that is replaced or required has another version, or is gone.
             sqlite3.Error: A row was refused. Some may have been written: the caller rolls back.
         """
-        statement = self._statement(table, kind)
+        statement = self.statement(table, kind)
         # What `sort_writes` gives of the first two kinds is tuples.
         keys = cast("Sequence[tuple[Any, ...]]", items)
         if kind is Require:
@@ -55,7 +55,8 @@ class Writing:
             if kind is Replace and written != len(items):
                 raise StaleError(stale(table, items))
 
-    def _statement(self, table: type[Row], kind: type[Write]) -> Statement:
+    def statement(self, table: type[Row], kind: type[Write]) -> Statement:
+        """Return the statement that carries one such write out."""
         described, build = TABLES[table], _BUILDERS[kind]
         return self._statements.once((kind, table), lambda: build(described, table.KEY))
 
