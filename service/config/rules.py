@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.config.addresses import StorageUrl
 from service.config.buckets import BucketUrl, find_residency_fault
-from service.config.sections import Config
+from service.config.sections import Config, SourceConfig
 
 SettingPath = tuple[str | int, ...]
 
@@ -150,6 +150,24 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         if source.kind == "api" and has_secret:
             yield Contradiction((*at, "kind"), '"api" uses a token and no secret_file', ())
         seen.add(source.name)
+        yield from _fetching(at, source)
+
+
+def _fetching(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep settings from being written that do nothing, or send credentials nowhere."""
+    origins = (*at, "fetch_origins")
+    for credentials in source.fetch_credentials:
+        if credentials.origin not in source.fetch_origins:
+            reason = f"{credentials.origin} is none of fetch_origins"
+            yield Contradiction((*at, "fetch_credentials"), reason, (origins,))
+    others = {
+        "fetch_networks": source.fetch_networks,
+        "fetch_certificate_authority": source.fetch_certificate_authority,
+    }
+    for name, value in others.items():
+        if value and not source.fetch_origins:
+            reason = "means nothing without fetch_origins"
+            yield Contradiction((*at, name), reason, (origins,))
 
 
 def _anchors(config: Config) -> Iterator[Contradiction]:

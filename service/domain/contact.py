@@ -1,12 +1,13 @@
 """A contact, and how what arrives piece by piece becomes one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 MAX_PARTIES = 200
+MAX_RECORDINGS = 100
 
 
 class Channel(StrEnum):
@@ -67,10 +68,26 @@ class MessageText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncedRecording:
+    """A recording that is to be fetched from ``url``, which may be a secret and is judged when it is fetched.
+
+    What ``content_type``, ``size_bytes`` and ``sha256`` (in hexadecimal) say is None where the source does not tell;
+    other bytes than those are refused.
+    """
+
+    name: str
+    url: str = field(repr=False)
+    content_type: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContactFacts:
     """What one delivery tells of one contact. None means that it does not tell.
 
-    ``recording`` is what the source announces: ``EXPECTED``, ``NONE``, or None. Times are aware, UTC;
+    ``recording`` is what the source announces: ``EXPECTED``, ``NONE``, or None; ``recordings`` are those that it says
+    where to fetch, whatever else it announces, each name and each URL once. Times are aware, UTC;
     ``started_at_as_sent`` and ``ended_at_as_sent`` are their texts as they came, where those say more: an offset.
     """
 
@@ -89,6 +106,7 @@ class ContactFacts:
     not_recorded_reason: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    recordings: tuple[AnnouncedRecording, ...] = ()
 
 
 EXPECTED: Final = "expected"
