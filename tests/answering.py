@@ -47,10 +47,12 @@ async def answering(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Server]:
     """Answer every request with ``answer``, or with what it returns, then hang up."""
-    server = Server(0, "http" if tls is None else "https")
+    server, tasks = Server(0, "http" if tls is None else "https"), set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        tasks.add(asyncio.current_task())
+        gone = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.closing(writer), contextlib.suppress(*gone):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             pairs = (line.partition(":") for line in head[1:] if line)
             headers = {name.lower(): value.strip() for name, _, value in pairs}
@@ -64,7 +66,6 @@ async def answering(
                 async for part in answered:
                     writer.write(part)
                     await writer.drain()
-        writer.close()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     server.port = listening.sockets[0].getsockname()[1]
@@ -72,3 +73,6 @@ async def answering(
         yield server
     finally:
         listening.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

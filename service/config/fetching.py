@@ -63,6 +63,10 @@ def _network(text: str) -> Network:
 
 def _credentials(text: str, context: Context) -> OriginCredentials:
     origin, _, path = text.partition(" ")
+    if path.strip().lower().startswith(("basic ", "bearer ")):
+        raise ValueRefusedError(
+            "this is a secret itself; put it into a file and name the file here"
+        )
     file = SECRET_FILE.read(path.strip(), context)
     if file is None:
         raise ValueRefusedError("expected an origin, a space and the path of a file")

@@ -305,7 +305,9 @@ async def test_a_primary_whose_standby_left_it_acknowledges_nothing_and_no_repea
             for _ in range(2):
                 with pytest.raises(DoubtfulError):
                     await put(archive, "lost")
-            assert await archive.stores.store.count(DeliveryRow, {}) == 2, "it can be seen there"
+            assert await archive.stores.store.count(DeliveryRow, {}) == 2, (
+                "it can be seen there"
+            )
             with pytest.raises(DoubtfulError):
                 await put(archive, "before")
             cancelling.cancel()

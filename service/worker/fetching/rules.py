@@ -86,11 +86,13 @@ def require_allowed(url: WebUrl, rules: FetchRules) -> WebUrl:
     """Return ``url``, which is of an allowed origin.
 
     Raises:
-        FetchError: It is not; an address that is not to be reached is told apart, for it may be an attack.
+        FetchError: It is not. Where anything may be fetched, an address that is not to be reached is told apart, for
+            it may be an attack.
     """
-    ip = url.origin.ip
-    if ip is not None and not is_reachable(ip, allowed=rules.networks):
-        raise FetchError(FetchFault.ADDRESS_REFUSED, "the address in it")
-    if url.origin not in rules.origins:
+    ip, is_allowed = url.origin.ip, url.origin in rules.origins
+    if rules.origins and ip is not None and not is_reachable(ip, allowed=rules.networks):
+        tries = None if is_allowed else 1
+        raise FetchError(FetchFault.ADDRESS_REFUSED, "the address in it", tries=tries)
+    if not is_allowed:
         raise FetchError(FetchFault.NOT_ALLOWED, "its origin is none of fetch_origins")
     return url
