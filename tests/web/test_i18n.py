@@ -5,6 +5,7 @@ import pytest
 from babel.messages.pofile import read_po
 
 from service.archive import expect
+from service.archive.fetch_faults import FETCH_REASONS
 from service.archive.checks import AnchorKind, Code
 from service.domain.contact import SCALARS, Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
@@ -51,7 +52,7 @@ COMPOSED = {
     "openings.what.{}": {"recording", "message"},
     "error.{}.title": LOOKS,
     "error.{}.lead": LOOKS,
-    "lost.{}": {expect.CAUSE},
+    "lost.{}": {expect.CAUSE, *FETCH_REASONS},
 }
 # Words for codes of others, shown as they are where there are none.
 KNOWN = (

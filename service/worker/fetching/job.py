@@ -62,9 +62,17 @@ class _Awaited:
     announced: AnnouncedRecording = field(repr=False)
 
 
+def _nothing_yet() -> Counter[str]:
+    # Each is there from the start: of a number that appears as 1 nobody would see that it grew.
+    return Counter(dict.fromkeys((KEPT, *FetchFault), 0))
+
+
 @dataclass(frozen=True, slots=True)
 class FetchJob:
-    """Fetches recordings, each once. ``fetchers`` are those of the sources; of another one nothing is fetched."""
+    """Fetches recordings, each once. ``fetchers`` are those of the sources; of another one nothing is fetched.
+
+    ``outcomes`` counts attempts: those that brought a recording, and the others by their fault.
+    """
 
     store: Store
     vault: Vault
@@ -72,7 +80,7 @@ class FetchJob:
     understanding: Understanding
     expectations: Expectations
     fetchers: Mapping[str, Fetcher]
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=_nothing_yet)
 
     @property
     def kind(self) -> Kind:
