@@ -5,8 +5,8 @@ import pytest
 from babel.messages.pofile import read_po
 
 from service.archive import expect
-from service.archive.fetch_faults import FETCH_REASONS
 from service.archive.checks import AnchorKind, Code
+from service.archive.fetch_faults import FETCH_REASONS
 from service.domain.contact import SCALARS, Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
