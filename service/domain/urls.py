@@ -96,7 +96,9 @@ class WebUrl:
         match = _URL.fullmatch(text)
         if match is None:
             raise InvalidInputError("not https://host/path, or it names a user")
-        target = (match["path"] or "/") + (match["query"] or "")
+        # An empty query is as none (aiohttp sends none).
+        query = "" if match["query"] in {None, "?"} else match["query"]
+        target = (match["path"] or "/") + query
         return cls(Origin._read(match), quote(target, safe=_KEPT))  # noqa: SLF001  # of the same module
 
     def follow(self, location: str) -> Self:

@@ -21,6 +21,8 @@ from service.domain.urls import MAX_URL_CHARACTERS, Origin, WebUrl
         ("http://pbx.example:443/a", "http://pbx.example:443/a"),
         ("https://pbx.example:8443/a?b=c#d", "https://pbx.example:8443/a?b=c"),
         ("https://pbx.example?b", "https://pbx.example/?b"),
+        ("https://pbx.example/a?", "https://pbx.example/a"),
+        ("https://pbx.example/a??", "https://pbx.example/a??"),
         ("https://xn--fsq.example/", "https://xn--fsq.example/"),
         ("https://pbx_1/", "https://pbx_1/"),
         ("http://10.0.0.5/", "http://10.0.0.5/"),
@@ -114,6 +116,7 @@ TEXTS = st.one_of(
 @given(rest=TEXTS, scheme=st.sampled_from(["https://", "http://", "HTTPS://", "https:"]))
 @example(rest="a.example#@b.example/", scheme="https://")
 @example(rest="a.example?@b.example/", scheme="https://")
+@example(rest="a.example?", scheme="https://")
 @settings(max_examples=500)
 def test_whatever_is_taken_other_programs_read_the_same_way(rest, scheme):
     try:

@@ -172,6 +172,16 @@ async def test_what_is_announced_again_is_fetched_once(archive):
     assert row.state == "present"
 
 
+async def test_what_is_announced_again_meanwhile_is_not_asked_for_more_often(archive):
+    async with serving(archive, ok(b"", status="503 Busy")) as (desk, server):
+        await desk.announce(named(server))
+        await desk.work()
+        await desk.announce(named(server), queue="Laskutus", ident="w-2")
+        assert not await desk.work()
+        (job,) = await desk.rows(JobRow, kind="fetch")
+        assert job.attempts == 1
+
+
 async def test_another_url_for_the_same_recording_takes_the_place_of_the_first(archive):
     async with serving(archive, ok(SOUND)) as (desk, server):
         await desk.announce(named(server, "/old"))
@@ -193,8 +203,10 @@ async def test_a_new_url_begins_what_was_given_up_anew(archive):
         await desk.announce(named(server, "/new"), ident="w-2")
         row, sealed = await desk.recording()
         assert (row.state, sealed.cause) == ("expected", "")
+        assert await desk.reasons() == ["fetch_gone"]
         assert await desk.work()
         assert (await desk.recording())[0].state == "present"
+        assert await desk.reasons() == []
 
 
 async def test_it_is_the_recording_that_was_expected_without_a_name(archive):
