@@ -61,6 +61,25 @@ class CertificateAuthority:
             .not_valid_before(now - timedelta(days=40))
             .not_valid_after(now + timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=not is_root,
+                    key_cert_sign=is_root,
+                    crl_sign=is_root,
+                    content_commitment=False,
+                    key_encipherment=False,
+                    data_encipherment=False,
+                    key_agreement=False,
+                    encipher_only=False,
+                    decipher_only=False,
+                ),
+                critical=True,
+            )
             .add_extension(
                 x509.SubjectAlternativeName(
                     [x509.DNSName(subject.rdns[0].rfc4514_string()[3:].replace(" ", "-"))]

@@ -605,6 +605,30 @@ async def test_the_url_is_in_the_clear_nowhere(archive, config, caplog):
     assert not [path for path in files if b"hush-hush" in path.read_bytes()]
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (ok(b"", status="503 hush-hush"), "fetch_unreachable: status 503"),
+        (moved("http://hush-hush.example/"), "its origin is none of fetch_origins"),
+        (moved("hush-hush://a"), "a redirect: "),
+        (ok(SOUND, "Content-Encoding: hush-hush"), "compressed, unasked"),
+        (b"HTTP/1.1 hush-hush\r\n\r\n", "fetch_unreachable: "),
+    ],
+)
+async def test_the_journal_says_why_and_nothing_that_was_sent_or_answered(
+    archive, answer, why, caplog
+):
+    caplog.set_level("DEBUG")
+    async with serving(archive, answer) as (desk, server):
+        await desk.announce(named(server, "/hush-hush"))
+        await desk.work()
+    (event,) = [one for one in caplog.records if one.msg == "fetch.failed"]
+    assert why in event.why
+    assert event.source == "pbx"
+    told = [vars(record) for record in caplog.records if record.name.startswith("taltio")]
+    assert "hush" not in str(told)
+
+
 async def test_attempts_are_counted_by_what_became_of_them(archive):
     answers = [ok(b"", status="503 Busy"), ok(SOUND)]
     async with serving(archive, lambda _asked: answers.pop(0)) as (desk, server):

@@ -88,7 +88,8 @@ class FetchJob:
         longest = [fetcher.rules.longest for fetcher in self.fetchers.values()]
         ending = Ending(pauses=PAUSES, spread=_SPREAD, is_final=is_final, bury=self.bury)
         limit = max(longest, default=timedelta()) + _SETTLING
-        return Kind(self.run, limit=limit, concurrency=_AT_ONCE, ending=ending)
+        at_once = _AT_ONCE if self.fetchers else 1
+        return Kind(self.run, limit=limit, concurrency=at_once, ending=ending)
 
     async def run(self, recording_id: str, now: datetime) -> None:
         """Fetch a recording, unless it came by another way, or is not there any more.
@@ -161,8 +162,7 @@ class FetchJob:
                 await self._fetch(announced, named, now=now)
             except FetchError as error:
                 self.outcomes[error.fault.value] += 1
-                if error.fault is FetchFault.ADDRESS_REFUSED:
-                    await self._tell(awaited, error.fault, now=now)
+                await self._tell(awaited, error, now=now)
                 raise
             self.outcomes[KEPT] += 1
         delivery = await find_kept_recording(self.intake, **named)
@@ -184,13 +184,17 @@ class FetchJob:
                 yields=True,
             )
 
-    async def _tell(self, awaited: _Awaited, fault: FetchFault, *, now: datetime) -> None:
-        """Put before a person, at once, what may be an attempt to reach into the network."""
+    async def _tell(self, awaited: _Awaited, error: FetchError, *, now: datetime) -> None:
+        """Tell the operator why; and put before a person, at once, what may be an attempt to reach into the network."""
         contact = awaited.contact
         extra = {"contact": contact.id, "recording": awaited.id, "source": contact.source}
+        # Its text is of statuses and kinds of failures, and of nothing that a sender wrote.
+        _log.warning("fetch.failed", extra={**extra, "why": str(error)})
+        if error.fault is not FetchFault.ADDRESS_REFUSED:
+            return
         _log.error("fetch.address_refused", extra=extra)
         raised = await raise_fault(
-            self.store, fault, contact_id=contact.id, source=contact.source, now=now
+            self.store, error.fault, contact_id=contact.id, source=contact.source, now=now
         )
         if raised:
             await self.store.commit(raised)
