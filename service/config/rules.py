@@ -7,6 +7,7 @@ from pathlib import Path
 from service.config.addresses import StorageUrl
 from service.config.buckets import BucketUrl, find_residency_fault
 from service.config.sections import Config, SourceConfig
+from service.sources.kinds import KINDS, Sender
 
 SettingPath = tuple[str | int, ...]
 
@@ -147,8 +148,10 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         if source.kind == "standard-webhooks" and not source.secret_file:
             reason = '"standard-webhooks" needs secret_file'
             yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
-        if source.kind == "api" and has_secret:
-            yield Contradiction((*at, "kind"), '"api" uses a token and no secret_file', ())
+        kind = KINDS.get(source.kind)
+        if kind is not None and kind.sender is Sender.TOKEN and has_secret:
+            reason = f'"{source.kind}" uses a token and no secret_file'
+            yield Contradiction((*at, "kind"), reason, ())
         seen.add(source.name)
         yield from _fetching(at, source)
 

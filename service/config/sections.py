@@ -18,6 +18,7 @@ from service.config.setting import setting
 from service.domain.identifiers import PhoneNumber
 from service.domain.urls import Origin
 from service.log.note import VerifierKey
+from service.sources.kinds import KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,13 +461,14 @@ class SourceConfig:
         "known by it.",
     )
     kind: str = setting(
-        values.choice("standard-webhooks", "api"),
+        values.choice(*KINDS),
         '"standard-webhooks": signed deliveries to /intake/NAME (standardwebhooks.com). '
         '"api": contacts through /api/v1 with a token bound to this source.',
     )
     secret_file: Path | None = setting(
         values.SECRET_FILE,
-        "File with the secret that deliveries are signed with (whsec_…).",
+        "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
+        '"freeswitch" and "asterisk" 32 to 128 letters, digits, - and _.',
         default="",
     )
     previous_secret_file: Path | None = setting(
@@ -482,6 +484,11 @@ class SourceConfig:
     country: str = setting(
         values.INHERITED_REGION,
         "As [archive] default_region, for this source. Empty: as there.",
+        default="",
+    )
+    timezone: ZoneInfo | None = setting(
+        values.INHERITED_TIMEZONE,
+        "As [archive] timezone, for times of this source that do not tell theirs. Empty: as there.",
         default="",
     )
     company_numbers: tuple[PhoneNumber, ...] = setting(

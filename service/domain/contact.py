@@ -89,6 +89,8 @@ class ContactFacts:
     ``recording`` is what the source announces: ``EXPECTED``, ``NONE``, or None; ``recordings`` are those that it says
     where to fetch, whatever else it announces, each name and each URL once. Times are aware, UTC;
     ``started_at_as_sent`` and ``ended_at_as_sent`` are their texts as they came, where those say more: an offset.
+    ``is_part``: they tell of a part (a leg of a call, a message of a conversation), so that the contact lasts from the
+    earliest start to the latest end of its parts.
     """
 
     source_id: str
@@ -107,6 +109,12 @@ class ContactFacts:
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
     recordings: tuple[AnnouncedRecording, ...] = ()
+    is_part: bool = False
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether a contact can begin with them: they tell its channel, direction and start."""
+        return None not in {self.channel, self.direction, self.started_at}
 
 
 EXPECTED: Final = "expected"
@@ -177,21 +185,22 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     """Decide what ``facts`` add to ``contact``: empty scalars are filled, parties grow, the archived stands.
 
     The order in which deliveries arrive does not matter to what is filled; a scalar that differs from an archived
-    one is a contradiction and changes nothing. That there is no recording is more than that one is expected, because
-    a source knows it later. Parties beyond ``MAX_PARTIES`` are left out, which is a contradiction too.
+    one is a contradiction and changes nothing, but for the times of a part, which make the contact last longer. That
+    there is no recording is more than that one is expected, because a source knows it later. Parties beyond
+    ``MAX_PARTIES`` are left out, which is a contradiction too.
     """
     filled: dict[str, object] = {}
     contradictions = []
-    ended_at_as_sent = contact.ended_at_as_sent
+    as_sent: dict[str, str | None] = {}
     for name in SCALARS:
         told, archived = getattr(facts, name), getattr(contact, name)
         if told is None or told == archived:
             continue
-        if archived is None:
+        if archived is None or (facts.is_part and _lengthens(name, told, archived)):
             filled[name] = told
-            if name == "ended_at":
-                ended_at_as_sent = facts.ended_at_as_sent
-        else:
+            if name in _TIMES:
+                as_sent[f"{name}_as_sent"] = getattr(facts, f"{name}_as_sent")
+        elif not (facts.is_part and name in _TIMES):
             contradictions.append(name)
     if facts.recording == NONE != contact.announced or (
         facts.recording is not None and contact.announced is None
@@ -204,8 +213,18 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     if parties != contact.parties:
         filled["parties"] = parties
     changed = tuple(filled)
-    amended = replace(contact, **filled, ended_at_as_sent=ended_at_as_sent)  # type: ignore[arg-type]  # by name
+    amended = replace(contact, **filled, **as_sent)  # type: ignore[arg-type]  # by name
     return Amendment(amended, changed, tuple(contradictions))
+
+
+_TIMES: Final = frozenset({"started_at", "ended_at"})
+
+
+def _lengthens(name: str, told: datetime, archived: datetime) -> bool:
+    """Tell whether the part's time ``told`` makes the contact begin earlier, or end later."""
+    return (name == "started_at" and told < archived) or (
+        name == "ended_at" and told > archived
+    )
 
 
 def merge_parties(archived: Sequence[Party], told: Sequence[Party]) -> tuple[Party, ...]:

@@ -9,15 +9,19 @@ from aiohttp import web
 
 from service.archive.receive import Intake, Kept
 from service.http.frame import RecognisesTokens
+from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
+from service.sources.kinds import Sender
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A configured source as intake knows it. Without ``secrets`` it delivers with a token."""
+    """A configured source as intake knows it. Without ``secrets`` and ``shared`` it delivers with a token."""
 
     name: str
+    sender: Sender
     secrets: tuple[WebhookSecret, ...] = field(default=(), repr=False)
+    shared: tuple[SharedSecret, ...] = field(default=(), repr=False)
     tolerance: timedelta = timedelta(minutes=5)
 
 
