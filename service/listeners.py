@@ -22,9 +22,10 @@ from service.intake.app_keys import (
 )
 from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
+from service.intake.twilio_signature import TwilioSecret
 from service.sources.kinds import KINDS, Sender
 
-T = TypeVar("T", WebhookSecret, SharedSecret)
+T = TypeVar("T", WebhookSecret, SharedSecret, TwilioSecret)
 
 
 def fill_intake(
@@ -49,18 +50,21 @@ def fill_intake(
 
 def _listeners(config: Config) -> Mapping[str, Listener]:
     tolerance = timedelta(seconds=config.intake.tolerance_seconds)
+    url = str(config.web.public_url or "").rstrip("/")
     return {
-        source.name: _listener(source, KINDS[source.kind].sender, tolerance)
+        source.name: _listener(source, KINDS[source.kind].sender, tolerance, url)
         for source in config.sources
     }
 
 
-def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta) -> Listener:
+def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: str) -> Listener:
     return Listener(
         source.name,
         sender,
         secrets=_secrets(source, WebhookSecret) if sender is Sender.SIGNATURE else (),
         shared=_secrets(source, SharedSecret) if sender is Sender.SECRET else (),
+        twilio=_secrets(source, TwilioSecret) if sender is Sender.TWILIO else (),
+        public_url=url,
         tolerance=tolerance,
     )
 

@@ -148,6 +148,11 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         if source.kind == "standard-webhooks" and not source.secret_file:
             reason = '"standard-webhooks" needs secret_file'
             yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
+        if source.kind == "twilio" and not (source.secret_file and config.web.public_url):
+            reason = (
+                '"twilio" needs secret_file, and [web] public_url, which its signatures are of'
+            )
+            yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
         kind = KINDS.get(source.kind)
         if kind is not None and kind.sender is Sender.TOKEN and has_secret:
             reason = f'"{source.kind}" uses a token and no secret_file'
