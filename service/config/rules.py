@@ -170,6 +170,7 @@ def _fetching(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradicti
             yield Contradiction((*at, "fetch_credentials"), reason, (origins,))
     others = {
         "fetch_networks": source.fetch_networks,
+        "fetch_content_keys": source.fetch_content_keys,
         "fetch_certificate_authority": source.fetch_certificate_authority,
     }
     for name, value in others.items():

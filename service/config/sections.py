@@ -516,6 +516,12 @@ class SourceConfig:
         "alone.",
         default=[],
     )
+    fetch_content_keys: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Directory of the private keys for which the source encrypts its recordings: RSA, PEM, each in a "
+        "file of its own called ID.pem (mode 0400). Empty: it encrypts none.",
+        default="",
+    )
     fetch_certificate_authority: Path | None = setting(
         values.OPTIONAL_PATH,
         "The certificate that those of the origins must lead to, a PEM file. Empty: as the system "

@@ -4,6 +4,8 @@ A call is told in several requests, which may come in any order and more than on
 its parent leg. New parameters appear without notice and are passed over.
 """
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from service.domain.contact import (
     AnnouncedRecording,
     Channel,
     ContactFacts,
+    ContentKey,
     Direction,
     Party,
     PartyRole,
@@ -27,11 +30,15 @@ from service.sources.events import SourceRule, Understood
 from service.sources.requests import decode_request
 from service.sources.strict_json import decode_json
 
-ENCRYPTED: Final = "recording_encrypted"
-"""The remark on a recording that Twilio encrypted to a key of the account: its bytes are kept as they are."""
-
 _CALL_SID: Final = re.compile(r"CA[0-9a-f]{32}", re.ASCII)
 _RECORDING_SID: Final = re.compile(r"RE[0-9a-f]{32}", re.ASCII)
+_KEY_SID: Final = re.compile(r"[A-Za-z0-9]{2,64}", re.ASCII)
+# As it is called now, and as it was.
+_ENCRYPTION: Final = {
+    "public_key_sid": "encryption_public_key_sid",
+    "encrypted_cek": "encryption_cek",
+    "iv": "encryption_iv",
+}
 _SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _CODE: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _MAX_PARAMETERS: Final = 1_000
@@ -126,11 +133,12 @@ def _recording(told: Mapping[str, str]) -> Understood:
     match status:
         case "completed":
             recording = AnnouncedRecording(
-                name=f"{sid}.wav", url=_media_url(told), content_type="audio/wav"
+                name=f"{sid}.wav",
+                url=_media_url(told),
+                content_type="audio/wav",
+                content_key=_content_key(told.get("EncryptionDetails", "")),
             )
             facts = ContactFacts(source_id=source_id, is_part=True, recordings=(recording,))
-            is_encrypted = bool(told.get("EncryptionDetails"))
-            return Understood((facts,), (ENCRYPTED,) if is_encrypted else ())
         case "in-progress":
             facts = ContactFacts(source_id=source_id, is_part=True, recording=EXPECTED)
         case "absent" | "failed":
@@ -142,6 +150,27 @@ def _recording(told: Mapping[str, str]) -> Understood:
         case _:
             raise InvalidInputError("RecordingStatus is none that is known")
     return Understood((facts,))
+
+
+def _content_key(details: str) -> ContentKey | None:
+    """Return the key under which the recording is encrypted; None when it is not."""
+    if not details or details == "null":
+        return None
+    told = decode_json(details.encode())
+    if not isinstance(told, dict):
+        raise InvalidInputError("EncryptionDetails is no object")
+    values = (told.get(name) or told.get(old) for name, old in _ENCRYPTION.items())
+    key_id, wrapped, iv = (value if isinstance(value, str) else "" for value in values)
+    if not _KEY_SID.fullmatch(key_id):
+        raise InvalidInputError("EncryptionDetails names no key")
+    return ContentKey(key_id=key_id, wrapped=_decode(wrapped), iv=_decode(iv))
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidInputError("EncryptionDetails has something that is not base64") from None
 
 
 def _media_url(told: Mapping[str, str]) -> str:

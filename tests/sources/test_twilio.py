@@ -1,5 +1,6 @@
 """Twilio's call-backs: what each tells, in whichever order they come."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
@@ -11,7 +12,7 @@ from service.domain.contact import Channel, Direction, PartyRole
 from service.domain.errors import InvalidInputError
 from service.sources.events import SourceRule
 from service.sources.requests import received_request
-from service.sources.twilio import ENCRYPTED, understand_twilio
+from service.sources.twilio import understand_twilio
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CALL, CHILD, RECORDING = "CA" + "a" * 32, "CA" + "b" * 32, "RE" + "c" * 32
@@ -127,9 +128,15 @@ def test_a_recording_that_is_not_there_says_why(told, recording, reason):
     assert facts.recordings == ()
 
 
-def test_an_encrypted_recording_is_remarked_upon():
-    understood = understand({**RECORDED, "EncryptionDetails": "{}"})
-    assert understood.remarks == (ENCRYPTED,)
+@pytest.mark.parametrize("before", ["", "encryption_"], ids=["now", "before"])
+def test_an_encrypted_recording_tells_the_key_that_opens_it(before):
+    names = {"public_key_sid": "CR01", "iv": "AAAA"}
+    details = {f"{before}{name}": value for name, value in names.items()}
+    details[f"{before or 'encrypted_'}cek"] = "//8="
+    (recording,) = facts_of(RECORDED, EncryptionDetails=json.dumps(details)).recordings
+    key = recording.content_key
+    assert (key.key_id, key.wrapped, key.iv) == ("CR01", b"\xff\xff", b"\0\0\0")
+    assert "xff" not in repr(recording)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +148,10 @@ def test_an_encrypted_recording_is_remarked_upon():
         ({**RECORDED, "RecordingSid": "a/b"}, "RecordingSid"),
         ({**RECORDED, "RecordingUrl": ""}, "RecordingUrl"),
         ({**RECORDED, "RecordingStatus": "paused"}, "RecordingStatus"),
+        ({**RECORDED, "EncryptionDetails": "{}"}, "key"),
+        ({**RECORDED, "EncryptionDetails": "[1]"}, "EncryptionDetails"),
+        ({**RECORDED, "EncryptionDetails": "{"}, "JSON"),
+        ({**RECORDED, "EncryptionDetails": '{"public_key_sid":"CR01","iv":"!"}'}, "base64"),
         ({str(n): "" for n in range(1_001)}, "parameters"),
     ],
 )
