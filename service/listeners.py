@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -19,7 +20,12 @@ from service.intake.app_keys import (
     TOKENS,
     Listener,
 )
+from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
+from service.intake.twilio_signature import TwilioSecret
+from service.sources.kinds import KINDS, Sender
+
+T = TypeVar("T", WebhookSecret, SharedSecret, TwilioSecret)
 
 
 def fill_intake(
@@ -44,21 +50,33 @@ def fill_intake(
 
 def _listeners(config: Config) -> Mapping[str, Listener]:
     tolerance = timedelta(seconds=config.intake.tolerance_seconds)
+    url = str(config.web.public_url or "").rstrip("/")
     return {
-        source.name: Listener(source.name, _secrets(source), tolerance)
+        source.name: _listener(source, KINDS[source.kind].sender, tolerance, url)
         for source in config.sources
-        if source.kind == "standard-webhooks"
     }
 
 
-def _secrets(source: SourceConfig) -> tuple[WebhookSecret, ...]:
+def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: str) -> Listener:
+    return Listener(
+        source.name,
+        sender,
+        secrets=_secrets(source, WebhookSecret) if sender is Sender.SIGNATURE else (),
+        shared=_secrets(source, SharedSecret) if sender is Sender.SECRET else (),
+        twilio=_secrets(source, TwilioSecret) if sender is Sender.TWILIO else (),
+        public_url=url,
+        tolerance=tolerance,
+    )
+
+
+def _secrets(source: SourceConfig, kind: type[T]) -> tuple[T, ...]:
     files = (source.secret_file, source.previous_secret_file)
-    return tuple(_secret(source.name, file) for file in files if file is not None)
+    return tuple(_secret(source.name, file, kind) for file in files if file is not None)
 
 
-def _secret(source: str, file: Path) -> WebhookSecret:
+def _secret(source: str, file: Path, kind: type[T]) -> T:
     try:
-        return WebhookSecret.parse(file.read_text(encoding="ascii"))
+        return kind.parse(file.read_text(encoding="ascii"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             f"the secret of source {source} cannot be read from {file}"

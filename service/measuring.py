@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from service.archive.draft_recordings import FETCH
 from service.archive.receive import Sessions
 from service.backup.due import age_of
 from service.config import Config, StorageUrl
@@ -45,6 +46,7 @@ class Measuring:
     watch: Watch
     outside: Sequence[Asking]
     daily: DailyBackup | None
+    fetches: Mapping[str, int]
     meters: Meters
     deliveries: Room
     uploads: Room
@@ -83,12 +85,39 @@ class Measuring:
             *await _of_waiting(store, now),
             gauge("jobs_dead", "Jobs that failed for good.", dead),
             gauge("jobs_queued", "Jobs that wait or run.", queued),
+            *await self._of_fetching(),
             *await self._of_log(now),
             *await self._of_backups(now),
             gauge(
                 "interpretation_backlog",
                 "Deliveries that wait in memory.",
                 self.interpretation.backlog,
+            ),
+        ]
+
+    async def _of_fetching(self) -> Sequence[Metric]:
+        async def count(*states: str) -> int:
+            where = {"kind": FETCH, "state": states}
+            return await self.archive.stores.store.count(JobRow, where)
+
+        return [
+            gauge(
+                "fetches_waiting",
+                "Recordings that wait to be fetched, or are being fetched.",
+                await count("queued", "claimed"),
+            ),
+            gauge(
+                "fetches_failed",
+                "Recordings that could not be fetched and are given up.",
+                await count("dead"),
+            ),
+            counter(
+                "fetches_total",
+                "Attempts to fetch a recording, by what became of them.",
+                [
+                    ((("outcome", name),), number)
+                    for name, number in sorted(self.fetches.items())
+                ],
             ),
         ]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from service.api.app_keys import (
     ApiSettings,
 )
 from service.api.system import HEALTH, Check, Health, Measure
+from service.archive.draft_recordings import FETCH
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
@@ -29,6 +31,7 @@ from service.backup_sites import held_for_backup
 from service.config import Config, StorageUrl
 from service.config.roles import ProcessRole
 from service.databases import remove_upgrade_copies
+from service.fetching import fetching_of
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
 from service.http.limits import DELIVERIES, UPLOADS, Pace
@@ -45,6 +48,7 @@ from service.wiring import Archive, Stores, authentic_log, ledger_files, publish
 from service.wiring_backups import backup_places, opened_daily
 from service.worker.backups import FIRST_LOOK, LOOK_EVERY, DailyBackup
 from service.worker.checkpoints import LogKeeper
+from service.worker.fetching.job import FetchJob
 from service.worker.following import Following
 from service.worker.housekeeping import Chore, Household, Housekeeping
 from service.worker.interpretation import Interpretation
@@ -75,6 +79,7 @@ class Service:
     watch: Watch
     outside: tuple[Asking, ...]
     daily: DailyBackup | None
+    fetching: FetchJob | None
     role: ProcessRole = ProcessRole.ALL
 
     @property
@@ -104,7 +109,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     """Build the application of ``role``; that of intake has a builder of its own.
 
     Raises:
-        InvalidInputError: The secret of a source cannot be read; the detail names the file.
+        InvalidInputError: A secret of a source cannot be read; the detail names the file.
     """
     ring = archive.vault.ring
     interpretation = Interpretation(
@@ -115,6 +120,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     _fill(app, archive, offer=interpretation.offer, keeper=keeper)
     watch, daily = Watch(), _daily_backup(archive) if role.works else None
     outside = asking_outside(archive, keeper, clock) if role.works else ()
+    fetching = fetching_of(archive) if role.works else None
     readiness = _readiness(archive, keeper, watch)
     measuring = Measuring(
         archive=archive,
@@ -125,13 +131,14 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         watch=watch,
         outside=outside,
         daily=daily,
+        fetches=Counter() if fetching is None else fetching.outcomes,
         meters=app[METERS],
         deliveries=app[DELIVERIES],
         uploads=app[UPLOADS],
         clock=clock,
     )
     app[HEALTH] = _health(readiness, measuring, outside, daily, role)
-    return Service(archive, app, interpretation, keeper, watch, outside, daily, role)
+    return Service(archive, app, interpretation, keeper, watch, outside, daily, fetching, role)
 
 
 @asynccontextmanager
@@ -157,6 +164,7 @@ async def working(service: Service) -> AsyncIterator[None]:
         {
             "media": Kind(examination.run, limit=timedelta(seconds=media.wall_seconds * 2)),
             RELINK: Kind(archive.register.relinking.run),
+            **({} if service.fetching is None else {FETCH: service.fetching.kind}),
         },
         clock,
     )

@@ -37,7 +37,7 @@ from service.archive.expect import Expectations
 from service.archive.export import Exporter
 from service.archive.grants import Grants
 from service.archive.hold import Holds
-from service.archive.interpret import Interpreter, SourceRule
+from service.archive.interpret import Interpreter
 from service.archive.lookup import Finder
 from service.archive.marked import AuthenticLog, Marker, MarkingStore
 from service.archive.open import Opener
@@ -45,7 +45,7 @@ from service.archive.openings import Openings
 from service.archive.published import PublishedLog
 from service.archive.receive import Intake, Sessions
 from service.archive.rotate import Rotation
-from service.archive.understand import Adapter, Understanding
+from service.archive.understand import Understanding
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
 from service.config import Config, PostgresUrl, StorageUrl
@@ -70,8 +70,8 @@ from service.keys.ring import KeyRing, ring_from
 from service.log.errors import FormatError
 from service.log.timestamp import Trust
 from service.moving.record import MoveRecord
-from service.sources.events import Understood
-from service.sources.generic import parse_contact
+from service.sources.events import Adapter, SourceRule
+from service.sources.kinds import KINDS
 from storage.database.group import GroupCommit, GroupKeys
 from storage.database.lock import instance_lock
 from storage.files import FileBlobs
@@ -505,6 +505,7 @@ def source_rules(config: Config) -> Mapping[str, SourceRule]:
     return {
         source.name: SourceRule(
             region=source.country or config.archive.default_region,
+            timezone=source.timezone or config.archive.timezone,
             grace=timedelta(
                 minutes=source.grace_minutes or config.intake.expected_grace_minutes
             ),
@@ -514,11 +515,6 @@ def source_rules(config: Config) -> Mapping[str, SourceRule]:
     }
 
 
-def adapters(config: Config) -> Mapping[str, Adapter]:
-    """Return each source's pure function."""
-    return {source.name: _understand_contact for source in config.sources}
-
-
-def _understand_contact(body: bytes, rule: SourceRule, now: datetime) -> Understood:
-    _, understood = parse_contact(body, region=rule.region, now=now)
-    return understood
+def adapters(config: Config) -> Mapping[str, Mapping[str, Adapter]]:
+    """Return each source's pure functions, by the kind of what it delivers."""
+    return {source.name: KINDS[source.kind].adapters for source in config.sources}

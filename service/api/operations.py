@@ -26,6 +26,8 @@ class Proof(StrEnum):
 
     TOKEN = "bearer"  # noqa: S105  # the name of a scheme
     SIGNATURE = "signature"
+    TWILIO = "twilio"
+    SECRET = "basic"  # noqa: S105  # the name of a scheme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class Operation:
         body: The type of the JSON that is sent; or text, the media type of bytes.
         answers: By status: the type of the JSON, or text, the media type of bytes, or None for nothing.
         problems: Statuses of problems beyond those that follow from the rest.
-        proof: For routes whose handler checks the sender.
+        proofs: For routes whose handler checks the sender; any of them. None: the path itself has the secret.
     """
 
     query: Mapping[str, JsonType] = field(default_factory=dict)
@@ -45,7 +47,7 @@ class Operation:
     body: JsonType | str | None = None
     answers: Mapping[int, JsonType | str | None] = field(default_factory=dict)
     problems: tuple[int, ...] = ()
-    proof: Proof | None = None
+    proofs: tuple[Proof, ...] = ()
 
 
 def _text(description: str) -> JsonType:
@@ -95,10 +97,17 @@ _CONTENT: Final = {200: BYTES, 206: BYTES}
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /intake/{source}": Operation(
-        body=BYTES, answers={200: shapes.Kept}, proof=Proof.SIGNATURE
+        body=BYTES,
+        answers={200: shapes.Kept},
+        proofs=(Proof.SIGNATURE, Proof.TWILIO, Proof.SECRET, Proof.TOKEN),
     ),
+    "GET /intake/{source}": Operation(answers={200: shapes.Kept}, proofs=(Proof.TWILIO,)),
     "PUT /intake/{source}/{source_id}/recordings/{name}": Operation(
-        body=BYTES, answers={200: shapes.Kept}, proof=Proof.TOKEN
+        body=BYTES, answers={200: shapes.Kept}, proofs=(Proof.TOKEN,)
+    ),
+    "POST /intake/{source}/k/{secret}": Operation(body=BYTES, answers={200: shapes.Kept}),
+    "PUT /intake/{source}/k/{secret}/{source_id}/recordings/{name}": Operation(
+        body=BYTES, answers={200: shapes.Kept}
     ),
     "POST /api/v1/contacts": Operation(
         body=ContactJson,

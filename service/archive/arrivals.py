@@ -1,7 +1,6 @@
 """Arrivals: what is to be worked into a contact, by which rules, and what became of it."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from service.archive.receive import ReceivedRecording
 from service.domain.contact import Contact, ContactFacts
@@ -10,15 +9,6 @@ from storage.rows import DeliveryRow, KeyRow, ObjectRow
 
 ERASED = "contact_erased"
 """Why an arrival was refused: its contact was erased, and stays so."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceRule:
-    """What interpreting needs to know of a source."""
-
-    region: str = "FI"
-    grace: timedelta = timedelta(hours=1)
-    company_numbers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

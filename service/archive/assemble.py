@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from service.archive.arrivals import Arrival, Outcome, SourceRule
+from service.archive.arrivals import Arrival, Outcome
 from service.archive.draft import Draft, NewMessage
 from service.archive.objects import seal_object
 from service.archive.records import SealedMessage, contact_of
@@ -16,6 +16,7 @@ from service.domain.errors import ErasedError
 from service.domain.ids import new_id
 from service.domain.times import format_time
 from service.log.entry import commitment
+from service.sources.events import SourceRule
 from storage.ports import BlobStore
 from storage.rows import ContactRow, KeyRow, RecordingRow
 
@@ -36,7 +37,7 @@ class Group:
     @property
     def has_facts(self) -> bool:
         """Whether a contact can begin with it."""
-        return any(arrival.facts for _, arrival in self.arrivals)
+        return any(arrival.facts and arrival.facts.can_begin for _, arrival in self.arrivals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,7 @@ class Assembler:
         """
         draft, keys = self._begin(group, stored, rule=rule, now=now)
         outcomes = {}
-        # A contact begins with its facts, in whichever order things came.
-        for place, arrival in sorted(group.arrivals, key=lambda item: item[1].facts is None):
+        for place, arrival in sorted(group.arrivals, key=_turn):
             is_new = draft.contact is None
             contradictions: tuple[str, ...] = ()
             if arrival.facts is not None:
@@ -175,6 +175,12 @@ class Assembler:
             commitment=commitment(salt, bytes.fromhex(sealed.sha256)),
         )
         return NewMessage(token, message.sent_at, sealed.row, details), sealed.header
+
+
+def _turn(item: tuple[int, Arrival]) -> int:
+    """Return when an arrival has its turn: a contact begins with its facts, in whichever order things came."""
+    facts = item[1].facts
+    return 2 if facts is None else 0 if facts.can_begin else 1
 
 
 def _finish(

@@ -17,6 +17,7 @@ from service.archive.records import (
     contact_of,
     customer_of,
     link_of,
+    recording_of,
 )
 from service.archive.tombstones import Tombstone, erased_error, find_tombstones_of
 from service.archive.understand import Understanding
@@ -316,14 +317,7 @@ def _recording_view(
     row: RecordingRow, sealer: FieldSealer, objects: dict[str, ObjectRow]
 ) -> RecordingView:
     try:
-        sealed = open_value(
-            sealer,
-            row.sealed,
-            SealedRecording,
-            table="recordings",
-            row=row.id,
-            version=row.version,
-        )
+        sealed = recording_of(row, sealer)
     except TamperedError:
         # What is altered hides nothing that is not; verification says what, and opening it is refused.
         sealed = SealedRecording(cause=ALTERED)

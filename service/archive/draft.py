@@ -123,6 +123,7 @@ class Draft:
         """
         if self.contact is None:
             self._begin(facts)
+            self._announce_recordings(facts)
             self._announce({"announced"})
             return ()
         amendment = decide_amendment(self.contact, facts)
@@ -137,8 +138,13 @@ class Draft:
         self._amended.extend(name for name in amendment.changed if name not in self._amended)
         if {"parties", "customer_number", "metering_point"} & set(amendment.changed):
             self.has_new_identifiers = True
+        others = self._announce_recordings(facts)
         self._announce(set(amendment.changed))
-        return amendment.contradictions
+        if others and is_strict:
+            self.is_refused = True
+        elif others:
+            self._contradictions.append(contradiction(others))
+        return (*amendment.contradictions, *others)
 
     def _begin(self, facts: ContactFacts) -> None:
         if facts.channel is None or facts.direction is None or facts.started_at is None:
@@ -169,6 +175,11 @@ class Draft:
             EntryType.CONTACT_CREATED,
             {"source": self.source, "channel": facts.channel, "direction": facts.direction},
         )
+
+    def _announce_recordings(self, facts: ContactFacts) -> Mapping[str, str]:
+        """Let recordings be fetched; return what contradicts one that is there."""
+        others = self.recordings.announce(facts.recordings)
+        return {"recording": ",".join(others)} if others else {}
 
     def _announce(self, changed: set[str]) -> None:
         """Expect the recording that is announced until the grace time after the end is over, or nothing any more."""

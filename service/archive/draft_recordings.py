@@ -1,15 +1,16 @@
 """The recordings of one contact in the making: announced, arrived, healed, or called off."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from service.archive.receive import ReceivedRecording
-from service.archive.records import SealedRecording
-from service.archive.vault import open_value, seal_value
+from service.archive.records import SealedRecording, recording_of
+from service.archive.vault import seal_value
 from service.crypto.blind_index import BlindIndex
 from service.crypto.fields import FieldSealer
-from service.domain.contact import RecordingState
+from service.domain.contact import AnnouncedRecording, RecordingState
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
 from service.log.entry import EntryType
@@ -19,7 +20,13 @@ from storage.rows import JobRow, ObjectRow, RecordingRow
 Note = Callable[..., None]
 """Takes the type of a log entry, its data, and the ids that it is about beside the contact."""
 
-_AWAITED = frozenset({RecordingState.EXPECTED.value, RecordingState.LOST.value})
+FETCH: Final = "fetch"
+"""The kind of the job that fetches a recording."""
+FETCHED_WITHIN: Final = timedelta(days=3)
+"""Longer than fetching is tried: what is not there by then, and was not given up, is lost all the same."""
+
+AWAITED: Final = frozenset({RecordingState.EXPECTED.value, RecordingState.LOST.value})
+"""The states of recordings that may still come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +84,54 @@ class RecordingsDraft:
             if later != row.expected_until:
                 self._keep(replace(row, expected_until=later), SealedRecording())
 
+    def announce(self, told: Sequence[AnnouncedRecording]) -> list[str]:
+        """Let recordings be fetched, unless they are there, being fetched, or erased; each URL once.
+
+        Another URL for one that is awaited takes the place of the first, for many are good for minutes only. Returns
+        the ids of those that are there with other bytes than ``told`` says.
+        """
+        urls = {self._announced(row) for row in self.rows.values()} if told else set()
+        others = [self._announce(one, urls) for one in told]
+        return [other for other in others if other is not None]
+
+    def _announce(self, told: AnnouncedRecording, urls: Collection[str | None]) -> str | None:
+        token = self._token(told.name)
+        known = self.rows.get(token)
+        if known is None and told.url in urls:
+            return None
+        awaited = known or self.rows.get(self._token(""))
+        if awaited is not None and awaited.state not in AWAITED:
+            is_there = awaited.state == RecordingState.PRESENT
+            is_other = is_there and told.sha256 not in {None, self._open(awaited).sha256}
+            return awaited.id if is_other else None
+        is_expected = awaited is not None and awaited.state == RecordingState.EXPECTED
+        if awaited is not None and is_expected and self._open(awaited).announced == told:
+            return None
+        row = RecordingRow(
+            id=awaited.id if awaited else new_id("rc"),
+            version=0,
+            contact_id=self.contact_id,
+            name_token=token,
+            state=RecordingState.EXPECTED.value,
+            expected_until=to_microseconds(self.now + FETCHED_WITHIN),
+            received_at=None,
+            object_id=None,
+            sealed=b"",
+        )
+        if awaited is not None:
+            del self.rows[awaited.name_token]
+        content_type = told.content_type or ""
+        self._keep(
+            row, SealedRecording(name=told.name, content_type=content_type, announced=told)
+        )
+        self._writes.append(Put(fetch_job(row.id, now=self.now)))
+        self.note(EntryType.RECORDING_EXPECTED, {}, row.id)
+        return None
+
     def call_off(self) -> None:
         """Expect nothing any more, because the source says that there is no recording."""
         row = self.rows.get(self._token(""))
-        if row is None or row.state not in _AWAITED:
+        if row is None or row.state not in AWAITED:
             return
         del self.rows[row.name_token]
         before = self.stored.get(row.name_token)
@@ -100,7 +151,7 @@ class RecordingsDraft:
         """
         token = self._token(received.name)
         known = self.rows.get(token)
-        if known is None or known.state in _AWAITED:
+        if known is None or known.state in AWAITED:
             return self._attach(token, received, stored)
         beside = self._token(f"{received.name}\n{received.sha256}")
         for same in (known, self.rows.get(beside)):
@@ -129,6 +180,7 @@ class RecordingsDraft:
             sha256=received.sha256,
             salt=received.salt,
             commitment=received.commitment,
+            announced=self._open(awaited).announced if awaited else None,
         )
         if awaited is not None:
             del self.rows[awaited.name_token]
@@ -165,15 +217,15 @@ class RecordingsDraft:
         self.rows[row.name_token] = replace(row, version=version, sealed=value)
 
     def _is(self, row: RecordingRow, received: ReceivedRecording) -> bool:
-        sealed = open_value(
-            self.sealer,
-            row.sealed,
-            SealedRecording,
-            table="recordings",
-            row=row.id,
-            version=row.version,
-        )
-        return sealed.sha256 == received.sha256
+        return self._open(row).sha256 == received.sha256
+
+    def _announced(self, row: RecordingRow) -> str | None:
+        """Return the URL under which a recording was announced; None where there is none."""
+        told = self._open(row).announced if row.state != RecordingState.ERASED else None
+        return told.url if told else None
+
+    def _open(self, row: RecordingRow) -> SealedRecording:
+        return recording_of(row, self.sealer)
 
     def _token(self, name: str) -> bytes:
         return self.index.token("recording_name", f"{self.contact_id}\n{name}")
@@ -181,10 +233,19 @@ class RecordingsDraft:
 
 def media_job(recording_id: str, *, now: datetime) -> JobRow:
     """Return the job that examines a recording: facts, peaks, a playable rendition."""
+    return _job(new_id("jb"), "media", recording_id, now=now)
+
+
+def fetch_job(recording_id: str, *, now: datetime) -> JobRow:
+    """Return the job that fetches a recording. Each has one: put again, it begins anew."""
+    return _job(f"jb_{recording_id.removeprefix('rc_')}", FETCH, recording_id, now=now)
+
+
+def _job(job_id: str, kind: str, subject: str, *, now: datetime) -> JobRow:
     return JobRow(
-        id=new_id("jb"),
-        kind="media",
-        subject=recording_id,
+        id=job_id,
+        kind=kind,
+        subject=subject,
         state="queued",
         run_at=to_microseconds(now),
         attempts=0,

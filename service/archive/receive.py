@@ -69,10 +69,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A recording's sealed bytes, and the writes that belong to the same acknowledgement."""
+    """A recording's sealed bytes, and the writes that belong to the same acknowledgement.
+
+    One that ``yields`` gives way to what came first under its identification, whatever its bytes are.
+    """
 
     sealed: SealedObject
     writes: tuple[Write, ...]
+    yields: bool = False
 
 
 class Sessions:
@@ -159,18 +163,21 @@ async def keep_delivery(
     ident: str,
     body: bytes,
     now: datetime,
+    compared: bytes | None = None,
     remarks: tuple[str, ...] = (),
     upload: Upload | None = None,
 ) -> Kept:
     """Keep what ``source`` sent. On return it survives a power cut.
 
     The same bytes under the same identification are kept once; other bytes under it are kept too, with the remark
-    ``id_reused``. ``remarks`` travel with the delivery to whoever understands it.
+    ``id_reused``, unless ``upload`` yields. ``compared`` is what of ``body`` stays the same when it is sent
+    again, where that is not all of it. ``remarks`` travel with the delivery to whoever understands it.
 
     Raises:
         storage.errors.StorageError: Nothing was kept, unless it says otherwise.
     """
-    digest = upload.sealed.sha256 if upload else hashlib.sha256(body).hexdigest()
+    told = body if compared is None else compared
+    digest = upload.sealed.sha256 if upload else hashlib.sha256(told).hexdigest()
     dedupe = intake.index.token("delivery", f"{source}\n{kind}\n{ident}")
     new = _New(source, kind, dedupe, intake.index.token("body", digest), upload, now)
     delivery = SealedDelivery(ident=ident, remarks=remarks, body=body)
@@ -180,7 +187,7 @@ async def keep_delivery(
             return await _keep(intake, new, delivery)
         except ConflictError as error:
             twin = await _require_twin(intake, new, error)
-    if twin.body_token == new.body_token:
+    if twin.body_token == new.body_token or (upload and upload.yields):
         return await _kept_before(intake, new, delivery)
     # The identification stands for other bytes already. These are kept beside them, once.
     dedupe = intake.index.token("delivery", f"{source}\n{kind}\n{ident}\n{digest}")
@@ -333,8 +340,11 @@ async def keep_recording(
     name: str,
     content_type: str,
     now: datetime,
+    yields: bool = False,
 ) -> Kept:
     """Keep a recording whose contact may or may not be known yet, sealing it as it streams.
+
+    With ``yields`` it is kept only if nothing was under this name before, whatever its bytes are.
 
     Raises:
         TooLargeError: It is larger than is taken.
@@ -359,10 +369,10 @@ async def keep_recording(
             intake,
             source=source,
             kind="recording",
-            ident=f"{source_id}\n{name}",
+            ident=_ident(source_id, name),
             body=msgspec.msgpack.encode(received),
             now=now,
-            upload=Upload(sealed, (Add(sealed.row), entry)),
+            upload=Upload(sealed, (Add(sealed.row), entry), yields),
         )
     except StorageError:
         await remove_unless_stored(object_id, intake.store, intake.keys, intake.blobs)
@@ -371,6 +381,24 @@ async def keep_recording(
         await intake.keys.destroy_keys([object_id])
         await intake.blobs.remove(object_id)
     return kept
+
+
+async def find_kept_recording(
+    intake: Intake, *, source: str, source_id: str, name: str
+) -> DeliveryRow | None:
+    """Return the delivery of what was kept first under this name; None where there is none, or it is erased."""
+    ident = _ident(source_id, name)
+    dedupe = intake.index.token("delivery", f"{source}\nrecording\n{ident}")
+    where = {
+        "source": source,
+        "dedupe": dedupe,
+        "state": ["received", "understood", "waiting", "failed"],
+    }
+    return next(iter(await intake.store.find(DeliveryRow, where, limit=1)), None)
+
+
+def _ident(source_id: str, name: str) -> str:
+    return f"{source_id}\n{name}"
 
 
 async def remove_unless_stored(

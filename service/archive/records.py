@@ -11,10 +11,17 @@ import msgspec
 
 from service.archive.vault import open_value, seal_value
 from service.crypto.fields import FieldSealer
-from service.domain.contact import Channel, Contact, Direction, Party, RecordingState
+from service.domain.contact import (
+    AnnouncedRecording,
+    Channel,
+    Contact,
+    Direction,
+    Party,
+    RecordingState,
+)
 from service.domain.customer import Certainty, Customer, Link, LinkState
 from service.domain.times import from_microseconds, to_microseconds
-from storage.rows import ContactRow, CustomerRow, LinkRow
+from storage.rows import ContactRow, CustomerRow, LinkRow, RecordingRow
 
 
 class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,6 +44,7 @@ class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``sha256`` is that of the bytes as received, in hexadecimal; ``commitment`` is HMAC-SHA-256 of it under ``salt`` and
     stands in the log. ``cause`` says why a recording is lost. ``facts`` are those of `service.worker.media`.
+    ``announced`` is where its source said that it can be fetched, and what it said of it.
     """
 
     name: str = ""
@@ -46,6 +54,7 @@ class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
     commitment: str = ""
     cause: str = ""
     facts: dict[str, object] | None = None
+    announced: AnnouncedRecording | None = None
 
 
 class SealedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,6 +64,22 @@ class SealedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     sha256: str
     salt: bytes
     commitment: str
+
+
+def recording_of(row: RecordingRow, sealer: FieldSealer) -> SealedRecording:
+    """Return what is sealed in ``row``.
+
+    Raises:
+        TamperedError: The sealed field is not what was sealed there.
+    """
+    return open_value(
+        sealer,
+        row.sealed,
+        SealedRecording,
+        table="recordings",
+        row=row.id,
+        version=row.version,
+    )
 
 
 def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -> ContactRow:

@@ -5,7 +5,7 @@ before a person.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from service.archive.deliveries import DeliveryOpener
-from service.archive.interpret import Arrival, Interpreter, Outcome, SourceRule
+from service.archive.interpret import Arrival, Interpreter, Outcome
 from service.archive.receive import ReceivedRecording, SealedDelivery
 from service.archive.remarks import raise_attention
 from service.domain.errors import (
@@ -23,13 +23,10 @@ from service.domain.errors import (
     TamperedError,
     UnavailableError,
 )
-from service.sources.events import Understood
+from service.sources.events import Adapter
 from storage.errors import StaleError, StorageError
 from storage.ports import Change, Replace, Span, Store
 from storage.rows import ContactRow, DeliveryRow, ObjectRow
-
-Adapter = Callable[[bytes, SourceRule, datetime], Understood]
-"""A source's pure function: raw bytes, the source's rules and the time of receipt in; what they tell out."""
 
 NOT_UNDERSTOOD: Final = "not_understood"
 SOURCE_GONE: Final = "source_gone"
@@ -53,12 +50,12 @@ class _SourceGoneError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True)
 class Understanding:
-    """Turns deliveries into contacts, by each source's adapter."""
+    """Turns deliveries into contacts, by each source's adapters: one for each kind of what it delivers."""
 
     store: Store
     interpreter: Interpreter
     opener: DeliveryOpener
-    adapters: Mapping[str, Adapter]
+    adapters: Mapping[str, Mapping[str, Adapter]]
 
     async def understand(
         self, deliveries: Sequence[Delivered], *, now: datetime
@@ -88,7 +85,7 @@ class Understanding:
         arrivals = [arrival for _, of_delivery in parsed for arrival in of_delivery]
         try:
             outcomes = await self.interpreter.interpret(arrivals, now=now) if arrivals else []
-            await self._settle_others(parsed)
+            await self._settle_others(parsed, arrivals, outcomes)
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001  # told below, of the one delivery that it is about
@@ -102,14 +99,33 @@ class Understanding:
         return arrivals, outcomes
 
     async def _settle_others(
-        self, parsed: Sequence[tuple[DeliveryRow, Sequence[Arrival]]]
+        self,
+        parsed: Sequence[tuple[DeliveryRow, Sequence[Arrival]]],
+        arrivals: Sequence[Arrival],
+        outcomes: Sequence[Outcome],
     ) -> None:
-        """Mark as understood what tells of no contact, or of several, after all of them."""
-        settled: list[Change] = [
-            [Replace(replace(row, version=row.version + 1, state="understood", reason=None))]
-            for row, arrivals in parsed
-            if len(arrivals) != 1
-        ]
+        """Mark as understood what tells of no contact, or of several, after all of them.
+
+        Where a contact of several has not begun, the delivery waits for it, and then tells all of them again.
+        """
+        token_of = self.interpreter.token_of
+        awaited = {
+            id(a): token_of(a.source, a.source_id)
+            for a, o in zip(arrivals, outcomes, strict=True)
+            if o.contact is None and o.refusal is None
+        }
+        settled: list[Change] = []
+        for row, of_delivery in parsed:
+            if len(of_delivery) == 1:
+                continue
+            token = next((awaited[id(a)] for a in of_delivery if id(a) in awaited), None)
+            state = "understood" if token is None else "waiting"
+            if (row.state, row.await_token) != (state, token):
+                version = row.version + 1
+                after = replace(
+                    row, version=version, state=state, reason=None, await_token=token
+                )
+                settled.append([Replace(after)])
         if settled:
             await self._commit_unless_stale(settled)
 
@@ -247,9 +263,12 @@ class Understanding:
                     remarks=delivery.remarks,
                 )
             ]
-        adapter = self.adapters.get(row.source)
-        if adapter is None:
+        adapters = self.adapters.get(row.source)
+        if adapters is None:
             raise _SourceGoneError(f"the source {row.source} is not configured any more")
+        adapter = adapters.get(row.kind)
+        if adapter is None:
+            raise InvalidInputError(f"{row.source} is of a kind that delivers no {row.kind}")
         understood = adapter(delivery.body, self.interpreter.rule_of(row.source), now)
         return [
             Arrival(

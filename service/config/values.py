@@ -114,6 +114,10 @@ def _read_timezone(value: object, _: Context) -> ZoneInfo:
         ) from None
 
 
+def _read_inherited_timezone(value: object, context: Context) -> ZoneInfo | None:
+    return None if value == "" else _read_timezone(value, context)
+
+
 def _read_region(value: object, _: Context) -> str:
     plain = require_text(value)
     if plain not in phonenumbers.SUPPORTED_REGIONS:
@@ -212,6 +216,9 @@ OPTIONAL_PATH = Kind("a path, or nothing", _read_optional_path)
 SECRET_FILE = Kind("the path of a file that holds a secret, or nothing", _read_secret_file)
 TIMEZONE = Kind("a time zone of the IANA database", _read_timezone)
 REGION = Kind("a country as two capital letters (ISO 3166)", _read_region)
+INHERITED_TIMEZONE = Kind(
+    "a time zone of the IANA database, or nothing", _read_inherited_timezone
+)
 INHERITED_REGION = Kind(
     "a country as two capital letters (ISO 3166), or nothing", _read_inherited_region
 )

@@ -1,12 +1,13 @@
 """A contact, and how what arrives piece by piece becomes one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 MAX_PARTIES = 200
+MAX_RECORDINGS = 100
 
 
 class Channel(StrEnum):
@@ -67,11 +68,39 @@ class MessageText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContentKey:
+    """The key under which a source encrypted a recording, ``wrapped`` for the key of ours that ``key_id`` names."""
+
+    key_id: str
+    wrapped: bytes = field(repr=False)
+    iv: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncedRecording:
+    """A recording that is to be fetched from ``url``, which may be a secret and is judged when it is fetched.
+
+    What ``content_type``, ``size_bytes`` and ``sha256`` (in hexadecimal) say is None where the source does not tell;
+    other bytes than those are refused. ``content_key`` opens what is there, where the source encrypted it.
+    """
+
+    name: str
+    url: str = field(repr=False)
+    content_type: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    content_key: ContentKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContactFacts:
     """What one delivery tells of one contact. None means that it does not tell.
 
-    ``recording`` is what the source announces: ``EXPECTED``, ``NONE``, or None. Times are aware, UTC;
+    ``recording`` is what the source announces: ``EXPECTED``, ``NONE``, or None; ``recordings`` are those that it says
+    where to fetch, whatever else it announces, each name and each URL once. Times are aware, UTC;
     ``started_at_as_sent`` and ``ended_at_as_sent`` are their texts as they came, where those say more: an offset.
+    ``is_part``: they tell of a part (a leg of a call, a message of a conversation), so that the contact lasts from the
+    earliest start to the latest end of its parts.
     """
 
     source_id: str
@@ -89,6 +118,13 @@ class ContactFacts:
     not_recorded_reason: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    recordings: tuple[AnnouncedRecording, ...] = ()
+    is_part: bool = False
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether a contact can begin with them: they tell its channel, direction and start."""
+        return None not in {self.channel, self.direction, self.started_at}
 
 
 EXPECTED: Final = "expected"
@@ -159,21 +195,22 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     """Decide what ``facts`` add to ``contact``: empty scalars are filled, parties grow, the archived stands.
 
     The order in which deliveries arrive does not matter to what is filled; a scalar that differs from an archived
-    one is a contradiction and changes nothing. That there is no recording is more than that one is expected, because
-    a source knows it later. Parties beyond ``MAX_PARTIES`` are left out, which is a contradiction too.
+    one is a contradiction and changes nothing, but for the times of a part, which make the contact last longer. That
+    there is no recording is more than that one is expected, because a source knows it later. Parties beyond
+    ``MAX_PARTIES`` are left out, which is a contradiction too.
     """
     filled: dict[str, object] = {}
     contradictions = []
-    ended_at_as_sent = contact.ended_at_as_sent
+    as_sent: dict[str, str | None] = {}
     for name in SCALARS:
         told, archived = getattr(facts, name), getattr(contact, name)
         if told is None or told == archived:
             continue
-        if archived is None:
+        if archived is None or (facts.is_part and _lengthens(name, told, archived)):
             filled[name] = told
-            if name == "ended_at":
-                ended_at_as_sent = facts.ended_at_as_sent
-        else:
+            if name in _TIMES:
+                as_sent[f"{name}_as_sent"] = getattr(facts, f"{name}_as_sent")
+        elif not (facts.is_part and name in _TIMES):
             contradictions.append(name)
     if facts.recording == NONE != contact.announced or (
         facts.recording is not None and contact.announced is None
@@ -186,8 +223,18 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     if parties != contact.parties:
         filled["parties"] = parties
     changed = tuple(filled)
-    amended = replace(contact, **filled, ended_at_as_sent=ended_at_as_sent)  # type: ignore[arg-type]  # by name
+    amended = replace(contact, **filled, **as_sent)  # type: ignore[arg-type]  # by name
     return Amendment(amended, changed, tuple(contradictions))
+
+
+_TIMES: Final = frozenset({"started_at", "ended_at"})
+
+
+def _lengthens(name: str, told: datetime, archived: datetime) -> bool:
+    """Tell whether the part's time ``told`` makes the contact begin earlier, or end later."""
+    return (name == "started_at" and told < archived) or (
+        name == "ended_at" and told > archived
+    )
 
 
 def merge_parties(archived: Sequence[Party], told: Sequence[Party]) -> tuple[Party, ...]:

@@ -1,8 +1,28 @@
-"""What a source's adapter makes of a delivery."""
+"""What a source's adapter is given, and what it makes of a delivery."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
 
 from service.domain.contact import ContactFacts
+
+HELSINKI: Final = ZoneInfo("Europe/Helsinki")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRule:
+    """What understanding needs to know of a source.
+
+    ``region`` (ISO 3166) and ``timezone`` are those of numbers and times that do not tell theirs; ``grace`` is how long
+    an announced recording is expected.
+    """
+
+    region: str = "FI"
+    timezone: ZoneInfo = HELSINKI
+    grace: timedelta = timedelta(hours=1)
+    company_numbers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +31,10 @@ class Understood:
 
     contacts: tuple[ContactFacts, ...]
     remarks: tuple[str, ...] = ()
+
+
+Adapter = Callable[[bytes, SourceRule, datetime], Understood]
+"""A source's pure function: what was delivered, the source's rules and the time of receipt in; what they tell out.
+
+Raises `InvalidInputError` for what it cannot read.
+"""

@@ -2,8 +2,9 @@
 
 ```
 {source?, source_id, channel, direction, started_at, ended_at?, parties[], queue?, subject?, customer_number?,
- metering_point?, messages?: [{from, at, text}], recording?: "expected"|"none", not_recorded_reason?}
+ metering_point?, messages?: [{from, at, text}], recording?: "expected"|"none", not_recorded_reason?, recordings?: []}
 parties: {role, phone?, email?, name?, agent_id?}
+recordings, to be fetched: {name, url, content_type?, size_bytes?, sha256?}
 ```
 """
 
@@ -12,12 +13,15 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
 from service.domain.contact import (
     MAX_PARTIES,
+    MAX_RECORDINGS,
+    NONE,
+    AnnouncedRecording,
     Channel,
     ContactFacts,
     Direction,
@@ -35,6 +39,7 @@ from service.domain.identifiers import (
     require_plain,
 )
 from service.domain.times import format_time, parse_rfc3339
+from service.domain.urls import MAX_URL_CHARACTERS
 from service.sources.events import Understood
 from service.sources.strict_json import decode_json
 
@@ -44,6 +49,8 @@ TIME_OUT_OF_WINDOW = "time_out_of_window"
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _CLOCK_SKEW = timedelta(days=1)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+\-]{1,63}/[a-z0-9!#$&^_.+\-]{1,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _SENT_VALUE = re.compile(r"Invalid enum value '.*'", re.DOTALL)
 
 T = TypeVar("T")
@@ -69,6 +76,16 @@ class MessageJson(
     text: str
 
 
+class RecordingJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recording that the archive is to fetch, as it is sent; `sha256` in hexadecimal."""
+
+    name: str
+    url: str
+    content_type: str | None = None
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
+    sha256: str | None = None
+
+
 class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A contact as it is sent."""
 
@@ -86,6 +103,7 @@ class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     messages: tuple[MessageJson, ...] = ()
     recording: Literal["expected", "none"] | None = None
     not_recorded_reason: str | None = None
+    recordings: tuple[RecordingJson, ...] = ()
 
 
 def parse_contact(
@@ -114,6 +132,8 @@ def parse_contact(
         raise InvalidInputError(
             f"a contact has at most {MAX_PARTIES} parties and {MAX_MESSAGES} messages"
         )
+    if len(sent.recordings) > MAX_RECORDINGS:
+        raise InvalidInputError(f"a contact names at most {MAX_RECORDINGS} recordings")
     facts = _facts(sent, region=regions.get(sent.source or "", region))
     return sent.source, Understood((facts,), _remarks(facts, now=now))
 
@@ -141,6 +161,7 @@ def _facts(sent: ContactJson, *, region: str) -> ContactFacts:
         not_recorded_reason=_optional(
             sent.not_recorded_reason, lambda text: _text(text, "not_recorded_reason")
         ),
+        recordings=_recordings(sent),
     )
 
 
@@ -154,6 +175,40 @@ def _message(sent: MessageJson) -> MessageText:
         sender=_text(sent.sender, "messages.from"),
         sent_at=_time(sent.at, "messages.at"),
         text=_text(sent.text, "messages.text"),
+    )
+
+
+def _recordings(sent: ContactJson) -> tuple[AnnouncedRecording, ...]:
+    """Return the recordings that are to be fetched.
+
+    A URL that cannot be fetched is no reason to refuse the contact: what became of it is shown there.
+    """
+    if sent.recordings and sent.recording == NONE:
+        raise InvalidInputError("recordings are named, and recording is none")
+    announced = tuple(_recording(one) for one in sent.recordings)
+    for what in ("name", "url"):
+        if len({getattr(one, what) for one in announced}) < len(announced):
+            raise InvalidInputError(f"recordings: a {what} is there twice")
+    return announced
+
+
+def _recording(sent: RecordingJson) -> AnnouncedRecording:
+    # As it was sent: its signature may be of these very characters.
+    url = _require_text(sent.url, "recordings.url").strip()
+    if not url or len(url) > MAX_URL_CHARACTERS:
+        raise InvalidInputError(f"recordings.url has 1 to {MAX_URL_CHARACTERS} characters")
+    kind = _optional(sent.content_type, lambda text: text.partition(";")[0].strip().lower())
+    sha256 = _optional(sent.sha256, str.lower)
+    if kind is not None and not _MEDIA_TYPE.fullmatch(kind):
+        raise InvalidInputError("recordings.content_type is not a media type such as audio/wav")
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise InvalidInputError("recordings.sha256 is not 64 hexadecimal digits")
+    return AnnouncedRecording(
+        name=require_plain(sent.name, what="recordings.name"),
+        url=url,
+        content_type=kind,
+        size_bytes=sent.size_bytes,
+        sha256=sha256,
     )
 
 
@@ -189,11 +244,16 @@ def _as_sent(text: str | None, at: datetime | None) -> str | None:
 
 
 def _text(text: str, what: str) -> str:
-    """Return ``text`` in NFC; NUL and lone surrogates cannot be stored and are refused."""
+    """Return ``text`` in NFC, if it is one that can be stored."""
+    return unicodedata.normalize("NFC", _require_text(text, what))
+
+
+def _require_text(text: str, what: str) -> str:
+    """Return ``text``; NUL and lone surrogates cannot be stored and are refused."""
     # What is printable is neither, and most texts are but for their line ends.
     if not text.isprintable() and ("\x00" in text or _SURROGATE.search(text)):
         raise InvalidInputError(f"{what} has characters that are not text")
-    return unicodedata.normalize("NFC", text)
+    return text
 
 
 def is_plausible(at: datetime, *, now: datetime) -> bool:

@@ -132,6 +132,31 @@ def test_what_is_archived_stands_and_another_value_is_a_contradiction(name):
     assert amendment.contradictions == (name,)
 
 
+@given(st.permutations([(0, 60), (5, 50), (2, 90), (None, 70)]))
+def test_a_contact_lasts_as_long_as_its_parts_in_whichever_order_they_come(order):
+    def part(start, end):
+        begun = {} if start is None else {"started_at": AT + timedelta(seconds=start)}
+        return facts(**begun, ended_at=AT + timedelta(seconds=end), is_part=True)
+
+    first = replace(EMPTY, started_at=AT + timedelta(seconds=4))
+    contact = amended(first, *(part(*times) for times in order))
+    assert contact.started_at == AT
+    assert contact.ended_at == AT + timedelta(seconds=90)
+    shorter = decide_amendment(contact, part(7, 8))
+    assert (shorter.changed, shorter.contradictions) == ((), ())
+
+
+def test_what_was_sent_goes_with_the_time_that_stands():
+    told = facts(started_at=AT - timedelta(1), started_at_as_sent="eilen", is_part=True)
+    assert amended(EMPTY, told).started_at_as_sent == "eilen"
+
+
+def test_a_part_contradicts_in_all_but_times():
+    told = facts(is_part=True, queue="another", started_at=AT + timedelta(seconds=1))
+    archived = amended(EMPTY, facts(queue="one"))
+    assert decide_amendment(archived, told).contradictions == ("queue",)
+
+
 def test_what_is_not_told_empties_nothing():
     archived = amended(EMPTY, facts(**WHOLE, parties=tuple(PERSONS)))
     assert decide_amendment(archived, facts()).contact == archived

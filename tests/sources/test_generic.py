@@ -7,7 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.domain.contact import Channel, Direction, Party, PartyRole
+from service.domain.contact import (
+    AnnouncedRecording,
+    Channel,
+    Direction,
+    Party,
+    PartyRole,
+)
 from service.domain.errors import InvalidInputError
 from service.sources.generic import MAX_MESSAGES, parse_contact
 
@@ -290,3 +296,64 @@ def test_a_source_with_a_country_of_its_own_reads_numbers_as_of_there():
     ).encode()
     _, told = parse_contact(body, region="FI", regions={"se": "SE"}, now=NOW)
     assert told.contacts[0].parties[0].phone == "+46812345678"
+
+
+RECORDING = {"name": "a.wav", "url": "https://pbx.example/a.wav?key=hush-hush"}
+
+
+def announced(*recordings, **changes):
+    _, facts, _ = parsed(recordings=list(recordings), **{"recording": None, **changes})
+    return facts.recordings
+
+
+def test_recordings_may_be_named_by_url():
+    assert announced() == ()
+    (plain,) = announced(RECORDING, recording="expected")
+    assert plain == AnnouncedRecording(**RECORDING)
+    told = {"content_type": "Audio/WAV; x=y", "size_bytes": 7, "sha256": "AB" * 32}
+    (full,) = announced({**RECORDING, **told})
+    assert (full.content_type, full.size_bytes, full.sha256) == ("audio/wav", 7, "ab" * 32)
+    (empty,) = announced({**RECORDING, "content_type": "", "sha256": " "})
+    assert (empty.content_type, empty.sha256) == (None, None)
+    assert "hush" not in repr(full)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc/passwd", "https://a@b/", "nonsense", "https://a.example/a\u0308?x", "a\r\nb"],
+)
+def test_a_url_that_cannot_be_fetched_is_no_reason_to_lose_the_contact(url):
+    (one,) = announced({**RECORDING, "url": url})
+    assert one.url == url
+
+
+@pytest.mark.parametrize(
+    ("recordings", "reason"),
+    [
+        ([{"name": "a.wav"}], "url"),
+        ([{**RECORDING, "name": ""}], "recordings.name is empty"),
+        ([{**RECORDING, "name": "a\u202eb"}], "cannot be seen"),
+        ([{**RECORDING, "url": ""}], "recordings.url has 1 to"),
+        ([{**RECORDING, "url": "https://a/" + "a" * 9000}], "recordings.url has 1 to"),
+        ([{**RECORDING, "url": "https://a/\x00"}], "recordings.url has characters"),
+        ([{**RECORDING, "content_type": "hush hush"}], "recordings.content_type is not"),
+        ([{**RECORDING, "size_bytes": -1}], "size_bytes"),
+        ([{**RECORDING, "size_bytes": 2**53}], "beyond"),
+        ([{**RECORDING, "size_bytes": "7"}], "size_bytes"),
+        ([{**RECORDING, "sha256": "hush"}], "recordings.sha256 is not"),
+        ([{**RECORDING, "password": "hush"}], "password"),
+        ([RECORDING, {**RECORDING, "url": "https://b"}], "a name is there twice"),
+        ([RECORDING, {**RECORDING, "name": "b"}], "a url is there twice"),
+        ([{"name": str(n), "url": str(n)} for n in range(101)], "at most 100 recordings"),
+    ],
+)
+def test_what_does_not_name_a_recording_is_refused_without_repeating_it(recordings, reason):
+    with pytest.raises(InvalidInputError) as refused:
+        announced(*recordings)
+    assert reason in refused.value.detail
+    assert "hush" not in refused.value.detail
+
+
+def test_recordings_are_not_named_where_there_is_none():
+    with pytest.raises(InvalidInputError):
+        announced(RECORDING, recording="none")

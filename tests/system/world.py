@@ -265,6 +265,7 @@ async def good_request(world, asker, route):
         "{hold_id}": await world.hold() if "{hold_id}" in route else "",
         "{erasure_id}": await world.erasure() if "{erasure_id}" in route else "",
         "{source}": "pbx",
+        "{secret}": "invented-and-not-the-secret-of-any",
         "{source_id}": "c-0",
         "{name}": "taltio.css" if "static" in route else "a.wav",
         "{language}": "fi",

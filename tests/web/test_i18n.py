@@ -6,6 +6,7 @@ from babel.messages.pofile import read_po
 
 from service.archive import expect
 from service.archive.checks import AnchorKind, Code
+from service.archive.fetch_faults import FETCH_REASONS
 from service.domain.contact import SCALARS, Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
@@ -51,7 +52,7 @@ COMPOSED = {
     "openings.what.{}": {"recording", "message"},
     "error.{}.title": LOOKS,
     "error.{}.lead": LOOKS,
-    "lost.{}": {expect.CAUSE},
+    "lost.{}": {expect.CAUSE, *FETCH_REASONS},
 }
 # Words for codes of others, shown as they are where there are none.
 KNOWN = (

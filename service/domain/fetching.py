@@ -1,0 +1,52 @@
+"""Why a recording that its source announced by URL could not be fetched."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from service.domain.errors import ArchiveError
+
+
+class FetchFault(StrEnum):
+    """What came of it: each needs another remedy. Stable codes, shown as the cause of a lost recording."""
+
+    NOT_ALLOWED = "fetch_not_allowed"
+    ADDRESS_REFUSED = "fetch_address_refused"
+    UNREACHABLE = "fetch_unreachable"
+    UNTRUSTED = "fetch_untrusted"
+    DENIED = "fetch_denied"
+    GONE = "fetch_gone"
+    TOO_LARGE = "fetch_too_large"
+    WRONG_ANSWER = "fetch_wrong_answer"
+    OTHER_BYTES = "fetch_other_bytes"
+    NO_KEY = "fetch_no_key"
+    FAILED = "fetch_failed"
+
+
+# What does not end by waiting is put before a person soon: a server may need minutes until a recording can be had.
+_TRIES: Final[Mapping[FetchFault, int]] = MappingProxyType(
+    {
+        FetchFault.NOT_ALLOWED: 1,
+        FetchFault.TOO_LARGE: 1,
+        FetchFault.NO_KEY: 1,
+        FetchFault.DENIED: 4,
+        FetchFault.GONE: 4,
+        FetchFault.OTHER_BYTES: 4,
+    }
+)
+
+
+class FetchError(ArchiveError):
+    """A recording could not be fetched. Its text names neither the URL nor anything that was answered.
+
+    ``tries`` is how often it is worth trying when it always ends so; None: as often as there is time for.
+    """
+
+    code = "fetch_failed"
+    public = "The recording could not be fetched."
+
+    def __init__(self, fault: FetchFault, text: str = "", *, tries: int | None = None) -> None:
+        super().__init__(f"{fault.value}: {text}" if text else fault.value)
+        self.fault = fault
+        self.tries = tries or _TRIES.get(fault)
