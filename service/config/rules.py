@@ -159,6 +159,24 @@ def _sources(config: Config) -> Iterator[Contradiction]:
             yield Contradiction((*at, "kind"), reason, ())
         seen.add(source.name)
         yield from _fetching(at, source)
+        yield from _mail(at, source)
+
+
+def _mail(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep mail from being taken in the clear from another machine, and settings from meaning nothing."""
+    listen, certificate = source.mail_listen, source.mail_certificate
+    if listen is None:
+        return
+    if source.kind != "mail":
+        yield Contradiction(
+            (*at, "mail_listen"), 'is for sources of kind "mail"', ((*at, "kind"),)
+        )
+    if not listen.is_loopback and not certificate:
+        reason = "other machines than this one need mail_certificate and mail_certificate_key"
+        yield Contradiction((*at, "mail_listen"), reason, ((*at, "mail_certificate"),))
+    if (certificate is None) != (source.mail_certificate_key is None):
+        reason = "mail_certificate and mail_certificate_key belong together"
+        yield Contradiction((*at, "mail_certificate"), reason, ())
 
 
 def _fetching(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
