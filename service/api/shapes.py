@@ -65,7 +65,10 @@ class KnownContact(Shape, frozen=True, kw_only=True):
 
 
 class ShownContact(Shape, frozen=True, kw_only=True):
-    """A contact without its contents. Times as sent are there where they say more than the time, such as an offset."""
+    """A contact without its contents. Times as sent are there where they say more than the time, such as an offset.
+
+    `not_delivered`: it is known from its source's statement alone.
+    """
 
     id: ContactId
     source: str
@@ -83,6 +86,7 @@ class ShownContact(Shape, frozen=True, kw_only=True):
     parties: list[ShownParty]
     recording: RecordingState | UnsetType = UNSET
     not_recorded_reason: str | UnsetType = UNSET
+    not_delivered: bool | UnsetType = UNSET
     links: list[ShownLink]
 
 

@@ -25,6 +25,7 @@ def contact_json(contact: Contact) -> Json:
         "parties": [party_json(party) for party in contact.parties],
         "recording": contact.recording_state,
         "not_recorded_reason": contact.why_not_recorded,
+        "not_delivered": contact.is_stated or None,
     }
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from service.archive.digest import ProvenRow, append_proving
 from service.archive.draft_recordings import Attached, RecordingsDraft
+from service.archive.missing import LATE, MISSING, missing_row
 from service.archive.receive import ReceivedRecording
 from service.archive.records import (
     SealedMessage,
@@ -34,7 +35,7 @@ from service.domain.contact import (
 from service.domain.ids import new_id
 from service.domain.times import format_time, to_microseconds
 from service.log.entry import EntryType, LogEntry, Value
-from storage.ports import Add, Append, Change, Replace, Require, Write
+from storage.ports import Add, Append, Change, Put, Replace, Require, Write
 from storage.rows import (
     AttentionRow,
     ContactRow,
@@ -123,6 +124,8 @@ class Draft:
         """
         if self.contact is None:
             self._begin(facts)
+            if facts.is_stated:
+                self._writes.append(Put(missing_row(self.require_contact(), state=MISSING)))
             self._announce_recordings(facts)
             self._announce({"announced"})
             return ()
@@ -138,6 +141,8 @@ class Draft:
         self._amended.extend(name for name in amendment.changed if name not in self._amended)
         if {"parties", "customer_number", "metering_point"} & set(amendment.changed):
             self.has_new_identifiers = True
+        if "is_stated" in amendment.changed:
+            self._writes.append(Put(missing_row(self.contact, state=LATE)))
         others = self._announce_recordings(facts)
         self._announce(set(amendment.changed))
         if others and is_strict:
@@ -169,11 +174,17 @@ class Draft:
             announced=facts.recording,
             started_at_as_sent=facts.started_at_as_sent,
             ended_at_as_sent=facts.ended_at_as_sent,
+            is_stated=facts.is_stated,
         )
         self.has_new_identifiers = True
         self.note(
             EntryType.CONTACT_CREATED,
-            {"source": self.source, "channel": facts.channel, "direction": facts.direction},
+            {
+                "source": self.source,
+                "channel": facts.channel,
+                "direction": facts.direction,
+                **({"stated": 1} if facts.is_stated else {}),
+            },
         )
 
     def _announce_recordings(self, facts: ContactFacts) -> Mapping[str, str]:

@@ -37,6 +37,7 @@ class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
     announced: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    is_stated: bool = False
 
 
 class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,6 +96,7 @@ def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -
         announced=contact.announced,
         started_at_as_sent=contact.started_at_as_sent,
         ended_at_as_sent=contact.ended_at_as_sent,
+        is_stated=contact.is_stated,
     )
     return ContactRow(
         id=contact.id,
@@ -146,6 +148,7 @@ def contact_of(row: ContactRow, sealer: FieldSealer) -> Contact:
         announced=sealed.announced,
         started_at_as_sent=sealed.started_at_as_sent,
         ended_at_as_sent=sealed.ended_at_as_sent,
+        is_stated=sealed.is_stated,
     )
 
 

@@ -100,7 +100,8 @@ class ContactFacts:
     where to fetch, whatever else it announces, each name and each URL once. Times are aware, UTC;
     ``started_at_as_sent`` and ``ended_at_as_sent`` are their texts as they came, where those say more: an offset.
     ``is_part``: they tell of a part (a leg of a call, a message of a conversation), so that the contact lasts from the
-    earliest start to the latest end of its parts.
+    earliest start to the latest end of its parts. ``is_stated``: the source did not deliver them, but says in a
+    statement of what it handled that there was such a contact.
     """
 
     source_id: str
@@ -120,6 +121,7 @@ class ContactFacts:
     ended_at_as_sent: str | None = None
     recordings: tuple[AnnouncedRecording, ...] = ()
     is_part: bool = False
+    is_stated: bool = False
 
     @property
     def can_begin(self) -> bool:
@@ -138,7 +140,8 @@ class Contact:
     """One call, e-mail or chat, without its content. ``version`` grows with each amendment.
 
     ``announced`` is what the source said of its recording: ``EXPECTED``, ``NONE``, or nothing yet. The times as sent
-    are the texts that the archived times were read from; None where they said no more.
+    are the texts that the archived times were read from; None where they said no more. ``is_stated``: it is known from
+    a statement of its source alone, and was not delivered.
     """
 
     id: str
@@ -160,6 +163,7 @@ class Contact:
     announced: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    is_stated: bool = False
 
     @property
     def why_not_recorded(self) -> str | None:
@@ -197,20 +201,24 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     The order in which deliveries arrive does not matter to what is filled; a scalar that differs from an archived
     one is a contradiction and changes nothing, but for the times of a part, which make the contact last longer. That
     there is no recording is more than that one is expected, because a source knows it later. Parties beyond
-    ``MAX_PARTIES`` are left out, which is a contradiction too.
+    ``MAX_PARTIES`` are left out, which is a contradiction too. What is delivered stands over what was only stated.
     """
     filled: dict[str, object] = {}
     contradictions = []
+    is_healed = contact.is_stated and not facts.is_stated
+    if is_healed:
+        filled["is_stated"] = False
     as_sent: dict[str, str | None] = {}
     for name in SCALARS:
         told, archived = getattr(facts, name), getattr(contact, name)
         if told is None or told == archived:
             continue
-        if archived is None or (facts.is_part and _lengthens(name, told, archived)):
+        is_longer = facts.is_part and _lengthens(name, told, archived)
+        if archived is None or is_healed or is_longer:
             filled[name] = told
             if name in _TIMES:
                 as_sent[f"{name}_as_sent"] = getattr(facts, f"{name}_as_sent")
-        elif not (facts.is_part and name in _TIMES):
+        elif not (facts.is_stated or (facts.is_part and name in _TIMES)):
             contradictions.append(name)
     if facts.recording == NONE != contact.announced or (
         facts.recording is not None and contact.announced is None

@@ -72,6 +72,7 @@ class EntryType(StrEnum):
     INTEGRITY_ALARM = "integrity.alarm"
     ATTENTION_RAISED = "attention.raised"
     ATTENTION_SETTLED = "attention.settled"
+    STATEMENT_COMPARED = "statement.compared"
     CUSTOMERS_IMPORTED = "customers.imported"
     DISCLOSURE_MADE = "disclosure.made"
     HOLD_PLACED = "hold.placed"
