@@ -7,6 +7,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
+from service.sources import freeswitch
 from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.generic import parse_contact
 
@@ -41,7 +42,9 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
     {
         "standard-webhooks": SourceKind(Sender.SIGNATURE, _CONTACT),
         "api": SourceKind(Sender.TOKEN, _CONTACT),
-        "freeswitch": SourceKind(Sender.SECRET),
+        "freeswitch": SourceKind(
+            Sender.SECRET, MappingProxyType({"request": freeswitch.understand_request})
+        ),
         "asterisk": SourceKind(Sender.SECRET),
         "mail": SourceKind(Sender.TOKEN),
     }
