@@ -21,6 +21,7 @@ from bench.rows import (
     object_store,
     postgres,
     process,
+    storm,
     verification,
 )
 from bench.sizes import GIB, LONG, NORMAL, TINY, Sizes
@@ -38,6 +39,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "start": process.started,
     "verify": verification.verified,
     "import": intake.imported,
+    "storm": storm.stormed,
     "s3-upload": object_store.uploaded,
     "s3-ranges": object_store.ranges,
     "pg-kept": postgres.kept,
