@@ -61,16 +61,16 @@ def understand_request(body: bytes, rule: SourceRule, now: datetime) -> Understo
     cdr = decode_cdr(request.body)
     uuid, is_certain = _uuid_of(cdr, request.target)
     leg = _Leg(cdr, uuid, rule)
-    started_at, ended_at = leg.started_at, leg.ended_at
-    is_in_order = started_at is None or ended_at is None or started_at <= ended_at
     facts = _first_leg(leg) if leg.call == uuid else _further_leg(leg)
-    remarks = []
-    if cdr.is_damaged or not is_certain:
-        remarks.append(DAMAGED)
-    told = (at for at in (started_at, ended_at) if at is not None)
-    if not is_in_order or not all(is_plausible(at, now=now) for at in told):
-        remarks.append(TIME_OUT_OF_WINDOW)
-    return Understood((facts,), tuple(remarks))
+    is_damaged = cdr.is_damaged or not is_certain
+    return Understood((facts,), _remarks(leg, is_damaged=is_damaged, now=now))
+
+
+def _remarks(leg: "_Leg", *, is_damaged: bool, now: datetime) -> tuple[str, ...]:
+    told = [at for at in (leg.started_at, leg.ended_at) if at is not None]
+    if told == sorted(told) and all(is_plausible(at, now=now) for at in told):
+        return (DAMAGED,) if is_damaged else ()
+    return (DAMAGED, TIME_OUT_OF_WINDOW) if is_damaged else (TIME_OUT_OF_WINDOW,)
 
 
 def _uuid_of(cdr: Cdr, target: str) -> tuple[str, bool]:
