@@ -9,6 +9,8 @@ from typing import Final
 
 from service.sources import freeswitch
 from service.sources.events import Adapter, SourceRule, Understood
+from service.sources.files import FileKind
+from service.sources.freeswitch_files import recognise_file
 from service.sources.generic import parse_contact
 
 
@@ -25,10 +27,14 @@ class Sender(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SourceKind:
-    """A kind of sources. ``adapters`` understand its deliveries, by what these are (``DeliveryRow.kind``)."""
+    """A kind of sources. ``adapters`` understand its deliveries, by what these are (``DeliveryRow.kind``).
+
+    ``files`` says what the files are that it leaves in directories; None where it leaves none.
+    """
 
     sender: Sender
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    files: FileKind | None = None
 
 
 def _understand_contact(body: bytes, rule: SourceRule, now: datetime) -> Understood:
@@ -43,7 +49,9 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
         "standard-webhooks": SourceKind(Sender.SIGNATURE, _CONTACT),
         "api": SourceKind(Sender.TOKEN, _CONTACT),
         "freeswitch": SourceKind(
-            Sender.SECRET, MappingProxyType({"request": freeswitch.understand_request})
+            Sender.SECRET,
+            MappingProxyType({"request": freeswitch.understand_request}),
+            files=recognise_file,
         ),
         "asterisk": SourceKind(Sender.SECRET),
         "mail": SourceKind(Sender.TOKEN),

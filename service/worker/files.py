@@ -117,8 +117,8 @@ async def bring_in(
     *,
     move_to: Path | None,
     clock: Callable[[], datetime],
-    offer: Callable[[Kept], None] = lambda _: None,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    offer: Callable[[Kept], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tally:
     """Keep ``files``, and move each that is kept below ``move_to``; return what became of them.
 
@@ -144,9 +144,10 @@ async def bring_in(
             tally.refused[found.name] = error.strerror or type(error).__name__
         else:
             _count(tally, found, kept)
-            if kept is not None:
+            if kept is not None and offer is not None:
                 offer(kept)
-        progress(done, len(files))
+        if progress is not None:
+            progress(done, len(files))
     return tally
 
 
