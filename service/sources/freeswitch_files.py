@@ -4,7 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from service.sources.files import CONTENT_TYPES, RecordingFile, RequestFile, suffix_of
+from service.sources.files import (
+    CONTENT_TYPES,
+    RecordingFile,
+    RequestFile,
+    suffix_of,
+    wave_chunks,
+)
 
 _RECORD: Final = re.compile(r"(?P<leg>[0-9A-Za-z_.@:+-]{1,200})\.cdr\.(?:json|xml)", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -32,15 +38,6 @@ def _information(head: bytes) -> Iterator[str]:
     """Yield the texts that a RIFF file tells of itself before its sound (``LIST`` of ``INFO``)."""
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return
-    for name, chunk in _chunks(head[12:]):
+    for name, _, chunk in wave_chunks(head[12:]):
         if name == b"LIST" and chunk[:4] == b"INFO":
-            yield from (text.decode(errors="replace") for _, text in _chunks(chunk[4:]))
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the chunks of ``data``, of which the last may be cut; an odd one is followed by a byte of nothing."""
-    place = 0
-    while place + 8 <= len(data):
-        size = int.from_bytes(data[place + 4 : place + 8], "little")
-        yield data[place : place + 4], data[place + 8 : place + 8 + size]
-        place += 8 + size + size % 2
+            yield from (text.decode(errors="replace") for _, _, text in wave_chunks(chunk[4:]))

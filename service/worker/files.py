@@ -10,7 +10,7 @@ import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +18,17 @@ from service.archive.receive import Intake, Kept, keep_recording
 from service.archive.receive_request import keep_request
 from service.domain.errors import ArchiveError, InvalidInputError, TooLargeError
 from service.domain.identifiers import require_plain
-from service.sources.files import HEAD_BYTES, FileKind, RecordingFile, RequestFile
+from service.sources.files import (
+    HEAD_BYTES,
+    FileKind,
+    RecordingFile,
+    RequestFile,
+    is_finished_wave,
+)
 from service.sources.requests import ReceivedRequest, target_of
 
+RESTED_AFTER: Final = timedelta(hours=1)
+"""A recording that says of itself that it is not whole is taken when it was not written to for so long."""
 _CHUNK_BYTES: Final = 1024**2
 
 State = tuple[int, int, int]
@@ -82,6 +90,7 @@ class FileIntake:
                 case RequestFile():
                     return await self._take_request(found, file, what, now=now)
                 case RecordingFile():
+                    _require_closed(found, head, now=now)
                     return await keep_recording(
                         self.intake,
                         _chunks(found, file),
@@ -149,6 +158,17 @@ async def bring_in(
         if progress is not None:
             progress(done, len(files))
     return tally
+
+
+def _require_closed(found: Found, head: bytes, *, now: datetime) -> None:
+    """Return when the recording is closed, or has rested: a call that waits in a queue writes nothing for long.
+
+    Raises:
+        StillWrittenError: It may be open still. Moved now, what is recorded later would be in a file that nobody reads.
+    """
+    has_rested = found.written_at <= (now - RESTED_AFTER).timestamp()
+    if not has_rested and not is_finished_wave(head, found.state[1]):
+        raise StillWrittenError("a recording that may still be open")
 
 
 def _count(tally: Tally, found: Found, kept: Kept | None) -> None:

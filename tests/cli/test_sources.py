@@ -61,7 +61,7 @@ async def typed(config, *arguments):
 
 
 async def test_a_call_that_was_left_as_files_is_brought_in(config, directory, capsys):
-    (directory / "growing.wav").write_bytes(b"RIFF")
+    (directory / "growing.wav").write_bytes(wav(2))
     (directory / "notes.txt").write_bytes(b"x")
     settle(directory)
     os.utime(directory / "growing.wav")

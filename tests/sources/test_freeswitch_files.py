@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.sources.files import RecordingFile, RequestFile
+from service.sources.files import RecordingFile, RequestFile, is_finished_wave
 from service.sources.freeswitch_files import recognise_file
 from tests.freeswitch import A, B, sample
 
@@ -52,9 +52,13 @@ def test_a_recording_is_of_the_call_that_it_or_its_name_tells(name, head, source
     assert recognise_file(name, head) == RecordingFile(source_id, base, content_type)
 
 
-def test_a_recording_that_was_captured_is_recognised():
-    _, _, body = sample("encode-form", "002")
+@pytest.mark.parametrize("number", ["002", "005"])
+def test_a_recording_that_was_captured_is_recognised_and_whole(number):
+    _, _, body = sample("encode-form", number)
     assert recognise_file(f"x/{A}.wav", body[:4096]).source_id == A
+    assert is_finished_wave(body[:4096], len(body))
+    for size in (0, len(body) - 1, len(body) + 1):
+        assert not is_finished_wave(body[:4096], size)
 
 
 @pytest.mark.parametrize("name", ["", ".", "x", "x.json", "x.cdr.txt", "x.wav.part"])
@@ -74,3 +78,4 @@ def test_a_name_that_could_tell_another_leg_is_none_of_a_record(name):
 def test_whatever_a_file_is_called_and_begins_with_it_is_one_or_none(name, rest):
     for suffix in (".wav", ".cdr.json", ""):
         recognise_file(name + suffix, b"RIFF\0\0\0\0WAVE" + rest)
+    is_finished_wave(b"RIFF\4\0\0\0WAVE" + rest, 12)

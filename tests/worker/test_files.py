@@ -3,7 +3,7 @@
 import asyncio
 import os
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from service.domain.errors import InvalidInputError
 from service.sources.files import RecordingFile, RequestFile
 from service.sources.kinds import KINDS
 from service.sources.requests import ReceivedRequest, decode_request, target_of
-from service.worker.files import FileIntake, bring_in, find_files
+from service.worker.files import RESTED_AFTER, FileIntake, bring_in, find_files
 from service.worker.spool import TAKEN, Spool
 from storage.errors import FullError
 from storage.rows import DeliveryRow
@@ -21,6 +21,7 @@ from tests.freeswitch import A, B, as_json, further, record
 from tests.intake.test_freeswitch import wav
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 RECORD = as_json(record()).encode()
 
 
@@ -81,9 +82,10 @@ async def test_a_recording_is_kept_whole(archive, files, spool):
 
 async def test_what_is_kept_is_moved_and_what_is_not_stays(files, spool):
     (spool / "a").mkdir()
-    for name in (f"a/{A}.cdr.json", f"{B}.cdr.xml", "notes.txt", f"{A}.wav"):
+    for name in (f"a/{A}.cdr.json", f"{B}.cdr.xml", "notes.txt"):
         (spool / name).write_bytes(RECORD)
-    (spool / f"{B}.wav").write_bytes(b"")
+    for name in (f"{A}.wav", f"{B}.wav"):
+        (spool / name).write_bytes(wav())
     big = spool / "big.cdr.json"
     big.write_bytes(bytes(2**20 + 1))
     told = []
@@ -101,15 +103,12 @@ async def test_what_is_kept_is_moved_and_what_is_not_stays(files, spool):
 
 
 async def test_a_file_is_moved_beside_one_of_its_name(files, spool):
-    for body in (b"1", b"2", b"3"):
+    bodies = [wav(n) for n in (1, 2, 3)]
+    for body in bodies:
         (spool / f"{A}.wav").write_bytes(body)
         await take(files, spool, move_to=spool / TAKEN)
     taken = spool / TAKEN
-    assert [(taken / f"{A}.wav{end}").read_bytes() for end in ("", ".1", ".2")] == [
-        b"1",
-        b"2",
-        b"3",
-    ]
+    assert [(taken / f"{A}.wav{end}").read_bytes() for end in ("", ".1", ".2")] == bodies
 
 
 async def test_links_pipes_hidden_files_and_directories_are_left_alone(archive, spool):
@@ -148,7 +147,7 @@ async def test_a_file_that_becomes_something_else_is_not_read(archive, files, sp
 @pytest.mark.parametrize("name", [f"{A}.wav", f"{A}.cdr.json"])
 async def test_a_file_that_is_still_written_is_left_for_later(archive, files, spool, name):
     path = spool / name
-    path.write_bytes(RECORD)
+    path.write_bytes(RECORD if name.endswith("json") else wav())
     found = find_files(spool)
     with path.open("ab") as file:
         file.write(b"more")
@@ -156,6 +155,27 @@ async def test_a_file_that_is_still_written_is_left_for_later(archive, files, sp
     assert (tally.kept, tally.still_written) == (0, 1)
     assert await deliveries(archive) == []
     assert left(spool) == [name]
+
+
+OPEN = {
+    "nothing yet": b"",
+    "a header without sound": wav(0),
+    "more than its header says": wav(1)[:4] + (36).to_bytes(4, "little") + wav(1)[8:],
+    "another format": b"ID3" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("body", OPEN.values(), ids=OPEN)
+async def test_a_recording_that_may_be_open_is_taken_when_it_has_rested(
+    archive, files, spool, body
+):
+    path = spool / f"{A}.wav"
+    path.write_bytes(body)
+    for age, kept in ((RESTED_AFTER - SECOND, 0), (RESTED_AFTER, 1)):
+        os.utime(path, ((NOW - age).timestamp(),) * 2)
+        tally = await take(files, spool, move_to=spool / TAKEN)
+        assert (tally.kept, tally.still_written) == (kept, 1 - kept)
+        assert len(await deliveries(archive)) == kept
 
 
 async def test_a_file_that_is_replaced_once_it_is_kept_stays(files, spool):
@@ -176,8 +196,8 @@ async def test_a_file_that_is_replaced_once_it_is_kept_stays(files, spool):
 
 
 async def test_while_the_archive_takes_nothing_everything_stays_where_it_is(files, spool):
-    for name in (f"{A}.cdr.json", f"{A}.wav"):
-        (spool / name).write_bytes(RECORD)
+    (spool / f"{A}.cdr.json").write_bytes(RECORD)
+    (spool / f"{A}.wav").write_bytes(wav())
 
     class Full:
         def __getattr__(self, name):
@@ -202,7 +222,7 @@ async def test_while_the_archive_takes_nothing_everything_stays_where_it_is(file
 )
 async def test_a_name_that_cannot_be_kept_is_told_of(archive, files, spool, what):
     path = spool / ("x\u200b" if isinstance(what, RequestFile) else "x")
-    path.write_bytes(b"x")
+    path.write_bytes(wav())
     tally = await take(replace(files, recognise=lambda *_: what), spool)
     assert list(tally.refused) == [path.name]
     assert await deliveries(archive) == []
@@ -220,10 +240,10 @@ def looked(files, spool):
 
 async def test_a_spool_takes_what_has_not_changed_since_the_last_look(archive, looked, spool):
     path = spool / f"{A}.wav"
-    path.write_bytes(b"RIFF")
+    path.write_bytes(wav(1))
     await looked.look(NOW)
     assert await deliveries(archive) == []
-    path.write_bytes(b"RIFF and more")
+    path.write_bytes(wav(2))
     await looked.look(NOW)
     assert await deliveries(archive) == []
     await looked.look(NOW)
