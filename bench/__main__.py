@@ -14,6 +14,7 @@ from typing import Final
 from bench.machine import describe
 from bench.results import Result, table, write
 from bench.rows import (
+    adapters,
     bytes_in,
     bytes_out,
     finding,
@@ -38,6 +39,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "memory": process.memory,
     "start": process.started,
     "verify": verification.verified,
+    **adapters.ROWS,
     "import": intake.imported,
     "storm": storm.stormed,
     "s3-upload": object_store.uploaded,

@@ -39,6 +39,7 @@ from service.http.meters import METERS
 from service.listeners import fill_intake
 from service.measuring import Measuring
 from service.sharing_out import checks_beyond, chores_of, routes_of
+from service.spooling import spools_of
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
 from service.web.disposal_desk import ArchiveDisposals
@@ -214,6 +215,9 @@ def _chores(service: Service) -> tuple[Chore, ...]:
         *_household(service.archive).chores(),
         Chore("upgrade copies", timedelta(hours=1), remove_copies),
     )
+    # Without interpretation of its own the process follows what others took in, and so this.
+    offer = service.interpretation.offer if service.role.takes_in else None
+    chores = (*chores, *spools_of(service.archive, clock, offer))
     if service.daily is not None:
         chores = (*chores, Chore("backup", LOOK_EVERY, service.daily.run, FIRST_LOOK))
     return chores_of(service.role, chores, service.archive.stores.working)

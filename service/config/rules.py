@@ -157,6 +157,12 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         if kind is not None and kind.sender is Sender.TOKEN and has_secret:
             reason = f'"{source.kind}" uses a token and no secret_file'
             yield Contradiction((*at, "kind"), reason, ())
+        if kind is not None and kind.files is None and source.spool:
+            reason = f'"{source.kind}" leaves no files'
+            yield Contradiction((*at, "spool"), reason, ((*at, "kind"),))
+        if source.spool and _is_inside(source.spool, config.archive.directory):
+            reason = "lies inside the archive directory; what is there is the archive's own"
+            yield Contradiction((*at, "spool"), reason, (("archive", "directory"),))
         seen.add(source.name)
         yield from _fetching(at, source)
         yield from _mail(at, source)

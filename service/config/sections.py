@@ -492,6 +492,13 @@ class SourceConfig:
         "As [archive] timezone, for times of this source that do not tell theirs. Empty: as there.",
         default="",
     )
+    spool: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "A directory in which this source leaves files, looked into every minute: what has not changed since "
+        'the last look is kept and moved to its folder "taken". For "freeswitch": err-log-dir, and where '
+        "recordings are that could not be sent. Empty: none.",
+        default="",
+    )
     company_numbers: tuple[PhoneNumber, ...] = setting(
         values.PHONE_NUMBERS,
         "Your own numbers. They are in every call and so are not indexed and find nobody.",

@@ -200,8 +200,9 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
 
     The order in which deliveries arrive does not matter to what is filled; a scalar that differs from an archived
     one is a contradiction and changes nothing, but for the times of a part, which make the contact last longer. That
-    there is no recording is more than that one is expected, because a source knows it later. Parties beyond
-    ``MAX_PARTIES`` are left out, which is a contradiction too. What is delivered stands over what was only stated.
+    there is no recording is more than that one is expected, because a source knows it later; unless parts tell, of
+    which one may be recorded and others not. Parties beyond ``MAX_PARTIES`` are left out, which is a contradiction too.
+    What is delivered stands over what was only stated.
     """
     filled: dict[str, object] = {}
     contradictions = []
@@ -220,7 +221,8 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
                 as_sent[f"{name}_as_sent"] = getattr(facts, f"{name}_as_sent")
         elif not (facts.is_stated or (facts.is_part and name in _TIMES)):
             contradictions.append(name)
-    if facts.recording == NONE != contact.announced or (
+    stronger = EXPECTED if facts.is_part else NONE
+    if facts.recording == stronger != contact.announced or (
         facts.recording is not None and contact.announced is None
     ):
         filled["announced"] = facts.recording

@@ -4,13 +4,13 @@ Nothing is parsed here. Whatever is authenticated is kept and answered 200, also
 that is part of the path is found nowhere else: not in what is kept, nor in the journal, which has the route alone.
 """
 
-import hashlib
 from datetime import timedelta
 from typing import Final
 
 from aiohttp import web
 
 from service.archive.receive import Kept, keep_delivery, keep_recording
+from service.archive.receive_request import keep_request
 from service.domain.actor import Actor, Role
 from service.domain.errors import NotPermittedError, NotSignedInError
 from service.domain.identifiers import require_source_name
@@ -33,7 +33,7 @@ from service.intake.shared_secret import basic_secret, require_secret
 from service.intake.standard_webhooks import WebhookSecret, verify_signature
 from service.intake.twilio_signature import verify_twilio
 from service.sources.kinds import Sender
-from service.sources.requests import received_request
+from service.sources.requests import received_request, target_of
 
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
@@ -108,20 +108,11 @@ async def _receive_request(
 ) -> web.Response:
     """Keep a request of a sender that is known by now."""
     request.app[PACE].take_for_actor(listener.name)
-    query = request.raw_path.partition("?")[2]
-    target = f"/intake/{listener.name}?{query}" if query else f"/intake/{listener.name}"
+    target = target_of(listener.name, request.raw_path.partition("?")[2])
     sent = received_request(request.method, target, request.raw_headers, body)
-    # It has no identification of its own. Whoever repeats it sends the same, but for some headers.
-    repeated = f"{target}\n".encode() + body
     with request.app[DELIVERIES]:
-        kept = await keep_delivery(
-            request.app[INTAKE],
-            source=listener.name,
-            kind="request",
-            ident=hashlib.sha256(repeated).hexdigest(),
-            compared=repeated,
-            body=sent.encode(),
-            now=request[NOW],
+        kept = await keep_request(
+            request.app[INTAKE], sent, source=listener.name, now=request[NOW]
         )
     return _acknowledged(request, kept)
 

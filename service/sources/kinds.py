@@ -7,7 +7,10 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
+from service.sources import freeswitch
 from service.sources.events import Adapter, SourceRule, Understood
+from service.sources.files import FileKind
+from service.sources.freeswitch_files import recognise_file
 from service.sources.generic import parse_contact
 from service.sources.twilio import understand_twilio
 
@@ -27,10 +30,14 @@ class Sender(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SourceKind:
-    """A kind of sources. ``adapters`` understand its deliveries, by what these are (``DeliveryRow.kind``)."""
+    """A kind of sources. ``adapters`` understand its deliveries, by what these are (``DeliveryRow.kind``).
+
+    ``files`` says what the files are that it leaves in directories; None where it leaves none.
+    """
 
     sender: Sender
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    files: FileKind | None = None
 
 
 def _understand_contact(body: bytes, rule: SourceRule, now: datetime) -> Understood:
@@ -44,7 +51,11 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
     {
         "standard-webhooks": SourceKind(Sender.SIGNATURE, _CONTACT),
         "api": SourceKind(Sender.TOKEN, _CONTACT),
-        "freeswitch": SourceKind(Sender.SECRET),
+        "freeswitch": SourceKind(
+            Sender.SECRET,
+            MappingProxyType({"request": freeswitch.understand_request}),
+            files=recognise_file,
+        ),
         "twilio": SourceKind(Sender.TWILIO, MappingProxyType({"request": understand_twilio})),
         "asterisk": SourceKind(Sender.SECRET),
         "mail": SourceKind(Sender.TOKEN),

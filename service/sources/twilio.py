@@ -129,7 +129,7 @@ def _recording(told: Mapping[str, str]) -> Understood:
     source_id = _sid(_CALL_SID, told.get("CallSid"), "CallSid")
     sid = _sid(_RECORDING_SID, told.get("RecordingSid"), "RecordingSid")
     status = told.get("RecordingStatus") or "completed"
-    facts = ContactFacts(source_id=source_id, is_part=True)
+    facts = ContactFacts(source_id=source_id)
     match status:
         case "completed":
             recording = AnnouncedRecording(
@@ -138,14 +138,14 @@ def _recording(told: Mapping[str, str]) -> Understood:
                 content_type="audio/wav",
                 content_key=_content_key(told.get("EncryptionDetails", "")),
             )
-            facts = ContactFacts(source_id=source_id, is_part=True, recordings=(recording,))
+            facts = ContactFacts(source_id=source_id, recordings=(recording,))
         case "in-progress":
-            facts = ContactFacts(source_id=source_id, is_part=True, recording=EXPECTED)
+            facts = ContactFacts(source_id=source_id, recording=EXPECTED)
         case "absent" | "failed":
             code = told.get("ErrorCode", "")
             reason = f"{status} ({code})" if _CODE.fullmatch(code) else status
             facts = ContactFacts(
-                source_id=source_id, is_part=True, recording=NONE, not_recorded_reason=reason
+                source_id=source_id, recording=NONE, not_recorded_reason=reason
             )
         case _:
             raise InvalidInputError("RecordingStatus is none that is known")

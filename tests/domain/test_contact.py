@@ -1,5 +1,6 @@
 """What arrives piece by piece becomes one contact, in whichever order it comes."""
 
+import itertools
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -155,6 +156,13 @@ def test_a_part_contradicts_in_all_but_times():
     told = facts(is_part=True, queue="another", started_at=AT + timedelta(seconds=1))
     archived = amended(EMPTY, facts(queue="one"))
     assert decide_amendment(archived, told).contradictions == ("queue",)
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(("expected", "none", None))])
+def test_of_parts_one_may_be_recorded_and_of_a_whole_the_source_knows_best(order):
+    parts = [facts(recording=one, is_part=True) for one in order]
+    assert amended(EMPTY, *parts).announced == "expected"
+    assert amended(EMPTY, *(facts(recording=one) for one in order)).announced == "none"
 
 
 def test_what_is_not_told_empties_nothing():
