@@ -214,8 +214,11 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
         told, archived = getattr(facts, name), getattr(contact, name)
         if told is None or told == archived:
             continue
-        is_longer = facts.is_part and _lengthens(name, told, archived)
-        if archived is None or is_healed or is_longer:
+        if (
+            archived is None
+            or is_healed
+            or (facts.is_part and _lengthens(name, told, archived))
+        ):
             filled[name] = told
             if name in _TIMES:
                 as_sent[f"{name}_as_sent"] = getattr(facts, f"{name}_as_sent")
