@@ -215,7 +215,7 @@ async def heard(archive, counts, *, until=NOW):
         at = until - timedelta(weeks=week, minutes=30)
         told = [
             ContactFacts(
-                source_id=f"w-{week}-{n}",
+                source_id=f"{at:%m%d}-{n}",
                 channel=Channel.CALL,
                 direction=Direction.INBOUND,
                 started_at=at,
