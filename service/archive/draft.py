@@ -169,6 +169,8 @@ class Draft:
             announced=facts.recording,
             started_at_as_sent=facts.started_at_as_sent,
             ended_at_as_sent=facts.ended_at_as_sent,
+            answered_at=facts.answered_at,
+            outcome=facts.outcome,
         )
         self.has_new_identifiers = True
         self.note(

@@ -37,6 +37,8 @@ class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
     announced: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    answered_at: datetime | None = None
+    outcome: str | None = None
 
 
 class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,6 +97,8 @@ def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -
         announced=contact.announced,
         started_at_as_sent=contact.started_at_as_sent,
         ended_at_as_sent=contact.ended_at_as_sent,
+        answered_at=contact.answered_at,
+        outcome=contact.outcome,
     )
     return ContactRow(
         id=contact.id,
@@ -146,6 +150,8 @@ def contact_of(row: ContactRow, sealer: FieldSealer) -> Contact:
         announced=sealed.announced,
         started_at_as_sent=sealed.started_at_as_sent,
         ended_at_as_sent=sealed.ended_at_as_sent,
+        answered_at=sealed.answered_at,
+        outcome=sealed.outcome,
     )
 
 

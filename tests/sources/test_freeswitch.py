@@ -16,6 +16,7 @@ from service.sources.freeswitch import DAMAGED, understand_request
 from service.sources.generic import TIME_OUT_OF_WINDOW
 from service.sources.requests import received_request
 from tests.freeswitch import (
+    ANSWER,
     END,
     START,
     A,
@@ -265,6 +266,38 @@ def test_national_numbers_are_of_the_sources_country():
     assert told(record(variables(), flow), rule=rule).parties[0].phone == "+46701234567"
 
 
+# -- how it ended
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "answered_at"),
+    [
+        ({"bridge_uepoch": str(START + 9 * 10**6)}, "answered", START + 9 * 10**6),
+        ({"bridge_uepoch": str(START)}, "answered", ANSWER),
+        ({"bridge_uepoch": "0"}, "not_connected", None),
+        ({}, "not_connected", None),
+        ({"answer_uepoch": "0", "bridge_uepoch": str(START)}, "NORMAL_CLEARING", None),
+        ({"answer_uepoch": "0", "hangup_cause": "NO_ANSWER"}, "unanswered", None),
+        ({"answer_uepoch": "0", "hangup_cause": "USER_BUSY"}, "busy", None),
+        ({"answer_uepoch": "0", "hangup_cause": "ORIGINATOR_CANCEL"}, "cancelled", None),
+        ({"answer_uepoch": "0", "hangup_cause": "CALL_REJECTED"}, "rejected", None),
+        ({"answer_uepoch": "0", "hangup_cause": "GATEWAY_DOWN"}, "GATEWAY_DOWN", None),
+        ({"answer_uepoch": "0", "hangup_cause": None}, None, None),
+    ],
+)
+def test_the_first_leg_tells_how_the_call_ended_and_when_somebody_was_reached(
+    changes, outcome, answered_at
+):
+    facts = told(record(variables(**changes)))
+    assert facts.outcome == outcome
+    assert facts.answered_at == (answered_at and from_microseconds(answered_at))
+
+
+def test_a_further_leg_does_not_tell_how_the_call_ended():
+    facts = told(further(bridge_uepoch=str(ANSWER), hangup_cause="LOSE_RACE"), target="/x")
+    assert (facts.outcome, facts.answered_at) == (None, None)
+
+
 # -- recordings
 
 
@@ -460,6 +493,8 @@ def test_what_was_captured_is_understood(folder, number, remarks):
     )
     assert facts.recording == (None if is_agent else "expected")
     assert facts.queue == ("sähkökatko" if number in {"003", "004"} else None)
+    ended = {"003": "answered", "004": "answered", "007": "not_connected"}
+    assert facts.outcome == ended.get(number)
 
 
 def test_the_same_call_as_json_and_as_xml_tells_the_same():
