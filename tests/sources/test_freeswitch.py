@@ -105,6 +105,14 @@ def test_a_leg_whose_call_does_not_tell_who_began_waits_for_the_first():
     assert facts.parties == (Party(role=PartyRole.OTHER, phone="+358505550000"),)
 
 
+def test_where_no_number_is_known_as_the_companys_one_who_is_reached_outside_may_be_anybody():
+    facts = told(further(number="0505550000"), target="/x", rule=SourceRule())
+    assert (facts.direction, facts.can_begin) == (None, False)
+    assert facts.parties == (Party(role=PartyRole.OTHER, phone="+358505550000"),)
+    inside = told(further(), target="/x", rule=SourceRule())
+    assert inside.direction is Direction.INBOUND
+
+
 def test_a_call_that_is_forwarded_to_a_mobile_is_answered_by_an_agent_there():
     facts = told(further(number="0505550000"), target="/x")
     assert facts.parties == (Party(role=PartyRole.AGENT, phone="+358505550000"),)
@@ -210,7 +218,7 @@ def test_a_leg_to_the_customer_of_an_outbound_call_tells_the_customer():
 
 
 def test_after_a_transfer_the_first_number_is_what_was_dialled_and_the_first_start_the_start():
-    newest = profile(destination_number="5000")
+    newest = profile(destination_number="050 555 0000")
     told_record = record(variables(start_uepoch=str(START + 9)), newest, profile())
     told_record["callflow"][1]["times"] = {"created_time": str(START)}
     facts = told(told_record)
@@ -252,12 +260,18 @@ def test_a_caller_of_whom_nothing_is_told_is_a_customer():
         ("+358401234567", None),
         ("0401234567", None),
         ("unknown", None),
+        ("agentti", "agentti"),
         (" ", None),
         ("x" * 1000, "x" * 254),
     ],
 )
 def test_a_display_name_is_one_line_of_text_or_none(sent, name):
     assert told(record(variables(), profile(caller_id_name=sent))).parties[0].name == name
+
+
+def test_a_name_that_only_says_the_number_again_is_none():
+    flow = profile(caller_id_number="agentti", caller_id_name="agentti")
+    assert told(record(variables(), flow)).parties[0].name is None
 
 
 def test_national_numbers_are_of_the_sources_country():
@@ -458,6 +472,21 @@ def test_in_a_damaged_record_a_display_name_cannot_tell_whose_call_it_is():
     result = understood(body)
     (facts,) = result.contacts
     assert (facts.source_id, facts.queue, result.remarks) == (A, None, (DAMAGED,))
+
+
+@pytest.mark.parametrize("other", ["0c000000-0000-4000-8000-000000000003", "another"])
+def test_in_a_damaged_record_the_query_says_which_leg_it_is_of(other):
+    evil = f'"x","uuid":"{other}","y":""'
+    leg = record(variables(uuid=None, sip_full_from=evil), profile(uuid=""))
+    assert told(form(as_json(with_encoded_values(leg)))).source_id == A
+
+
+def test_in_a_damaged_record_what_is_no_uuid_names_no_call():
+    leg = further(
+        call_uuid=None, originating_leg_uuid="x", sip_full_from='"M" <sip:1@example.org>'
+    )
+    del leg["callflow"]
+    assert told(form(as_json(with_encoded_values(leg))), target=f"/x?uuid={B}").source_id == B
 
 
 def test_what_is_not_utf_8_is_read_as_iso_8859_1_and_remarked_upon():
