@@ -79,6 +79,8 @@ class ShownContact(Shape, frozen=True, kw_only=True):
     started_at_as_sent: str | UnsetType = UNSET
     ended_at: datetime | UnsetType = UNSET
     ended_at_as_sent: str | UnsetType = UNSET
+    answered_at: datetime | UnsetType = UNSET
+    outcome: str | UnsetType = UNSET
     queue: str | UnsetType = UNSET
     subject: str | UnsetType = UNSET
     customer_number: str | UnsetType = UNSET
