@@ -522,6 +522,7 @@ def source_rules(config: Config) -> Mapping[str, SourceRule]:
             grace=timedelta(
                 minutes=source.grace_minutes or config.intake.expected_grace_minutes
             ),
+            columns=source.cdr_columns,
             company_numbers=frozenset(number.e164 for number in source.company_numbers),
         )
         for source in config.sources

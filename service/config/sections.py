@@ -492,6 +492,13 @@ class SourceConfig:
         "As [archive] timezone, for times of this source that do not tell theirs. Empty: as there.",
         default="",
     )
+    cdr_columns: tuple[str, ...] = setting(
+        values.CDR_COLUMNS,
+        'The columns of the CSV of a source of kind "asterisk", where cdr_custom writes its own, e.g. '
+        '["clid", "src", "dst", "start_epoch", "-", "uniqueid", "linkedid"]; "-" is passed over. '
+        "Empty: those of cdr_csv.",
+        default=[],
+    )
     spool: Path | None = setting(
         values.OPTIONAL_PATH,
         "A directory in which this source leaves files, looked into every minute: what has not changed since "

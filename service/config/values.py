@@ -17,6 +17,7 @@ import phonenumbers
 from service.config.problems import ValueRefusedError
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import PhoneNumber
+from service.sources.asterisk import COLUMNS
 
 T = TypeVar("T")
 
@@ -136,6 +137,18 @@ def _read_inherited_minutes(value: object, context: Context) -> int:
     return own or context.grace_minutes
 
 
+def _read_cdr_columns(value: object, _: Context) -> tuple[str, ...]:
+    columns = tuple(require_texts(value))
+    named = [one for one in columns if one != "-"]
+    if unknown := sorted(set(columns) - COLUMNS):
+        raise ValueRefusedError(f"{unknown[0]!r} is no column of a call detail record")
+    if len(set(named)) != len(named):
+        raise ValueRefusedError("a column is named twice")
+    if columns and not {"uniqueid", "linkedid"} & set(columns):
+        raise ValueRefusedError("without uniqueid and linkedid nobody knows which call it is")
+    return columns
+
+
 def _read_languages(value: object, _: Context) -> tuple[str, ...]:
     languages = require_texts(value)
     if not languages or len(set(languages)) < len(languages):
@@ -223,6 +236,7 @@ INHERITED_REGION = Kind(
     "a country as two capital letters (ISO 3166), or nothing", _read_inherited_region
 )
 INHERITED_MINUTES = Kind("a whole number of minutes", _read_inherited_minutes)
+CDR_COLUMNS = Kind(f"a list of {', '.join(sorted(COLUMNS))}", _read_cdr_columns)
 LANGUAGE_LIST = Kind(f"a list of {', '.join(LANGUAGES)}", _read_languages)
 PHONE_NUMBERS = Kind("a list of telephone numbers", _read_phone_numbers)
 OBJECT_IDENTIFIER = text(

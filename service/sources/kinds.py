@@ -7,7 +7,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
-from service.sources import freeswitch
+from service.sources import asterisk, asterisk_files, freeswitch
 from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.files import FileKind
 from service.sources.freeswitch_files import recognise_file
@@ -57,7 +57,13 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
             files=recognise_file,
         ),
         "twilio": SourceKind(Sender.TWILIO, MappingProxyType({"request": understand_twilio})),
-        "asterisk": SourceKind(Sender.SECRET),
+        "asterisk": SourceKind(
+            Sender.SECRET,
+            MappingProxyType(
+                {"request": asterisk.understand_request, "event": asterisk.understand_event}
+            ),
+            files=asterisk_files.recognise_file,
+        ),
         "mail": SourceKind(Sender.TOKEN),
     }
 )
