@@ -22,7 +22,7 @@ from service.archive.export_files import (
 )
 from service.archive.export_writer import ExportWriter, Found
 from service.archive.grants import Grants
-from service.archive.media_types import suffix_of
+from service.archive.media_types import suffix_of, type_of
 from service.archive.package import Package, new_package
 from service.archive.records import SealedMessage, SealedRecording, contact_of
 from service.archive.targets import MESSAGE_TYPE
@@ -194,8 +194,9 @@ def _recording(
     seconds = (sealed.facts or {}).get("duration_seconds")
     if isinstance(seconds, int | float) and seconds > 0:
         found.durations[row.id] = float(seconds)
+    content_type = type_of(sealed.content_type, sealed.facts)
     suffix = Path(sealed.name).suffix.lower()
-    suffix = suffix if _SUFFIX.fullmatch(suffix) else suffix_of(sealed.content_type)
+    suffix = suffix if _SUFFIX.fullmatch(suffix) else suffix_of(content_type)
     file = f"recording-{number}{suffix}.age" if form is Form.AGE else "contact.vcon"
     return _with_object(
         part,
@@ -203,7 +204,7 @@ def _recording(
         object_id=row.object_id,
         file=file,
         found=found,
-        content_type=sealed.content_type,
+        content_type=content_type,
     )
 
 

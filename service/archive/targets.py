@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from service.archive.media_types import suffix_of
+from service.archive.media_types import suffix_of, type_of
 from service.archive.records import SealedMessage, SealedRecording
 from service.archive.vault import Vault, open_value
 from service.domain.contact import RecordingState
@@ -110,7 +110,7 @@ async def _recording(store: Store, vault: Vault, asked: Asked) -> Target:
     content_type = {
         "rendition": RENDITION_TYPE,
         "peaks": PEAKS_TYPE,
-    }.get(stored.kind, sealed.content_type)
+    }.get(stored.kind) or type_of(sealed.content_type, sealed.facts)
     return Target(
         asked=asked,
         contact_id=row.contact_id,

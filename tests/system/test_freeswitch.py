@@ -39,6 +39,17 @@ async def found(client, token):
             await asyncio.sleep(0.1)
 
 
+async def heard(client, shown, token):
+    """Return the type under which the recording is played, and its bytes."""
+    headers = {"Authorization": f"Bearer {token}"}
+    asked = {"purpose": "verify_contact", "contacts": [shown["id"]]}
+    async with client.post("/api/v1/grants", json=asked, headers=headers) as answer:
+        grant = (await answer.json())["id"]
+    path = f"/api/v1/recordings/{shown['recordings'][0]['id']}/content"
+    async with client.get(path, headers={**headers, "Access-Grant": grant}) as answer:
+        return answer.headers["Content-Type"], await answer.read()
+
+
 async def test_a_call_is_found_with_its_recording_and_its_agent(tmp_path):
     (tmp_path / "config.toml").write_text(SETTINGS)
     secret = tmp_path / "switch.secret"
@@ -70,9 +81,12 @@ async def test_a_call_is_found_with_its_recording_and_its_agent(tmp_path):
             ) as answer:
                 assert answer.status == 200
             shown = await found(client, token.strip())
+            played = await heard(client, shown, token.strip())
         assert await service.interrupt() == 0
     assert (shown["recording"], shown["queue"]) == ("present", "sähkökatko")
     (recording,) = shown["recordings"]
+    # It was sent as bytes and nothing more.
+    assert played == ("audio/wav", wav(3))
     assert (recording["facts"]["duration_seconds"], recording["facts"]["channels"]) == (3, 2)
     assert {one.get("agent_id") for one in shown["parties"]} == {None, "1001"}
     written = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
