@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from typing import Final
+from urllib.parse import urlencode
 
 from service.sources.requests import received_request
 
@@ -60,8 +61,46 @@ def freeswitch() -> Mapping[str, bytes]:
     return {"request": received_request("POST", target, (), body).encode()}
 
 
+def asterisk() -> Mapping[str, bytes]:
+    """Return a row of cdr_csv, and the same as an event of the manager."""
+    row = (
+        '"service","+358401234567","0201234567","default","""Matti"" <+358401234567>","PJSIP/trunk-00000000",'
+        '"PJSIP/anna-00000001","Dial","PJSIP/anna,20,g","2026-11-22 11:47:25","2026-11-22 11:47:25",'
+        '"2026-11-22 11:47:35",10,9,"ANSWERED","DOCUMENTATION","1795340845.0","queue=viat","","1795340845.0",0\n'
+    )
+    event = (
+        "Event: Cdr\r\nSource: +358401234567\r\nDestination: 0201234567\r\nDestinationChannel: PJSIP/anna-00000001\r\n"
+        "StartTime: 2026-11-22 11:47:25\r\nAnswerTime: 2026-11-22 11:47:25\r\nEndTime: 2026-11-22 11:47:35\r\n"
+        "Disposition: ANSWERED\r\nUniqueID: 1795340845.0\r\nlinkedid: 1795340845.0\r\n"
+    )
+    posted = received_request("POST", "/intake/pbx", (), row.encode()).encode()
+    return {"request": posted, "event": event.encode()}
+
+
+def twilio() -> Mapping[str, bytes]:
+    """Return the call-back of a call that is over."""
+    told = {
+        "CallSid": f"CA{'0' * 32}",
+        "AccountSid": f"AC{'0' * 32}",
+        "From": "+358401234567",
+        "To": "+358201234567",
+        "Direction": "inbound",
+        "CallStatus": "completed",
+        "Timestamp": "Sun, 22 Nov 2026 10:09:00 +0000",
+        "CallDuration": "60",
+        **{f"{end}{part}": "" for end in ("From", "To") for part in ("City", "State", "Zip")},
+    }
+    return {
+        "request": received_request(
+            "POST", "/intake/cloud", (), urlencode(told).encode()
+        ).encode()
+    }
+
+
 DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
     "api": contact_json,
     "freeswitch": freeswitch,
+    "asterisk": asterisk,
+    "twilio": twilio,
 }
 """What each kind delivers. Every kind with adapters has its own, and so a row of its own."""
