@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from service.archive.digest import ProvenRow, append_proving
 from service.archive.draft_recordings import Attached, RecordingsDraft
@@ -23,6 +24,7 @@ from service.crypto.blind_index import BlindIndex
 from service.crypto.fields import FieldSealer
 from service.domain.contact import (
     EXPECTED,
+    MAX_ALIASES,
     NONE,
     Channel,
     Contact,
@@ -34,7 +36,7 @@ from service.domain.contact import (
 from service.domain.ids import new_id
 from service.domain.times import format_time, to_microseconds
 from service.log.entry import EntryType, LogEntry, Value
-from storage.ports import Add, Append, Change, Replace, Require, Write
+from storage.ports import Add, Append, Change, Put, Replace, Require, Write
 from storage.rows import (
     AttentionRow,
     ContactRow,
@@ -48,6 +50,12 @@ RECORDED_THOUGH_NONE = "recorded_though_none"
 """A recording came although its source says that there is none; perhaps nobody was to be recorded."""
 
 
+_FOUND_BY: Final = frozenset(
+    {"aliases", "customer_number", "metering_point", "parties", "started_at"}
+)
+"""What tokens and links are made of."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message that has been sealed already."""
@@ -56,6 +64,8 @@ class NewMessage:
     sent_at: datetime
     object: ObjectRow
     sealed: SealedMessage
+    beside: tuple[ObjectRow, ...] = ()
+    """What a mail has beside its text: the mail as it came first, which is stored already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +146,7 @@ class Draft:
             )
         self.contact = amendment.contact
         self._amended.extend(name for name in amendment.changed if name not in self._amended)
-        if {"parties", "customer_number", "metering_point"} & set(amendment.changed):
+        if _FOUND_BY & set(amendment.changed):
             self.has_new_identifiers = True
         others = self._announce_recordings(facts)
         self._announce(set(amendment.changed))
@@ -169,6 +179,7 @@ class Draft:
             announced=facts.recording,
             started_at_as_sent=facts.started_at_as_sent,
             ended_at_as_sent=facts.ended_at_as_sent,
+            aliases=facts.aliases[:MAX_ALIASES],
         )
         self.has_new_identifiers = True
         self.note(
@@ -230,6 +241,24 @@ class Draft:
             row.id,
             stored.id,
         )
+        self._add_beside(row, message)
+
+    def _add_beside(self, row: MessageRow, message: NewMessage) -> None:
+        parts = {} if message.sealed.mail is None else message.sealed.mail.by_object
+        for number, one in enumerate(message.beside):
+            stored = replace(one, owner_id=row.id, contact_id=self.contact_id)
+            self._writes.append(Put(stored) if number == 0 else Add(stored))
+            part = parts[stored.id]
+            self.note(
+                EntryType.ATTACHMENT_ARCHIVED,
+                {
+                    "kind": part.kind.value,
+                    "blob_sha256": stored.sha256.hex(),
+                    "commitment": part.commitment,
+                },
+                row.id,
+                stored.id,
+            )
 
     def add_writes(self, writes: Sequence[Write]) -> None:
         """Let ``writes`` belong to the change."""

@@ -8,6 +8,7 @@ from typing import Final
 
 MAX_PARTIES = 200
 MAX_RECORDINGS = 100
+MAX_ALIASES = 2000
 
 
 class Channel(StrEnum):
@@ -90,7 +91,8 @@ class ContactFacts:
     where to fetch, whatever else it announces, each name and each URL once. Times are aware, UTC;
     ``started_at_as_sent`` and ``ended_at_as_sent`` are their texts as they came, where those say more: an offset.
     ``is_part``: they tell of a part (a leg of a call, a message of a conversation), so that the contact lasts from the
-    earliest start to the latest end of its parts.
+    earliest start to the latest end of its parts, and its direction and subject are those of the earliest. ``aliases``
+    are other names by which its source may call the contact, such as the messages of a conversation.
     """
 
     source_id: str
@@ -110,6 +112,7 @@ class ContactFacts:
     ended_at_as_sent: str | None = None
     recordings: tuple[AnnouncedRecording, ...] = ()
     is_part: bool = False
+    aliases: tuple[str, ...] = ()
 
     @property
     def can_begin(self) -> bool:
@@ -150,6 +153,7 @@ class Contact:
     announced: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def why_not_recorded(self) -> str | None:
@@ -185,22 +189,25 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     """Decide what ``facts`` add to ``contact``: empty scalars are filled, parties grow, the archived stands.
 
     The order in which deliveries arrive does not matter to what is filled; a scalar that differs from an archived
-    one is a contradiction and changes nothing, but for the times of a part, which make the contact last longer. That
+    one is a contradiction and changes nothing, but for those of a part: its times make the contact last longer, and the
+    earliest part says what it is about and who began. That
     there is no recording is more than that one is expected, because a source knows it later. Parties beyond
     ``MAX_PARTIES`` are left out, which is a contradiction too.
     """
     filled: dict[str, object] = {}
     contradictions = []
     as_sent: dict[str, str | None] = {}
+    is_first = facts.is_part and _lengthens("started_at", facts.started_at, contact.started_at)
     for name in SCALARS:
         told, archived = getattr(facts, name), getattr(contact, name)
         if told is None or told == archived:
             continue
-        if archived is None or (facts.is_part and _lengthens(name, told, archived)):
+        lengthens = facts.is_part and _lengthens(name, told, archived)
+        if archived is None or lengthens or (is_first and name in _OF_THE_FIRST):
             filled[name] = told
             if name in _TIMES:
                 as_sent[f"{name}_as_sent"] = getattr(facts, f"{name}_as_sent")
-        elif not (facts.is_part and name in _TIMES):
+        elif not (facts.is_part and name in _TIMES | _OF_THE_FIRST):
             contradictions.append(name)
     if facts.recording == NONE != contact.announced or (
         facts.recording is not None and contact.announced is None
@@ -212,16 +219,22 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
         contradictions.append("parties")
     if parties != contact.parties:
         filled["parties"] = parties
+    aliases = tuple(dict.fromkeys((*contact.aliases, *facts.aliases)))[:MAX_ALIASES]
+    if aliases != contact.aliases:
+        filled["aliases"] = aliases
     changed = tuple(filled)
     amended = replace(contact, **filled, **as_sent)  # type: ignore[arg-type]  # by name
     return Amendment(amended, changed, tuple(contradictions))
 
 
 _TIMES: Final = frozenset({"started_at", "ended_at"})
+_OF_THE_FIRST: Final = frozenset({"direction", "subject"})
 
 
-def _lengthens(name: str, told: datetime, archived: datetime) -> bool:
+def _lengthens(name: str, told: datetime | None, archived: datetime | None) -> bool:
     """Tell whether the part's time ``told`` makes the contact begin earlier, or end later."""
+    if told is None or archived is None:
+        return False
     return (name == "started_at" and told < archived) or (
         name == "ended_at" and told > archived
     )

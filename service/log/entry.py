@@ -60,6 +60,7 @@ class EntryType(StrEnum):
     RECORDING_HEALED = "recording.healed"
     RECORDING_EXAMINED = "recording.examined"
     MESSAGE_ARCHIVED = "message.archived"
+    ATTACHMENT_ARCHIVED = "attachment.archived"
     RENDITION_MADE = "rendition.made"
     GRANT_CREATED = "grant.created"
     GRANT_WITHDRAWN = "grant.withdrawn"

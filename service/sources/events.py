@@ -16,13 +16,14 @@ class SourceRule:
     """What understanding needs to know of a source.
 
     ``region`` (ISO 3166) and ``timezone`` are those of numbers and times that do not tell theirs; ``grace`` is how long
-    an announced recording is expected.
+    an announced recording is expected. ``company_addresses`` are the company's own, of which a domain begins with ``@``.
     """
 
     region: str = "FI"
     timezone: ZoneInfo = HELSINKI
     grace: timedelta = timedelta(hours=1)
     company_numbers: frozenset[str] = frozenset()
+    company_addresses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
