@@ -26,6 +26,7 @@ class Proof(StrEnum):
 
     TOKEN = "bearer"  # noqa: S105  # the name of a scheme
     SIGNATURE = "signature"
+    TWILIO = "twilio"
     SECRET = "basic"  # noqa: S105  # the name of a scheme
 
 
@@ -98,8 +99,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /intake/{source}": Operation(
         body=BYTES,
         answers={200: shapes.Kept},
-        proofs=(Proof.SIGNATURE, Proof.SECRET, Proof.TOKEN),
+        proofs=(Proof.SIGNATURE, Proof.TWILIO, Proof.SECRET, Proof.TOKEN),
     ),
+    "GET /intake/{source}": Operation(answers={200: shapes.Kept}, proofs=(Proof.TWILIO,)),
     "PUT /intake/{source}/{source_id}/recordings/{name}": Operation(
         body=BYTES, answers={200: shapes.Kept}, proofs=(Proof.TOKEN,)
     ),

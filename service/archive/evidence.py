@@ -25,6 +25,7 @@ EVIDENCE: Final = frozenset(
         EntryType.RECORDING_HEALED,
         EntryType.RECORDING_EXAMINED,
         EntryType.RENDITION_MADE,
+        EntryType.MAIL_RECEIVED,
         EntryType.MESSAGE_ARCHIVED,
         EntryType.ATTACHMENT_ARCHIVED,
     }

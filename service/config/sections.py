@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from service.config import addresses, buckets, databases, fetching, values
+from service.config import addresses, buckets, databases, fetching, mail, values
 from service.config.addresses import Address, Network, StorageUrl
 from service.config.buckets import BucketUrl
 from service.config.databases import PostgresUrl
@@ -468,7 +468,8 @@ class SourceConfig:
     secret_file: Path | None = setting(
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch" and "asterisk" 32 to 128 letters, digits, - and _.',
+        '"freeswitch" and "asterisk" 32 to 128 letters, digits, - and _; for "twilio" the auth token, or '
+        "ID:SECRET of a SharedKey.",
         default="",
     )
     previous_secret_file: Path | None = setting(
@@ -521,6 +522,12 @@ class SourceConfig:
         "alone.",
         default=[],
     )
+    fetch_content_keys: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Directory of the private keys for which the source encrypts its recordings: RSA, PEM, each in a "
+        "file of its own called ID.pem (mode 0400). Empty: it encrypts none.",
+        default="",
+    )
     fetch_certificate_authority: Path | None = setting(
         values.OPTIONAL_PATH,
         "The certificate that those of the origins must lead to, a PEM file. Empty: as the system "
@@ -541,6 +548,41 @@ class SourceConfig:
         values.whole_number(1, 24 * 60),
         "An answer that takes longer than this is given up likewise.",
         default=60,
+    )
+
+    mail_listen: Address | None = setting(
+        addresses.OPTIONAL_ADDRESS,
+        'Address and port at which a source of kind "mail" takes mail in, e.g. 127.0.0.1:8024. Empty: none.',
+        default="",
+    )
+    mail_protocol: str = setting(
+        values.choice("lmtp", "smtp"),
+        "What is spoken there.",
+        default="lmtp",
+    )
+    mail_peers: tuple[Network, ...] = setting(
+        addresses.NETWORKS,
+        "Addresses or networks of the mail servers that may deliver there; all others are turned away.",
+        default=["127.0.0.0/8", "::1/128"],
+    )
+    mail_recipients: tuple[str, ...] = setting(
+        mail.RECIPIENTS,
+        "The addresses that are taken there, e.g. archive@example.fi or @archive.example.fi. Empty: any.",
+        default=[],
+    )
+    mail_max_bytes: int = setting(
+        values.whole_number(1, 2**40),
+        "A larger message is refused for good.",
+        default=50 * 1024**2,
+    )
+    mail_certificate: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Certificate for STARTTLS (PEM), needed where mail comes from other machines; then nothing is "
+        "taken without TLS.",
+        default="",
+    )
+    mail_certificate_key: Path | None = setting(
+        values.OPTIONAL_PATH, "Its private key (PEM).", default=""
     )
 
 

@@ -69,11 +69,20 @@ class MessageText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContentKey:
+    """The key under which a source encrypted a recording, ``wrapped`` for the key of ours that ``key_id`` names."""
+
+    key_id: str
+    wrapped: bytes = field(repr=False)
+    iv: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncedRecording:
     """A recording that is to be fetched from ``url``, which may be a secret and is judged when it is fetched.
 
     What ``content_type``, ``size_bytes`` and ``sha256`` (in hexadecimal) say is None where the source does not tell;
-    other bytes than those are refused.
+    other bytes than those are refused. ``content_key`` opens what is there, where the source encrypted it.
     """
 
     name: str
@@ -81,6 +90,7 @@ class AnnouncedRecording:
     content_type: str | None = None
     size_bytes: int | None = None
     sha256: str | None = None
+    content_key: ContentKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ from service.intake.app_keys import (
 )
 from service.intake.shared_secret import basic_secret, require_secret
 from service.intake.standard_webhooks import WebhookSecret, verify_signature
+from service.intake.twilio_signature import verify_twilio
 from service.sources.kinds import Sender
 from service.sources.requests import received_request
 
@@ -44,8 +45,12 @@ async def receive_delivery(request: web.Request) -> web.Response:
     listener = _listener(request)
     if listener is not None and listener.sender is Sender.SECRET:
         await _require_sender(request, listener)
-        return await _receive_request(request, listener)
-    body = await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
+        return await _receive_request(request, listener, await _body(request))
+    body = await _body(request)
+    if listener is not None and listener.sender is Sender.TWILIO:
+        url = f"{listener.public_url}{request.raw_path}"
+        verify_twilio(request.headers, url=url, body=body, secrets=listener.twilio)
+        return await _receive_request(request, listener, body)
     now = request[NOW]
     if listener is None or not listener.secrets:
         # The same work for a source that there is not: the answer tells nobody which there are.
@@ -68,9 +73,18 @@ async def receive_delivery(request: web.Request) -> web.Response:
     return _acknowledged(request, kept)
 
 
+async def receive_call_back(request: web.Request) -> web.Response:
+    """``GET /intake/{source}``: a delivery of a system that tells everything in the query."""
+    listener = _listener(request)
+    if listener is None or listener.sender is not Sender.TWILIO:
+        raise NotSignedInError("no such source")
+    return await receive_delivery(request)
+
+
 async def receive_delivery_by_path(request: web.Request) -> web.Response:
     """``POST /intake/{source}/k/{secret}``: a request of a source that can send its secret nowhere else."""
-    return await _receive_request(request, _listener_by_path(request))
+    listener = _listener_by_path(request)
+    return await _receive_request(request, listener, await _body(request))
 
 
 async def receive_recording(request: web.Request) -> web.Response:
@@ -85,10 +99,15 @@ async def receive_recording_by_path(request: web.Request) -> web.Response:
     return await _receive_recording(request)
 
 
-async def _receive_request(request: web.Request, listener: Listener) -> web.Response:
+async def _body(request: web.Request) -> bytes:
+    return await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
+
+
+async def _receive_request(
+    request: web.Request, listener: Listener, body: bytes
+) -> web.Response:
     """Keep a request of a sender that is known by now."""
     request.app[PACE].take_for_actor(listener.name)
-    body = await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
     query = request.raw_path.partition("?")[2]
     target = f"/intake/{listener.name}?{query}" if query else f"/intake/{listener.name}"
     sent = received_request(request.method, target, request.raw_headers, body)
@@ -130,6 +149,13 @@ def routes() -> list[Route]:
             method="POST",
             path="/intake/{source}",
             handler=receive_delivery,
+            needs=Need.SENDER,
+            counted=Counted.DELIVERY,
+        ),
+        Route(
+            method="GET",
+            path="/intake/{source}",
+            handler=receive_call_back,
             needs=Need.SENDER,
             counted=Counted.DELIVERY,
         ),

@@ -59,6 +59,7 @@ class EntryType(StrEnum):
     RECORDING_LOST = "recording.lost"
     RECORDING_HEALED = "recording.healed"
     RECORDING_EXAMINED = "recording.examined"
+    MAIL_RECEIVED = "mail.received"
     MESSAGE_ARCHIVED = "message.archived"
     ATTACHMENT_ARCHIVED = "attachment.archived"
     RENDITION_MADE = "rendition.made"

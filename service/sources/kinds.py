@@ -9,6 +9,7 @@ from typing import Final
 
 from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.generic import parse_contact
+from service.sources.twilio import understand_twilio
 
 
 class Sender(Enum):
@@ -18,6 +19,8 @@ class Sender(Enum):
     """By a Standard Webhooks signature."""
     SECRET = auto()
     """By a shared secret, which is sent: HTTP Basic, or in the path by those that have no credentials; or by token."""
+    TWILIO = auto()
+    """By Twilio's signature of the URL and its parameters."""
     TOKEN = auto()
     """By a token alone."""
 
@@ -42,6 +45,7 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
         "standard-webhooks": SourceKind(Sender.SIGNATURE, _CONTACT),
         "api": SourceKind(Sender.TOKEN, _CONTACT),
         "freeswitch": SourceKind(Sender.SECRET),
+        "twilio": SourceKind(Sender.TWILIO, MappingProxyType({"request": understand_twilio})),
         "asterisk": SourceKind(Sender.SECRET),
         "mail": SourceKind(Sender.TOKEN),
     }

@@ -38,6 +38,7 @@ LETTERS = {
 # opened yet cannot be heard: those who may report it are told so.
 TABLE = """
 POST   /intake/{source}                                   x        x       401  -
+GET    /intake/{source}                                   x        x       401  -
 PUT    /intake/{source}/{source_id}/recordings/{name}     I        x       401  200
 POST   /intake/{source}/k/{secret}                        x        x       401  -
 PUT    /intake/{source}/k/{secret}/{source_id}/recordings/{name} x x       401  -
