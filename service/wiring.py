@@ -413,9 +413,7 @@ def archive_from(
         interpreter,
         DeliveryOpener(ring, stores.keys),
         adapters(config),
-        MailReading(
-            stores.store, stores.blobs, vault, ChildMailReader(), interpreter.rule_of
-        ),
+        MailReading(stores.store, stores.blobs, vault, ChildMailReader(), interpreter.rule_of),
     )
     openings = Openings(stores.store)
     verifier = Verifier(

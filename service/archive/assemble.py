@@ -91,9 +91,7 @@ class Assembler:
                 added = self._add_mail(draft, arrival.mail, group, stored)
                 keys += added
                 is_known = not added
-            outcome = _finish(
-                draft, arrival, contradictions, is_new=is_new, is_known=is_known
-            )
+            outcome = _finish(draft, arrival, contradictions, is_new=is_new, is_known=is_known)
             outcomes[place] = outcome
             if not (outcome.is_duplicate or draft.is_refused):
                 draft.add_writes(arrival.also)
@@ -168,9 +166,7 @@ class Assembler:
         if (stored and token in stored.messages) or draft.has_message(token):
             return []
         beside = (mail.raw, *(one.row for one in mail.objects))
-        draft.add_message(
-            NewMessage(token, mail.sent_at, mail.text.row, mail.sealed, beside)
-        )
+        draft.add_message(NewMessage(token, mail.sent_at, mail.text.row, mail.sealed, beside))
         return [mail.text.header, *(one.header for one in mail.objects)]
 
     async def _seal_message(

@@ -27,14 +27,14 @@ from service.archive.payload import Payload, get_file_key, open_blob, open_paylo
 from service.archive.receive import SealedDelivery, remove_unless_stored
 from service.archive.records import SealedMessage
 from service.archive.vault import Vault
-from service.domain.errors import InvalidInputError, NotFoundError, TamperedError
+from service.domain.errors import NotFoundError, TamperedError
 from service.domain.ids import new_id
 from service.domain.times import from_microseconds
 from service.log.entry import commitment
 from service.sources.events import SourceRule
 from service.sources.mail.facts import MAX_HTML_BYTES, Part, PartKind, ReadMail
 from service.sources.mail.understand import UnderstoodMail, understand_mail
-from service.sources.mail_envelope import ReceivedMail
+from service.sources.mail_envelope import ReceivedMail, decode_mail
 from storage.errors import StorageError
 from storage.ports import BlobStore, Store
 from storage.rows import DeliveryRow, ObjectRow
@@ -124,19 +124,12 @@ class MailReading:
         *,
         now: datetime,
     ) -> _Read:
-        try:
-            envelope = msgspec.msgpack.decode(delivery.body, type=ReceivedMail)
-        except msgspec.MsgspecError:
-            raise InvalidInputError("the delivery is not a mail") from None
+        envelope = decode_mail(delivery.body)
         if stored is None:
             raise NotFoundError(f"the bytes of {row.id} are not recorded")
         kept = _Keeping(self, now=now)
         try:
-            async with AsyncExitStack() as stack:
-                raw = _Raw(await self._open(stack, stored))
-                read = await session.read(raw, kept.keep)
-            if not read.problem and raw.sha256 != envelope.sha256:
-                raise TamperedError(f"the mail of {row.id} is not what was received")
+            read = await self._told(session, stored, envelope, kept)
             if not read.body.parts or read.body.parts[0].kind is not PartKind.TEXT:
                 await self._discard(kept.objects)
                 kept.parts.clear()
@@ -154,6 +147,16 @@ class MailReading:
             received_at=from_microseconds(row.received_at),
         )
         return _Read(row, delivery, envelope, stored, understood, read, tuple(kept.parts))
+
+    async def _told(
+        self, session: MailSession, stored: ObjectRow, envelope: ReceivedMail, kept: "_Keeping"
+    ) -> ReadMail:
+        async with AsyncExitStack() as stack:
+            raw = _Raw(await self._open(stack, stored))
+            read = await session.read(raw, kept.keep)
+        if not read.problem and raw.sha256 != envelope.sha256:
+            raise TamperedError(f"{stored.id} is not the mail that was received")
+        return read
 
     async def _open(self, stack: AsyncExitStack, stored: ObjectRow) -> Payload:
         file_key = await get_file_key(self.vault, stored.id)
@@ -306,5 +309,4 @@ def _sealed_mail(one: _Read, parts: tuple[SealedPart, ...]) -> SealedMail:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    return
     yield b""

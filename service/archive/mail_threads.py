@@ -59,7 +59,7 @@ class _Index:
 async def find_conversations(
     store: Store, vault: Vault, source: str, conversations: Sequence[Conversation]
 ) -> list[str]:
-    """Return the source id of the contact to which each message belongs, in order; for a new one what it will be called.
+    """Return the source id of the contact of each message, in order; of a new one what it will be called.
 
     Messages are looked at by their times, so that the order in which they came decides nothing.
 

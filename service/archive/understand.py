@@ -92,7 +92,9 @@ class Understanding:
 
     def _mails(self, deliveries: Sequence[Delivered]) -> list[Delivered]:
         """Return those that are mails of a source which there is."""
-        return [one for one in deliveries if one[0].kind == MAIL and one[0].source in self.adapters]
+        return [
+            one for one in deliveries if one[0].kind == MAIL and one[0].source in self.adapters
+        ]
 
     async def _read_mails(
         self,

@@ -16,7 +16,7 @@ class SourceRule:
     """What understanding needs to know of a source.
 
     ``region`` (ISO 3166) and ``timezone`` are those of numbers and times that do not tell theirs; ``grace`` is how long
-    an announced recording is expected. ``company_addresses`` are the company's own, of which a domain begins with ``@``.
+    an announced recording is expected. ``company_addresses`` are the company's own; a domain begins with ``@``.
     """
 
     region: str = "FI"

@@ -13,7 +13,9 @@ from typing import Final
 import service
 from service.domain.errors import UnavailableError
 
-_BOOT: Final = "import sys; sys.path += sys.argv[2:]; __import__(sys.argv[1], fromlist='x').main()"
+_BOOT: Final = (
+    "import sys; sys.path += sys.argv[2:]; __import__(sys.argv[1], fromlist='x').main()"
+)
 
 Process = asyncio.subprocess.Process
 

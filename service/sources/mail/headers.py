@@ -9,10 +9,9 @@ import quopri
 import re
 import unicodedata
 from datetime import UTC, datetime
-from email.message import Message
 from email.policy import Compat32
 from email.utils import parsedate_to_datetime
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from service.domain.times import format_time
 from service.sources.mail.facts import (
@@ -25,14 +24,21 @@ from service.sources.mail.facts import (
     Headers,
 )
 
+if TYPE_CHECKING:
+    from email.message import Message
+
 MAX_HEADER_CHARACTERS: Final = 1 << 16
 """So much of one header is read."""
 
 _MAX_WORDS: Final = 2000
 _MAX_ADDRESS_CHARACTERS: Final = 320
-_WORD: Final = re.compile(r"=\?([A-Za-z0-9_.:+-]{1,40})(?:\*[^?]{0,20})?\?([BbQq])\?([^?]{0,8000})\?=")
+_WORD: Final = re.compile(
+    r"=\?([A-Za-z0-9_.:+-]{1,40})(?:\*[^?]{0,20})?\?([BbQq])\?([^?]{0,8000})\?="
+)
 _ID: Final = re.compile(r"<([^<>\s]{1,250})>")
 _BARE_ID: Final = re.compile(r"[^<>\s,;]{1,250}")
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[()<>,;:]|[^"()<>,;:]+', re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _NOT_TEXT: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # These run programs of their own, or take the square of their input's length.
 _NOT_CHARSETS: Final = frozenset(
@@ -81,11 +87,7 @@ def read_headers(message: Mime) -> Headers:
 
 def values_of(message: Mime, name: str) -> list[str]:
     """Return the headers of ``name`` (small letters) in the clear, unfolded, each cut to what is read of it."""
-    return [
-        _unfolded(value)
-        for known, value in message.raw_items()  # type: ignore[attr-defined]  # documented for parsers of headers
-        if known.lower() == name
-    ]
+    return [_unfolded(value) for known, value in message.raw_items() if known.lower() == name]
 
 
 def text_of(message: Mime, name: str, *, most: int) -> str:
@@ -213,38 +215,28 @@ def _split(value: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     name: list[str] = []
     address: list[str] | None = None
-    depth, quoted, escaped = 0, False, False
-    for c in value:
-        if escaped:
-            escaped = False
-        elif c == "\\" and (quoted or depth):
-            escaped = True
-            continue
+    depth = 0
+    for word in _TOKEN.findall(value):
+        if word == "(":
+            depth += 1
         elif depth:
-            depth += (c == "(") - (c == ")")
-            continue
-        elif c == '"' and address is None:
-            quoted = not quoted
-            continue
-        elif not quoted:
-            if c == "(":
-                depth = 1
-                continue
-            if c in ",;":
-                found.append(_pair(name, address))
-                name, address = [], None
-                continue
-            if c == ":" and address is None and "@" not in name:
-                name = []
-                continue
-            if c == "<":
-                address = []
-                continue
-            if c == ">":
-                continue
-        (name if address is None else address).append(c)
+            depth -= word == ")"
+        elif word in ",;":
+            found.append(_pair(name, address))
+            name, address = [], None
+        elif word == "<":
+            address = []
+        elif word == ":" and address is None and "@" not in "".join(name):
+            # What stood before it is the name of a group.
+            name = []
+        elif word not in ">)":
+            (name if address is None else address).append(_unquoted(word))
     found.append(_pair(name, address))
     return found
+
+
+def _unquoted(token: str) -> str:
+    return _ESCAPED.sub(r"\1", token.strip('"')) if token.startswith('"') else token
 
 
 def _pair(name: list[str], address: list[str] | None) -> tuple[str, str]:
@@ -256,7 +248,9 @@ def _pair(name: list[str], address: list[str] | None) -> tuple[str, str]:
 def _plain_address(text: str) -> str:
     """Return the address without what cannot be in one; nothing where there is none."""
     # A route before the address is obsolete and ignored (RFC 5322, section 4.4).
-    plain = printable(text).rpartition(":")[2] if text.lstrip().startswith("@") else printable(text)
+    plain = (
+        printable(text).rpartition(":")[2] if text.lstrip().startswith("@") else printable(text)
+    )
     plain = "".join(plain.split())
     return plain[:_MAX_ADDRESS_CHARACTERS] if "@" in plain else ""
 

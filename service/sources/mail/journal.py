@@ -6,6 +6,7 @@ unaltered, as ``message/rfc822``. Both layers are kept: the report is the mail a
 
 import re
 from email.message import Message
+from itertools import pairwise
 from typing import Final
 
 from service.sources.mail.facts import MAX_ADDRESSES, Address, Report
@@ -17,13 +18,16 @@ _RECIPIENTS: Final = frozenset({"to", "cc", "bcc", "recipient"})
 _BLANK: Final = re.compile(rb"\r?\n\r?\n")
 
 
-
 def find_report(message: Mime) -> Report | None:
     """Return the envelope that a journal report tells; None where ``message`` is not one, or has no message inside."""
     if MARK not in message:
         return None
     payload = message.get_payload()
-    parts = [one for one in payload if isinstance(one, Message)] if isinstance(payload, list) else []
+    parts = (
+        [one for one in payload if isinstance(one, Message)]
+        if isinstance(payload, list)
+        else []
+    )
     if not any(one.get_content_type() == "message/rfc822" for one in parts):
         return None
     return parse_report(_text(parts[0]))
@@ -55,10 +59,12 @@ def inner_message(raw: bytes, boundary: str) -> bytes | None:
     mark = re.escape(boundary.encode("ascii", "surrogateescape"))
     lines = re.compile(rb"(?:\A|\r?\n)--" + mark + rb"(?:--)?[ \t]*(?=\r?\n|\Z)")
     places = [(found.start(), found.end()) for found in lines.finditer(raw)]
-    for (_, start), (end, _) in zip(places, places[1:], strict=False):
+    for (_, start), (end, _) in pairwise(places):
         part = raw[start:end]
         # The line of the boundary ends with the line break that the part begins with.
-        head, blank, _ = part.partition(b"\n\n") if b"\r\n\r\n" not in part else part.partition(b"\r\n\r\n")
+        head, blank, _ = (
+            part.partition(b"\n\n") if b"\r\n\r\n" not in part else part.partition(b"\r\n\r\n")
+        )
         if blank and re.search(rb"(?im)^content-type:\s*message/rfc822", head):
             return part[len(head) + len(blank) :]
     return None
@@ -70,8 +76,9 @@ def _text(part: Mime) -> str:
         data = part.get_payload(decode=True)
     except FAULTS:
         return ""
-    is_text = part.get_content_maintype() == "text" and isinstance(data, bytes)
-    return decode_bytes(data, charset) if is_text else ""
+    if part.get_content_maintype() != "text" or not isinstance(data, bytes):
+        return ""
+    return decode_bytes(data, charset)
 
 
 def _address(text: str) -> str:

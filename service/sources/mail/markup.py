@@ -15,11 +15,70 @@ from service.sources.mail.facts import MAX_HTML_BYTES
 _MAX_DEPTH: Final = 100
 _MAX_SHOWN_ADDRESS: Final = 300
 _BLOCKS: Final = frozenset(
-    "address article aside blockquote br center dd div dl dt figure footer h1 h2 h3 h4 h5 h6 header hr li main "
-    "ol p pre section table tbody tfoot thead tr ul".split()
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "br",
+        "center",
+        "dd",
+        "div",
+        "dl",
+        "dt",
+        "figure",
+        "footer",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hr",
+        "li",
+        "main",
+        "ol",
+        "p",
+        "pre",
+        "section",
+        "table",
+        "tbody",
+        "tfoot",
+        "thead",
+        "tr",
+        "ul",
+    ]
 )
 _INLINE: Final = frozenset(
-    "a abbr b big cite code del em i ins kbd mark q s samp small span strike strong sub sup td th tt u var".split()
+    [
+        "a",
+        "abbr",
+        "b",
+        "big",
+        "cite",
+        "code",
+        "del",
+        "em",
+        "i",
+        "ins",
+        "kbd",
+        "mark",
+        "q",
+        "s",
+        "samp",
+        "small",
+        "span",
+        "strike",
+        "strong",
+        "sub",
+        "sup",
+        "td",
+        "th",
+        "tt",
+        "u",
+        "var",
+    ]
 )
 _DROPPED: Final = frozenset(
     {"script", "style", "title", "template", "noscript", "iframe", "object", "svg", "math"}
@@ -28,7 +87,9 @@ _ATTRIBUTES: Final = {"a": {"href"}, "td": {"colspan", "rowspan"}, "th": {"colsp
 _SCHEMES: Final = frozenset({"http", "https", "mailto", "tel"})
 _TAG: Final = re.compile(r"<(/?)([a-z0-9]+)[^>]*>")
 _LINK: Final = re.compile(r'<a(?: href="([^"]*)")?>(.*?)</a>', re.DOTALL)
-_BREAKS: Final = re.compile(r"\s*(?:</?(?:" + "|".join(sorted(_BLOCKS - {"br"})) + r")(?:\s[^>]*)?>\s*)+")
+_BREAKS: Final = re.compile(
+    r"\s*(?:</?(?:" + "|".join(sorted(_BLOCKS - {"br"})) + r")(?:\s[^>]*)?>\s*)+"
+)
 _PARAGRAPH: Final = re.compile(r"</?(?:p|h[1-6]|table|blockquote|ul|ol|pre|hr|dl)\b")
 _SPACES: Final = re.compile(r"[ \t\xa0\r]+")
 
@@ -119,7 +180,30 @@ _EMBEDDED: Final = re.compile(r"data:[\w.+-]{1,60}/[\w.+-]{1,60};base64,[A-Za-z0
 _ANY_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 # Browsers close these themselves, and many writers leave that to them.
 _VOID: Final = frozenset(
-    "area base br col dd dt embed hr img input li link meta option p param source td th tr track wbr".split()
+    [
+        "area",
+        "base",
+        "br",
+        "col",
+        "dd",
+        "dt",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "li",
+        "link",
+        "meta",
+        "option",
+        "p",
+        "param",
+        "source",
+        "td",
+        "th",
+        "tr",
+        "track",
+        "wbr",
+    ]
 )
 
 

@@ -4,7 +4,6 @@ A reader that is stopped in the middle has told what it knew before: the headers
 """
 
 from collections.abc import Callable
-from email.message import Message
 from email.parser import BytesHeaderParser, BytesParser
 from typing import Final
 

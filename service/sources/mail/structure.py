@@ -31,14 +31,19 @@ _RISKY_NAMES: Final = re.compile(
     r"svg|swf|url|vb|vbe|vbs|vhd|vhdx|wsc|wsf|wsh|xhtml|xlam|xll|xlsm|xltm|xml|xsl)\s*\.*$",
     re.IGNORECASE,
 )
-_RISKY_STARTS: Final = (b"MZ", b"\x7fELF", b"#!", b"\xca\xfe\xba\xbe", b"L\x00\x00\x00\x01\x14\x02\x00")
+_RISKY_STARTS: Final = (
+    b"MZ",
+    b"\x7fELF",
+    b"#!",
+    b"\xca\xfe\xba\xbe",
+    b"L\x00\x00\x00\x01\x14\x02\x00",
+)
 # The harmless file by which virus scanners are tested (EICAR), written so that this one is not found as such.
 _TEST_MARK: Final = b"EICAR-STANDARD-" + b"ANTIVIRUS-TEST-FILE"
 _REPORTS: Final = {"delivery-status": Flag.BOUNCE, "disposition-notification": Flag.RECEIPT}
 _ENCRYPTED: Final = frozenset(
     {"multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"}
 )
-
 
 
 @dataclass(slots=True)
@@ -128,7 +133,11 @@ def _take(node: _Node, found: _Found) -> None:
 def _take_message(message: Mime, found: _Found) -> None:
     """Keep a message inside the message as an attachment, and what a report says with it."""
     payload = message.get_payload()
-    inner = [one for one in payload if isinstance(one, Message)] if isinstance(payload, list) else []
+    inner = (
+        [one for one in payload if isinstance(one, Message)]
+        if isinstance(payload, list)
+        else []
+    )
     for one in inner[:1]:
         found.about += ids_of(one, "message-id")
     try:
@@ -226,7 +235,9 @@ def _parameter(message: Mime, name: str) -> object:
 
 def _is_attached(message: Mime) -> bool:
     disposition = str(message.get("content-disposition", ""))[:100]
-    return disposition.partition(";")[0].strip().lower() == "attachment" or bool(_filename(message))
+    return disposition.partition(";")[0].strip().lower() == "attachment" or bool(
+        _filename(message)
+    )
 
 
 def _filename(message: Mime) -> str:
@@ -245,5 +256,7 @@ def _is_risky(name: str, kind: str, data: bytes) -> bool:
 
 def _ids_in(data: bytes) -> list[str]:
     """Return the id in the headers of the message that a report is about."""
-    found = re.search(rb"(?im)^message-id:[ \t]*(?:\r?\n[ \t]+)?<([^<>\s]{1,250})>", data[:65536])
+    found = re.search(
+        rb"(?im)^message-id:[ \t]*(?:\r?\n[ \t]+)?<([^<>\s]{1,250})>", data[:65536]
+    )
     return [found[1].decode("ascii", "replace")] if found else []

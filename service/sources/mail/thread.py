@@ -13,7 +13,9 @@ WINDOW: Final = timedelta(days=14)
 """Messages of one subject between the same people are one conversation within this time."""
 
 # "Re", and what mail programs write for it in Finnish, Swedish, Norwegian, Danish and German; also counted: "Re[2]:".
-_ANSWER: Final = re.compile(r"(?:\s*(?:re|vs|sv|aw|antw)\s*(?:\[\d{1,4}\])?\s*:)+\s*", re.IGNORECASE)
+_ANSWER: Final = re.compile(
+    r"(?:\s*(?:re|vs|sv|aw|antw)\s*(?:\[\d{1,4}\])?\s*:)+\s*", re.IGNORECASE
+)
 _ALONE: Final = frozenset(
     {Flag.AUTOMATIC, Flag.AUTO_REPLY, Flag.BOUNCE, Flag.RECEIPT, Flag.BULK}
 )

@@ -64,9 +64,7 @@ def understand_mail(
     parties = _parties(read, envelope, senders, company)
     people = sorted({p.email for p in parties if p.email and p.role is PartyRole.CUSTOMER})
     is_ours = any(is_of_company(one.address, company) for one in senders[:1])
-    conversation = conversation_of(
-        read, sha256=envelope.sha256, people=people, sent_at=sent_at
-    )
+    conversation = conversation_of(read, sha256=envelope.sha256, people=people, sent_at=sent_at)
     facts = ContactFacts(
         source_id=conversation.first_name,
         channel=Channel.EMAIL,
@@ -104,7 +102,7 @@ def _identity(read: ReadMail, envelope: ReceivedMail, senders: tuple[Address, ..
         return f"sha256:{envelope.sha256}"
     said = hashlib.sha256("".join(part.sha256 for part in read.body.parts).encode()).hexdigest()
     sender = senders[0].address if senders else ""
-    return "\n".join((headers.message_id, headers.date, sender, said))
+    return f"{headers.message_id}\n{headers.date}\n{sender}\n{said}"
 
 
 def _parties(
@@ -115,9 +113,14 @@ def _parties(
 ) -> tuple[Party, ...]:
     """Return who took part, each once, senders first; where a name is given, with the first one."""
     headers = read.headers
-    told = [*senders, *headers.to, *headers.cc, *(read.report.recipients if read.report else ())]
-    if not told:
-        told = [Address(name="", address=one) for one in envelope.recipients]
+    told = [
+        *senders,
+        *headers.to,
+        *headers.cc,
+        *(read.report.recipients if read.report else ()),
+    ]
+    if read.problem or not told:
+        told += [Address(name="", address=one) for one in envelope.recipients]
     found: dict[str, Party] = {}
     for one in told:
         party = _party(one, company)

@@ -28,11 +28,47 @@ _REHEARSAL: Final = (
     b"Content-Transfer-Encoding: %b\r\nContent-Disposition: inline; x*0*=utf-8'en'%%41\r\n\r\n<p>x</p>\r\n--b--\r\n"
 )
 # Python imports each when it is first asked for, and then no file can be opened any more.
-_CHARSETS: Final = (
-    "ascii big5 cp1250 cp1251 cp1252 cp1253 cp1254 cp1257 cp437 cp850 cp865 euc_jp euc_kr gb18030 gb2312 gbk "
-    "hz iso2022_jp iso2022_kr iso8859_1 iso8859_10 iso8859_13 iso8859_15 iso8859_2 iso8859_4 iso8859_5 iso8859_7 "
-    "iso8859_9 koi8_r koi8_u mac_roman shift_jis utf_16 utf_16_be utf_16_le utf_32 utf_7 utf_8 utf_8_sig"
-).split()
+_CHARSETS: Final = [
+    "ascii",
+    "big5",
+    "cp1250",
+    "cp1251",
+    "cp1252",
+    "cp1253",
+    "cp1254",
+    "cp1257",
+    "cp437",
+    "cp850",
+    "cp865",
+    "euc_jp",
+    "euc_kr",
+    "gb18030",
+    "gb2312",
+    "gbk",
+    "hz",
+    "iso2022_jp",
+    "iso2022_kr",
+    "iso8859_1",
+    "iso8859_10",
+    "iso8859_13",
+    "iso8859_15",
+    "iso8859_2",
+    "iso8859_4",
+    "iso8859_5",
+    "iso8859_7",
+    "iso8859_9",
+    "koi8_r",
+    "koi8_u",
+    "mac_roman",
+    "shift_jis",
+    "utf_16",
+    "utf_16_be",
+    "utf_16_le",
+    "utf_32",
+    "utf_7",
+    "utf_8",
+    "utf_8_sig",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,5 +144,3 @@ def _rehearse() -> None:
     for charset in _CHARSETS:
         for encoding in (b"7bit", b"quoted-printable", b"base64"):
             read_mail(_REHEARSAL % (charset.encode(), encoding))
-
-

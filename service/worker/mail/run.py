@@ -140,6 +140,14 @@ class _Talk:
     async def hold(self, order: bytes) -> ReadMail:
         """Give the order and answer until everything was told and kept."""
         await self._say(order)
+        read = await self._told()
+        for part in read.body.parts:
+            await self._take(part)
+        if await self._hear() != (words.END, b""):
+            raise _MisbehavedError
+        return read
+
+    async def _told(self) -> ReadMail:
         while True:
             kind, payload = await self._hear()
             match kind:
@@ -148,15 +156,9 @@ class _Talk:
                 case pipe.HEADERS:
                     self.told = _decoded(payload)
                 case pipe.MAIL:
-                    read = _decoded(payload)
-                    break
+                    return _decoded(payload)
                 case _:
                     raise _MisbehavedError
-        for part in read.body.parts:
-            await self._take(part)
-        if await self._hear() != (words.END, b""):
-            raise _MisbehavedError
-        return read
 
     async def _take(self, part: Part) -> None:
         pieces = self._pieces(part)

@@ -51,7 +51,10 @@ def test_a_link_is_written_out_and_leads_nowhere():
 
 
 def test_an_address_that_is_its_own_text_is_written_once():
-    assert sanitise('<a href="mailto:a@example.org">a@example.org</a>') == "<span>a@example.org</span>"
+    assert (
+        sanitise('<a href="mailto:a@example.org">a@example.org</a>')
+        == "<span>a@example.org</span>"
+    )
 
 
 def test_tables_and_emphasis_stay():

@@ -63,8 +63,14 @@ def test_an_encoded_header_is_read(header, read):
     [
         ("a@example.org", [("", "a@example.org")]),
         ('"Meikäläinen, Maija" <a@example.org>', [("Meikäläinen, Maija", "a@example.org")]),
-        ("Ryhmä: a@example.org, b@example.org;", [("", "a@example.org"), ("", "b@example.org")]),
-        ("a@example.org (Maija (koti)), <b@example.org>", [("", "a@example.org"), ("", "b@example.org")]),
+        (
+            "Ryhmä: a@example.org, b@example.org;",
+            [("", "a@example.org"), ("", "b@example.org")],
+        ),
+        (
+            "a@example.org (Maija (koti)), <b@example.org>",
+            [("", "a@example.org"), ("", "b@example.org")],
+        ),
         ("<@relay.example:a@example.org>", [("", "a@example.org")]),
         ('"a\\"b" <a@example.org>', [('a"b', "a@example.org")]),
         ("undisclosed-recipients:;", []),
@@ -97,7 +103,9 @@ def test_a_formatted_mail_without_plain_text_has_the_text_of_its_formatted_one()
 def test_attachments_keep_their_bytes_their_names_and_a_warning_where_one_is_due():
     message = EmailMessage()
     message.set_content("Liitteenä")
-    message.add_attachment(b"%PDF-1.7", maintype="application", subtype="pdf", filename="päiväys.pdf")
+    message.add_attachment(
+        b"%PDF-1.7", maintype="application", subtype="pdf", filename="päiväys.pdf"
+    )
     message.add_attachment(b"MZ\x90", maintype="image", subtype="png", filename="kuva.png")
     message.add_attachment(b"x", maintype="application", subtype="x", filename="lasku.pdf.exe")
     read, data = read_mail(bytes(message))
