@@ -1,8 +1,9 @@
 """What is sealed in the row of a message that is a mail."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -79,3 +80,7 @@ class SealedMail(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return the part of ``kind`` with this number, counted from 1; None where there is none."""
         of_kind = [part for part in self.parts if part.kind is kind]
         return of_kind[number - 1] if 0 < number <= len(of_kind) else None
+
+
+NO_MAIL: Final = SealedMail(received_at=datetime.min.replace(tzinfo=UTC))
+"""What a message that is no mail has of one: nothing."""

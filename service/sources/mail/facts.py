@@ -46,6 +46,8 @@ class Flag(StrEnum):
     """Its content is encrypted for somebody; what is shown is what is around it."""
     SEVERAL_FROM = "several_from"
     """It names several senders, or names them twice; the first is shown."""
+    LOOKALIKE = "lookalike"
+    """Its sender's name holds another address, or its domain mixes letters of several scripts that look the same."""
     NO_DATE = "no_date"
     """It does not say when it was written, or says what cannot be; the time of its arrival is shown."""
     CUT = "cut"

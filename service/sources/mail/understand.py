@@ -1,10 +1,13 @@
 """What a mail tells of a contact: who wrote to whom, when, about what, and in which conversation."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from service.domain.contact import (
     MAX_PARTIES,
@@ -22,7 +25,8 @@ from service.sources.mail.facts import Address, Flag, ReadMail
 from service.sources.mail.thread import Conversation, conversation_of
 from service.sources.mail_envelope import ReceivedMail
 
-_NULL_SENDERS = frozenset({"", "<>"})
+_ADDRESS: Final = re.compile(r"[^\s<>\"'(),;:@]{1,64}@[^\s<>\"'(),;:@]{1,253}")
+_NULL_SENDERS: Final = frozenset({"", "<>"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ def understand_mail(
     senders = headers.senders or _envelope_sender(envelope)
     if _is_null(envelope.mail_from) and not headers.senders:
         flags.add(Flag.BOUNCE)
+    if any(map(_may_deceive, senders)):
+        flags.add(Flag.LOOKALIKE)
     parties = _parties(read, envelope, senders, company)
     people = sorted({p.email for p in parties if p.email and p.role is PartyRole.CUSTOMER})
     is_ours = any(is_of_company(one.address, company) for one in senders[:1])
@@ -142,6 +148,24 @@ def _envelope_sender(envelope: ReceivedMail) -> tuple[Address, ...]:
     if _is_null(envelope.mail_from):
         return ()
     return (Address(name="", address=envelope.mail_from[:1000]),)
+
+
+def _may_deceive(sender: Address) -> bool:
+    """Tell whether a sender's name holds another address, or one label of the domain mixes Latin and other letters."""
+    named = _ADDRESS.search(sender.name)
+    if named and _canonical(named[0]) != _canonical(sender.address):
+        return True
+    domain = sender.address.rpartition("@")[2]
+    if "xn--" in domain.lower():
+        # What is no such name shows as it is, and deceives nobody.
+        with suppress(UnicodeError):
+            domain = domain.encode("ascii").decode("idna")
+    return any(len(_scripts(label)) > 1 for label in domain.split("."))
+
+
+def _scripts(label: str) -> set[str]:
+    letters = [c for c in label if c.isalpha()]
+    return {unicodedata.name(c, "?").partition(" ")[0] for c in letters}
 
 
 def _is_null(mail_from: str) -> bool:
