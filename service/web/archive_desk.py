@@ -130,8 +130,8 @@ class ArchiveDesk:
     ) -> OpenedMail:
         view = await self.contacts.get(contact_id, actor=actor)
         message = next((one for one in view.messages if one.id == message_id), None)
-        if message is None or message.mail is None:
-            raise NotFoundError(f"{contact_id} has no mail {message_id}")
+        if message is None:
+            raise NotFoundError(f"{contact_id} has no message {message_id}")
         opened = await self._opened(message, view, actor=actor, grant_id=grant_id, now=now)
         html = None
         if opened.mail is not None and opened.mail.has_html:

@@ -45,7 +45,10 @@ async def show_contact(request: web.Request) -> web.Response:
 
 
 async def show_mail(request: web.Request) -> web.Response:
-    """``GET /contacts/{contact_id}/messages/{message_id}``: one mail with its formatted text; without a grant, back."""
+    """``GET /contacts/{contact_id}/messages/{message_id}``: one mail with its formatted text.
+
+    Without a grant, and for what is no mail, back to the contact.
+    """
     desk, now, actor = request.config_dict[DESK], request[NOW], request[ACTOR]
     contact_id, message_id = (request.match_info[n] for n in ("contact_id", "message_id"))
     detail = await desk.contact_detail(contact_id, actor=actor, now=now)
@@ -54,6 +57,8 @@ async def show_mail(request: web.Request) -> web.Response:
     mail = await desk.open_mail(
         detail.contact.id, message_id, grant_id=detail.grant.id, actor=actor, now=now
     )
+    if mail.message.mail is None:
+        raise web.HTTPSeeOther(f"/contacts/{detail.contact.id}")
     values = {
         "section": "search",
         "contact": detail.contact,

@@ -88,11 +88,11 @@ class Desk(Protocol):
     async def open_mail(
         self, contact_id: str, message_id: str, *, grant_id: str, actor: Actor, now: datetime
     ) -> OpenedMail:
-        """Return one mail of the contact with its formatted text, after recording the openings.
+        """Return one message of the contact, of a mail with its formatted text, after recording the openings.
 
         Raises:
             GrantRequiredError: As for ``open_messages``.
-            NotFoundError: The contact has no such mail.
+            NotFoundError: The contact has no such message.
         """
         ...
 
