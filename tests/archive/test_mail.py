@@ -9,13 +9,20 @@ import pytest
 
 from service.archive.mail_records import MailPart
 from service.archive.records import contact_of, message_of
+from service.archive.targets import Asked, Rendition, Subject
+from service.domain.actor import Role
 from service.domain.contact import Direction, PartyRole
-from service.domain.errors import UnavailableError
+from service.domain.errors import GrantRequiredError, NotFoundError, UnavailableError
+from service.domain.purpose import Purpose
+from service.serving import build_service
 from service.sources.mail.facts import Flag, Headers, Part, PartKind, ReadMail
+from service.web.app_keys import DESK
 from storage.errors import UnavailableError as StoreUnavailableError
 from storage.rows import AttentionRow, ContactRow, DeliveryRow, MessageRow, ObjectRow
 from tests.archive.mails import ENVELOPE, Post, letter
-from tests.conftest import NOW
+from tests.conftest import NOW, actor
+
+HANDLER = actor(Role.COMPLAINT_HANDLER)
 
 
 @pytest.fixture
@@ -326,3 +333,102 @@ async def test_everything_of_a_mail_is_verified(post):
     assert {check.outcome for check in checks} == {"passed"}
     received = {check.about for check in checks if check.code == "received"}
     assert received == {stored.id for stored in await post.find(ObjectRow)}
+
+
+async def opened(post, contact_id, asked, now=NOW):
+    archive = post.archive
+    grant = await archive.grants.create(
+        actor=HANDLER,
+        purpose=Purpose.VERIFY_CONTACT,
+        contact_ids=[contact_id],
+        reference=None,
+        now=now,
+    )
+    content = await archive.opener.open(asked, actor=HANDLER, grant_id=grant.id, now=now)
+    with archive.openings.using(content):
+        return bytes(await content.payload.read(0, content.size_bytes)), content.filename
+
+
+async def test_a_mail_and_its_attachments_are_opened_under_a_grant_byte_for_byte(post):
+    await post.deliver(WITH_ALL)
+    (row,) = await post.find()
+    (message,) = await post.messages(row.id)
+    raw, name = await opened(post, row.id, Asked.parse_part(message.id, Rendition.MAIL))
+    assert (raw, name) == (WITH_ALL, f"{message.id}.eml")
+    pdf = Asked.parse_part(message.id, Rendition.ATTACHMENT, number="1")
+    assert await opened(post, row.id, pdf) == (b"%PDF", "lasku.pdf")
+    html, _ = await opened(post, row.id, Asked.parse_part(message.id, Rendition.HTML))
+    assert html.decode().startswith("<p>Hei, <b>lasku</b> on väärin.</p>")
+    assert b"spy" not in html
+    text, _ = await opened(post, row.id, Asked(Subject.MESSAGE, message.id))
+    assert text.decode().strip() == "Hei, lasku on väärin."
+
+
+def attachment(message, number):
+    return Asked.parse_part(message.id, Rendition.ATTACHMENT, number=number)
+
+
+@pytest.mark.parametrize("number", ["2", "0", "-1", "x", "1" * 9])
+async def test_an_attachment_that_there_is_not_is_not_found(post, number):
+    await post.deliver(WITH_ALL)
+    (row,) = await post.find()
+    (message,) = await post.messages(row.id)
+    with pytest.raises(NotFoundError):
+        await opened(post, row.id, attachment(message, number))
+
+
+async def test_without_a_grant_nothing_of_a_mail_is_opened(post):
+    await post.deliver(WITH_ALL)
+    (message,) = await post.messages((await post.find())[0].id)
+    with pytest.raises(GrantRequiredError):
+        await post.archive.opener.open(
+            Asked.parse_part(message.id, Rendition.MAIL),
+            actor=HANDLER,
+            grant_id=None,
+            now=NOW,
+        )
+
+
+async def test_the_desk_shows_a_mail_with_its_formatted_text(post):
+    await post.deliver(WITH_ALL)
+    (row,) = await post.find()
+    (message,) = await post.messages(row.id)
+    desk = build_service(post.archive).app[DESK]
+    grant = await desk.create_grant(
+        row.id, actor=HANDLER, purpose=Purpose.VERIFY_CONTACT, reference=None, now=NOW
+    )
+    mail = await desk.open_mail(row.id, message.id, grant_id=grant.id, actor=HANDLER, now=NOW)
+    assert "<b>lasku</b>" in mail.html
+    facts = dict(mail.message.mail.headers)
+    assert facts["from"] == "maija@example.fi"
+    assert facts["peer"] == "mx.example.fi 192.0.2.7"
+    (one,) = await desk.open_messages(row.id, grant_id=grant.id, actor=HANDLER, now=NOW)
+    assert [a.name for a in one.mail.attachments] == ["lasku.pdf"]
+
+
+async def test_an_erasure_takes_everything_that_a_conversation_consists_of(post):
+    await post.deliver(WITH_ALL, letter(n=2, In_Reply_To="<m1@example.fi>"))
+    (row,) = await post.find()
+    disposal = post.archive.erasures.disposal
+    parts = await disposal.read(row.id)
+    kinds = sorted(one.kind for one in parts.objects)
+    assert kinds == ["attachment", "html", "mail", "mail", "message", "message"]
+    assert {one.id for one in parts.objects} <= set(parts.destroyed(row.id))
+    assert len(parts.tokens) >= 4
+
+
+@pytest.mark.parametrize(
+    ("sender", "is_odd"),
+    [
+        ("Maija <maija@example.fi>", False),
+        ("maija@example.fi <maija@example.fi>", False),
+        ('"apu@example.com" <x@example.org>', True),
+        ("Apu <apu@\u0440\u0430\u0443\u0440\u0430l.com>", True),
+        ("Apu <apu@пример.рф>", False),
+        ("Åsa <åsa@bücher.example>", False),
+    ],
+)
+async def test_a_sender_who_may_deceive_is_marked(post, sender, is_odd):
+    await post.deliver(letter(sender=sender))
+    (message,) = await post.messages((await post.find())[0].id)
+    assert (Flag.LOOKALIKE in (await mail_of(post, message)).flags) == is_odd

@@ -170,7 +170,9 @@ def decode_bytes(data: bytes, charset: str) -> str:
             info = codecs.lookup(name)
             if info.name in _NOT_CHARSETS or not info._is_text_encoding:  # noqa: SLF001  # there is no other way to ask
                 continue
-            return data.decode(info.name).replace("\0", "")
+            # UTF-7 can spell halves of characters, which are none.
+            text = data.decode(info.name).encode("utf-8", "replace").decode()
+            return text.replace("\0", "")
         except FAULTS:
             continue
     # What only claims to be ISO 8859-1 is mostly the one of Windows, which has a few more characters.

@@ -110,7 +110,7 @@ def sanitise(markup: str) -> str:
     if len(markup.encode("utf-8", "replace")) > MAX_HTML_BYTES:
         raise UnsafeError("too large")
     _require_shallow(markup)
-    cleaned = _clean(markup, _BLOCKS | _INLINE)
+    cleaned = _OVERRIDES.sub("", _clean(markup, _BLOCKS | _INLINE))
     if _depth(cleaned) > _MAX_DEPTH or len(cleaned.encode()) > MAX_HTML_BYTES:
         raise UnsafeError("too deep")
     return _LINK.sub(_written_out, cleaned)
@@ -175,6 +175,8 @@ def _require_shallow(markup: str) -> None:
 
 _MAX_OPEN: Final = 4000
 _LONG_TAG: Final = re.compile(r"<[A-Za-z](?:[^<>=\s/]*[=\s/]){5000}")
+# They make text read otherwise than it is written.
+_OVERRIDES: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 # Pictures inside the text itself, which are not shown and can be large.
 _EMBEDDED: Final = re.compile(r"data:[\w.+-]{1,60}/[\w.+-]{1,60};base64,[A-Za-z0-9+/=\s]*")
 _ANY_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")

@@ -57,6 +57,10 @@ def test_an_address_that_is_its_own_text_is_written_once():
     )
 
 
+def test_marks_that_turn_text_around_are_left_out():
+    assert sanitise("<p>a\u202eb&#8238;</p>") == "<p>ab</p>"
+
+
 def test_tables_and_emphasis_stay():
     markup = '<table><tbody><tr><td colspan="2"><b>Lasku</b></td></tr></tbody></table>'
     assert sanitise(markup) == markup

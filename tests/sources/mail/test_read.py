@@ -217,6 +217,7 @@ HURTFUL = {
     + b"".join(b"filename*%d*=b; " % i for i in range(5000))
     + b"\r\n\r\nx",
     "unknown charset": b"Content-Type: text/plain; charset=zlib\r\n\r\n\xff\xfe",
+    "half a character": b"Content-Type: text/html; charset=utf-7\r\n\r\n<p>+2AA-",
     "parts that are none": b"Content-Type: multipart/mixed\r\n\r\nText",
     "bad base64": b"Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n%%%=",
     "line ends in an address": b"From: =?utf-8?q?a=0D=0ABcc:_x?= <a@example.org>\r\n\r\nx",
