@@ -1,15 +1,22 @@
 """Mails become contacts: each conversation one, whatever order its mails come in, and nothing of a mail is lost."""
 
+import base64
 import itertools
+import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
+import jsonschema
+import pyrage
 import pytest
 
+from service.archive.export import Form, Order
 from service.archive.mail_records import MailPart
 from service.archive.records import contact_of, message_of
 from service.archive.targets import Asked, Rendition, Subject
+from service.crypto.recipients import parse_recipient
 from service.domain.actor import Role
 from service.domain.contact import Direction, PartyRole
 from service.domain.errors import GrantRequiredError, NotFoundError, UnavailableError
@@ -17,6 +24,7 @@ from service.domain.purpose import Purpose
 from service.serving import build_service
 from service.sources.mail.facts import Flag, Headers, Part, PartKind, ReadMail
 from service.web.app_keys import DESK
+from service.wiring import exporter_of
 from storage.errors import UnavailableError as StoreUnavailableError
 from storage.rows import AttentionRow, ContactRow, DeliveryRow, MessageRow, ObjectRow
 from tests.archive.mails import ENVELOPE, Post, letter
@@ -432,3 +440,52 @@ async def test_a_sender_who_may_deceive_is_marked(post, sender, is_odd):
     await post.deliver(letter(sender=sender))
     (message,) = await post.messages((await post.find())[0].id)
     assert (Flag.LOOKALIKE in (await mail_of(post, message)).flags) == is_odd
+
+
+SCHEMA = (
+    Path(__file__).resolve().parents[2].parent / "shared/samples/vcon/vcon_json_schema.json"
+)
+
+
+async def handed_out(post, tmp_path, form, recipient=None):
+    (row,) = await post.find()
+    order = Order(
+        contact_id=row.id,
+        form=form,
+        purpose=Purpose.VERIFY_CONTACT,
+        reference=None,
+        recipient=recipient,
+        out=tmp_path,
+    )
+    return await exporter_of(post.archive).export(order, actor=HANDLER, now=NOW)
+
+
+async def test_a_mail_is_handed_out_as_it_came_inside_a_vcon(post, tmp_path):
+    await post.deliver(WITH_ALL)
+    directory = await handed_out(post, tmp_path, Form.VCON)
+    vcon = json.loads((directory / "contact.vcon").read_text())
+    (attached,) = vcon["attachments"]
+    assert base64.urlsafe_b64decode(attached["body"] + "==") == WITH_ALL
+    assert vcon["dialog"][attached["dialog"]]["body"].strip() == "Hei, lasku on väärin."
+    if not SCHEMA.exists():
+        pytest.skip("the schema of the IETF is absent")
+    jsonschema.validate(vcon, json.loads(SCHEMA.read_text()))
+
+
+async def test_a_mail_is_handed_out_with_its_attachments_sealed_for_somebody(post, tmp_path):
+    await post.deliver(WITH_ALL)
+    identity = pyrage.x25519.Identity.generate()
+    recipient = parse_recipient(str(identity.to_public()))
+    directory = await handed_out(post, tmp_path, Form.AGE, recipient)
+    files = {file.name: file for file in directory.glob("message-*.age")}
+    assert pyrage.decrypt(files["message-1.eml.age"].read_bytes(), [identity]) == WITH_ALL
+    (pdf,) = [file for name, file in files.items() if name.endswith(".pdf.age")]
+    assert pyrage.decrypt(pdf.read_bytes(), [identity]) == b"%PDF"
+
+
+async def test_the_service_reads_mails_in_a_process_of_their_own(archive):
+    post = Post(archive, archive.understanding.mails.reader)
+    await post.deliver(WITH_ALL, *THREAD[1:])
+    (row,) = await post.find()
+    assert len(await post.messages(row.id)) == 3
+    assert [one.plain_bytes for one in await post.objects("attachment")] == [4]
