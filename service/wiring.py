@@ -41,6 +41,7 @@ from service.archive.grants import Grants
 from service.archive.hold import Holds
 from service.archive.interpret import Interpreter
 from service.archive.lookup import Finder
+from service.archive.mail_reading import MailReading
 from service.archive.marked import AuthenticLog, Marker, MarkingStore
 from service.archive.open import Opener
 from service.archive.openings import Openings
@@ -76,6 +77,7 @@ from service.log.timestamp import Trust
 from service.moving.record import MoveRecord
 from service.sources.events import Adapter, SourceRule
 from service.sources.kinds import KINDS
+from service.worker.mail.run import ChildMailReader
 from storage.database.group import GroupCommit, GroupKeys
 from storage.database.lock import instance_lock
 from storage.files import FileBlobs
@@ -414,7 +416,11 @@ def archive_from(
     vault = Vault(ring, stores.keys, ring.blind_index())
     interpreter = Interpreter(stores.store, stores.blobs, vault, source_rules(config))
     understanding = Understanding(
-        stores.store, interpreter, DeliveryOpener(ring, stores.keys), adapters(config)
+        stores.store,
+        interpreter,
+        DeliveryOpener(ring, stores.keys),
+        adapters(config),
+        MailReading(stores.store, stores.blobs, vault, ChildMailReader(), interpreter.rule_of),
     )
     names = [source.name for source in config.sources]
     openings = Openings(stores.store)
@@ -524,6 +530,7 @@ def source_rules(config: Config) -> Mapping[str, SourceRule]:
             ),
             columns=source.cdr_columns,
             company_numbers=frozenset(number.e164 for number in source.company_numbers),
+            company_addresses=frozenset(source.company_addresses),
         )
         for source in config.sources
     }

@@ -213,6 +213,18 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         answers={200: TEXT, 206: TEXT},
         problems=(410, 416, 429),
     ),
+    "GET /api/v1/messages/{id}/original": Operation(
+        query=_GRANT_QUERY,
+        headers={**_GRANT, **_RANGE},
+        answers=_CONTENT,
+        problems=(410, 416, 429),
+    ),
+    "GET /api/v1/messages/{id}/attachments/{number}": Operation(
+        query=_GRANT_QUERY,
+        headers={**_GRANT, **_RANGE},
+        answers=_CONTENT,
+        problems=(410, 416, 429),
+    ),
     "GET /api/v1/openapi.json": Operation(answers={200: dict[str, Any]}),
     "GET /log/checkpoint": Operation(answers={200: TEXT}, problems=(404,)),
     "GET /log/vkey": Operation(answers={200: TEXT}, problems=(404,)),

@@ -167,6 +167,14 @@ class ShownRecording(Shape, frozen=True, kw_only=True):
     renditions: list[Literal["playable"]]
 
 
+class ShownAttachment(Shape, frozen=True, kw_only=True):
+    """What is known of an attachment without opening it; its name is part of the content."""
+
+    number: Count
+    content_type: str
+    size_bytes: Count
+
+
 class ShownMessage(Shape, frozen=True, kw_only=True, rename={"sender": "from"}):
     """What is known of a message without opening it."""
 
@@ -174,6 +182,8 @@ class ShownMessage(Shape, frozen=True, kw_only=True, rename={"sender": "from"}):
     sender: str
     at: datetime
     size_bytes: Count
+    attachments: list[ShownAttachment] | UnsetType = UNSET
+    flags: list[str] | UnsetType = UNSET
 
 
 class ShownOpening(Shape, frozen=True, kw_only=True):

@@ -125,12 +125,23 @@ def recording_json(recording: RecordingView) -> Json:
 
 def message_json(message: MessageView) -> Json:
     """Return what is known of a message without opening it."""
-    return {
+    shown: Json = {
         "id": message.id,
         "from": message.sender,
         "at": format_time(message.sent_at),
         "size_bytes": message.size_bytes,
     }
+    if message.mail is not None:
+        shown["flags"] = [flag.value for flag in message.mail.flags]
+        shown["attachments"] = [
+            {
+                "number": number,
+                "content_type": part.content_type,
+                "size_bytes": part.size_bytes,
+            }
+            for number, part in enumerate(message.mail.attachments, 1)
+        ]
+    return shown
 
 
 def customer_json(customer: Customer) -> Json:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from service.archive.digest import ProvenRow, append_proving
 from service.archive.draft_recordings import Attached, RecordingsDraft
@@ -24,6 +25,7 @@ from service.crypto.blind_index import BlindIndex
 from service.crypto.fields import FieldSealer
 from service.domain.contact import (
     EXPECTED,
+    MAX_ALIASES,
     NONE,
     Channel,
     Contact,
@@ -49,6 +51,12 @@ RECORDED_THOUGH_NONE = "recorded_though_none"
 """A recording came although its source says that there is none; perhaps nobody was to be recorded."""
 
 
+_FOUND_BY: Final = frozenset(
+    {"aliases", "customer_number", "metering_point", "parties", "started_at"}
+)
+"""What tokens and links are made of."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message that has been sealed already."""
@@ -57,6 +65,8 @@ class NewMessage:
     sent_at: datetime
     object: ObjectRow
     sealed: SealedMessage
+    beside: tuple[ObjectRow, ...] = ()
+    """What a mail has beside its text: the mail as it came first, which is stored already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +149,7 @@ class Draft:
             )
         self.contact = amendment.contact
         self._amended.extend(name for name in amendment.changed if name not in self._amended)
-        if {"parties", "customer_number", "metering_point"} & set(amendment.changed):
+        if _FOUND_BY & set(amendment.changed):
             self.has_new_identifiers = True
         if "is_stated" in amendment.changed:
             self._writes.append(Put(missing_row(self.contact, state=LATE)))
@@ -177,6 +187,7 @@ class Draft:
             answered_at=facts.answered_at,
             outcome=facts.outcome,
             is_stated=facts.is_stated,
+            aliases=facts.aliases[:MAX_ALIASES],
         )
         self.has_new_identifiers = True
         self.note(
@@ -243,6 +254,24 @@ class Draft:
             row.id,
             stored.id,
         )
+        self._add_beside(row, message)
+
+    def _add_beside(self, row: MessageRow, message: NewMessage) -> None:
+        parts = {} if message.sealed.mail is None else message.sealed.mail.by_object
+        for number, one in enumerate(message.beside):
+            stored = replace(one, owner_id=row.id, contact_id=self.contact_id)
+            self._writes.append(Put(stored) if number == 0 else Add(stored))
+            part = parts[stored.id]
+            self.note(
+                EntryType.ATTACHMENT_ARCHIVED,
+                {
+                    "kind": part.kind.value,
+                    "blob_sha256": stored.sha256.hex(),
+                    "commitment": part.commitment,
+                },
+                row.id,
+                stored.id,
+            )
 
     def add_writes(self, writes: Sequence[Write]) -> None:
         """Let ``writes`` belong to the change."""

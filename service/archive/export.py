@@ -22,9 +22,10 @@ from service.archive.export_files import (
 )
 from service.archive.export_writer import ExportWriter, Found
 from service.archive.grants import Grants
+from service.archive.mail_records import MailPart, SealedPart
 from service.archive.media_types import suffix_of, type_of
 from service.archive.package import Package, new_package
-from service.archive.records import SealedMessage, SealedRecording, contact_of
+from service.archive.records import SealedMessage, SealedRecording, contact_of, message_of
 from service.archive.targets import MESSAGE_TYPE
 from service.archive.vault import Vault, open_value
 from service.archive.verify import Verifier
@@ -157,7 +158,7 @@ class Exporter:
             parts.append(_recording(recording, sealer, number, form=form, found=found))
         messages = sorted(rows.messages, key=lambda row: (row.sent_at, row.id))
         for number, message in enumerate(messages, 1):
-            parts.append(_message(message, sealer, number, form=form, found=found))
+            parts += _message(message, sealer, number, form=form, found=found)
         return replace(found, parts=tuple(parts))
 
     async def _record(self, order: Order, found: Found, grant: Grant, *, now: datetime) -> None:
@@ -210,14 +211,13 @@ def _recording(
 
 def _message(
     row: MessageRow, sealer: FieldSealer, number: int, *, form: Form, found: Found
-) -> ExportedPart:
-    sealed = open_value(
-        sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1
-    )
+) -> list[ExportedPart]:
+    """Return a message, and of a mail the mail as it came and its attachments."""
+    sealed = message_of(row, sealer)
     found.messages[row.id] = (sealed.sender, from_microseconds(row.sent_at))
     part = ExportedPart(id=row.id, kind="message", state="present")
     file = f"message-{number}.txt.age" if form is Form.AGE else "contact.vcon"
-    return _with_object(
+    text = _with_object(
         part,
         sealed,
         object_id=row.object_id,
@@ -225,11 +225,35 @@ def _message(
         found=found,
         content_type=MESSAGE_TYPE,
     )
+    beside = sealed.mail.parts if sealed.mail else ()
+    # A vCon has the mail as it came, in which the attachments are.
+    kinds = {MailPart.RAW} if form is Form.VCON else {MailPart.RAW, MailPart.ATTACHMENT}
+    kept = [one for one in beside if one.kind in kinds]
+    return [text, *(_mail_part(row, one, number, form=form, found=found) for one in kept)]
+
+
+def _mail_part(
+    row: MessageRow, sealed: SealedPart, number: int, *, form: Form, found: Found
+) -> ExportedPart:
+    name = sealed.name or (f"message-{number}.eml" if sealed.kind is MailPart.RAW else "")
+    suffix = Path(name).suffix.lower()
+    suffix = suffix if _SUFFIX.fullmatch(suffix) else ".bin"
+    # Named by its object: two attachments may be called the same, or nothing.
+    middle = "" if sealed.kind is MailPart.RAW else f"-{sealed.object_id}"
+    file = f"message-{number}{middle}{suffix}.age" if form is Form.AGE else "contact.vcon"
+    return _with_object(
+        ExportedPart(id=row.id, kind=sealed.kind.value, state="present", name=name),
+        sealed,
+        object_id=sealed.object_id,
+        file=file,
+        found=found,
+        content_type=sealed.content_type,
+    )
 
 
 def _with_object(
     part: ExportedPart,
-    sealed: SealedRecording | SealedMessage,
+    sealed: SealedRecording | SealedMessage | SealedPart,
     *,
     object_id: str,
     file: str,

@@ -19,7 +19,7 @@ from service.archive.payload import (
     open_payload,
 )
 from service.archive.vault import Vault
-from service.archive.vcon import RecordedPart, WrittenPart, build_vcon
+from service.archive.vcon import AttachedMail, RecordedPart, WrittenPart, build_vcon
 from service.crypto.age import seal_header
 from service.crypto.recipients import Recipient
 from service.crypto.secret import FileKey
@@ -75,7 +75,13 @@ class ExportWriter:
             for place, part in places.items()
         ]
         messages = [await self._written(part) for part in self._of_kind("message")]
-        vcon = build_vcon(self.found.contact, recordings, messages, now=now)
+        mails = {f"@{secrets.token_hex(16)}@": part for part in self._of_kind("mail")}
+        attached = [
+            AttachedMail(place, self._message_number(part), part.name)
+            for place, part in mails.items()
+        ]
+        places |= mails
+        vcon = build_vcon(self.found.contact, recordings, messages, attached, now=now)
         text = json.dumps(vcon, ensure_ascii=False)
         async with self.package.opened("contact.vcon") as file:
             for place, part in places.items():
@@ -83,6 +89,10 @@ class ExportWriter:
                 await file.write(before.encode())
                 await self._embed(part, file)
             await file.write(text.encode())
+
+    def _message_number(self, part: ExportedPart) -> int:
+        ids = [one.id for one in self._of_kind("message")]
+        return ids.index(part.id)
 
     def _of_kind(self, kind: str) -> list[ExportedPart]:
         return [part for part in self.found.parts if part.kind == kind and part.object_id]

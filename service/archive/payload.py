@@ -45,6 +45,7 @@ COMMITTING: Final = frozenset(
         EntryType.RECORDING_ATTACHED,
         EntryType.MAIL_RECEIVED,
         EntryType.MESSAGE_ARCHIVED,
+        EntryType.ATTACHMENT_ARCHIVED,
         EntryType.RENDITION_MADE,
     }
 )

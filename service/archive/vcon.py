@@ -39,10 +39,20 @@ class WrittenPart:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class AttachedMail:
+    """A mail as it came, to be embedded where ``placeholder`` stands; ``message`` is the place of its text."""
+
+    placeholder: str
+    message: int
+    name: str
+
+
 def build_vcon(
     contact: Contact,
     recordings: Sequence[RecordedPart],
     messages: Sequence[WrittenPart],
+    mails: Sequence[AttachedMail] = (),
     *,
     now: datetime,
     random: Callable[[int], bytes] = os.urandom,
@@ -51,7 +61,9 @@ def build_vcon(
     parties = _ordered(contact)
     shown = [_party_json(party) for party in parties]
     dialog = [_recording_json(contact, part, len(parties)) for part in recordings]
-    dialog.extend(_message_json(message, parties, shown) for message in messages)
+    texts = [_message_json(message, parties, shown) for message in messages]
+    attachments = [_mail_json(mail, texts, len(dialog)) for mail in mails]
+    dialog.extend(texts)
     vcon: Json = {
         "vcon": VERSION,
         "uuid": str(make_uuid(now, random=random)),
@@ -59,6 +71,8 @@ def build_vcon(
         "parties": shown,
         "dialog": dialog,
     }
+    if attachments:
+        vcon["attachments"] = attachments
     if contact.subject:
         vcon["subject"] = contact.subject
     return vcon
@@ -123,6 +137,22 @@ def _message_json(message: WrittenPart, parties: list[Party], shown: list[Json])
         "mediatype": "text/plain",
         "encoding": "none",
         "body": message.text,
+    }
+
+
+def _mail_json(mail: AttachedMail, texts: Sequence[Json], before: int) -> Json:
+    """Return a mail as an attachment of the dialog that has its text; ``before`` it there are so many others."""
+    text = texts[mail.message]
+    sender = text["parties"]
+    return {
+        "purpose": "the mail as it came",
+        "start": text["start"],
+        "party": sender[0] if isinstance(sender, list) else 0,
+        "dialog": before + mail.message,
+        "mediatype": "message/rfc822",
+        "filename": mail.name,
+        "encoding": "base64url",
+        "body": mail.placeholder,
     }
 
 

@@ -511,6 +511,12 @@ class SourceConfig:
         "Your own numbers. They are in every call and so are not indexed and find nobody.",
         default=[],
     )
+    company_addresses: tuple[str, ...] = setting(
+        values.COMPANY_ADDRESSES,
+        "Your own e-mail addresses, and your domains as @example.com: mail from them goes out, and "
+        "whoever else is in it is the customer.",
+        default=[],
+    )
     fetch_origins: tuple[Origin, ...] = setting(
         fetching.ORIGINS,
         "Where recordings may be fetched from that this source announces by URL, also after a "

@@ -16,7 +16,7 @@ import phonenumbers
 
 from service.config.problems import ValueRefusedError
 from service.domain.errors import InvalidInputError
-from service.domain.identifiers import PhoneNumber
+from service.domain.identifiers import EmailAddress, PhoneNumber
 from service.sources.asterisk import COLUMNS
 
 T = TypeVar("T")
@@ -161,6 +161,20 @@ def _read_languages(value: object, _: Context) -> tuple[str, ...]:
     return languages
 
 
+def _read_company_addresses(value: object, _: Context) -> tuple[str, ...]:
+    """Return addresses in their canonical form, and domains as ``@example.com``."""
+    found = []
+    for one in require_texts(value):
+        is_domain = one.startswith("@")
+        try:
+            # A domain is read as that of somebody.
+            address = EmailAddress.parse(f"x{one}" if is_domain else one).address
+        except InvalidInputError as error:
+            raise ValueRefusedError(f"{one!r}: {error.detail}") from error
+        found.append(address.removeprefix("x") if is_domain else address)
+    return tuple(found)
+
+
 def _read_phone_numbers(value: object, context: Context) -> tuple[PhoneNumber, ...]:
     numbers: list[PhoneNumber] = []
     for number in require_texts(value):
@@ -238,6 +252,9 @@ INHERITED_REGION = Kind(
 INHERITED_MINUTES = Kind("a whole number of minutes", _read_inherited_minutes)
 CDR_COLUMNS = Kind(f"a list of {', '.join(sorted(COLUMNS))}", _read_cdr_columns)
 LANGUAGE_LIST = Kind(f"a list of {', '.join(LANGUAGES)}", _read_languages)
+COMPANY_ADDRESSES = Kind(
+    "a list of e-mail addresses, and of domains such as @example.com", _read_company_addresses
+)
 PHONE_NUMBERS = Kind("a list of telephone numbers", _read_phone_numbers)
 OBJECT_IDENTIFIER = text(
     "an object identifier such as 1.2.3, or nothing", r"([0-2](\.(0|[1-9][0-9]*))+)?"

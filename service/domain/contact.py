@@ -8,6 +8,7 @@ from typing import Final
 
 MAX_PARTIES = 200
 MAX_RECORDINGS = 100
+MAX_ALIASES = 2000
 
 
 class Channel(StrEnum):
@@ -102,8 +103,9 @@ class ContactFacts:
     ``answered_at`` is when a call was put through to a person, ``outcome`` how it ended: a code such as ``answered`` or
     ``unanswered``, or the source's own word.
     ``is_part``: they tell of a part (a leg of a call, a message of a conversation), so that the contact lasts from the
-    earliest start to the latest end of its parts. ``is_stated``: the source did not deliver them, but says in a
-    statement of what it handled that there was such a contact.
+    earliest start to the latest end of its parts, and its direction and subject are those of the earliest. ``aliases``
+    are other names by which its source may call the contact, such as the messages of a conversation. ``is_stated``: the
+    source did not deliver them, but says in a statement of what it handled that there was such a contact.
     """
 
     source_id: str
@@ -126,6 +128,7 @@ class ContactFacts:
     outcome: str | None = None
     is_part: bool = False
     is_stated: bool = False
+    aliases: tuple[str, ...] = ()
 
     @property
     def can_begin(self) -> bool:
@@ -170,6 +173,7 @@ class Contact:
     answered_at: datetime | None = None
     outcome: str | None = None
     is_stated: bool = False
+    aliases: tuple[str, ...] = ()
 
     @property
     def why_not_recorded(self) -> str | None:
@@ -207,10 +211,10 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     """Decide what ``facts`` add to ``contact``: empty scalars are filled, parties grow, the archived stands.
 
     The order in which deliveries arrive does not matter to what is filled; a scalar that differs from an archived
-    one is a contradiction and changes nothing, but for the times of a part, which make the contact last longer. That
-    there is no recording is more than that one is expected, because a source knows it later; unless parts tell, of
-    which one may be recorded and others not. Parties beyond ``MAX_PARTIES`` are left out, which is a contradiction too.
-    What is delivered stands over what was only stated.
+    one is a contradiction and changes nothing, but for those of a part: its times make the contact last longer, and the
+    earliest part says what it is about and who began. That there is no recording is more than that one is expected,
+    because a source knows it later; unless parts tell, of which one may be recorded and others not. Parties beyond
+    ``MAX_PARTIES`` are left out, which is a contradiction too. What is delivered stands over what was only stated.
     """
     filled: dict[str, object] = {}
     contradictions = []
@@ -218,24 +222,20 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     if is_healed:
         filled["is_stated"] = False
     as_sent: dict[str, str | None] = {}
+    is_first = facts.is_part and _lengthens("started_at", facts.started_at, contact.started_at)
     for name in SCALARS:
         told, archived = getattr(facts, name), getattr(contact, name)
         if told is None or told == archived:
             continue
-        if (
-            archived is None
-            or is_healed
-            or (facts.is_part and _lengthens(name, told, archived))
-        ):
+        lengthens = facts.is_part and _lengthens(name, told, archived)
+        stands = is_healed or (is_first and name in _OF_THE_FIRST)
+        if archived is None or lengthens or stands:
             filled[name] = told
             if name in _SENT_TIMES:
                 as_sent[f"{name}_as_sent"] = getattr(facts, f"{name}_as_sent")
-        elif not (facts.is_stated or (facts.is_part and name in _TIMES)):
+        elif not (facts.is_stated or (facts.is_part and name in _TIMES | _OF_THE_FIRST)):
             contradictions.append(name)
-    stronger = EXPECTED if facts.is_part else NONE
-    if facts.recording == stronger != contact.announced or (
-        facts.recording is not None and contact.announced is None
-    ):
+    if _is_announced(contact, facts):
         filled["announced"] = facts.recording
     parties = merge_parties(contact.parties, facts.parties)
     if len(parties) > MAX_PARTIES:
@@ -243,17 +243,31 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
         contradictions.append("parties")
     if parties != contact.parties:
         filled["parties"] = parties
+    aliases = tuple(dict.fromkeys((*contact.aliases, *facts.aliases)))[:MAX_ALIASES]
+    if aliases != contact.aliases:
+        filled["aliases"] = aliases
     changed = tuple(filled)
     amended = replace(contact, **filled, **as_sent)  # type: ignore[arg-type]  # by name
     return Amendment(amended, changed, tuple(contradictions))
 
 
+def _is_announced(contact: Contact, facts: ContactFacts) -> bool:
+    """Tell whether what the facts say of a recording is news."""
+    if facts.recording is None:
+        return False
+    stronger = EXPECTED if facts.is_part else NONE
+    return contact.announced is None or facts.recording == stronger != contact.announced
+
+
 _SENT_TIMES: Final = frozenset({"started_at", "ended_at"})
 _TIMES: Final = _SENT_TIMES | {"answered_at"}
+_OF_THE_FIRST: Final = frozenset({"direction", "subject"})
 
 
-def _lengthens(name: str, told: datetime, archived: datetime) -> bool:
+def _lengthens(name: str, told: datetime | None, archived: datetime | None) -> bool:
     """Tell whether the part's time ``told`` makes the contact begin or be answered earlier, or end later."""
+    if told is None or archived is None:
+        return False
     return (name in {"started_at", "answered_at"} and told < archived) or (
         name == "ended_at" and told > archived
     )

@@ -16,7 +16,8 @@ class SourceRule:
     """What understanding needs to know of a source.
 
     ``region`` (ISO 3166) and ``timezone`` are those of numbers and times that do not tell theirs; ``grace`` is how long
-    an announced recording is expected. ``columns`` are those of the source's CSV, where they are not the usual ones.
+    an announced recording is expected. ``company_addresses`` are the company's own; a domain begins with ``@``.
+    ``columns`` are those of the source's CSV, where they are not the usual ones.
     """
 
     region: str = "FI"
@@ -24,6 +25,7 @@ class SourceRule:
     grace: timedelta = timedelta(hours=1)
     company_numbers: frozenset[str] = frozenset()
     columns: tuple[str, ...] = ()
+    company_addresses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

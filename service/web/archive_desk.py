@@ -1,6 +1,7 @@
 """The desk on the archive's use cases: what the pages show, gathered."""
 # ruff: noqa: D102  # the protocol says what the methods promise
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,17 +9,18 @@ from datetime import datetime
 from service.access.users import Users
 from service.archive.attention import Attention
 from service.archive.attention import AttentionItem as Raised
-from service.archive.contacts import Contacts, ContactView
+from service.archive.contacts import Contacts, ContactView, MessageView
 from service.archive.grants import Grants, find_grant
 from service.archive.lookup import Criteria, Finder, Found, Page
 from service.archive.open import Opener
-from service.archive.targets import Asked, Subject
+from service.archive.targets import Asked, Rendition, Subject
 from service.archive.verify import Verifier
 from service.domain.actor import Actor
 from service.domain.customer import Customer, LinkState
 from service.domain.errors import ArchiveError, GrantRequiredError, NotFoundError
 from service.domain.permission import Permission, is_permitted
 from service.domain.purpose import Grant, Purpose, require_grant
+from service.sources.mail.markup import UnsafeError, sanitise
 from service.web.detail import (
     OBJECT_KINDS,
     opening_view,
@@ -26,6 +28,7 @@ from service.web.detail import (
     role_of,
     summary_of,
 )
+from service.web.mail_views import mail_view
 from service.web.verdicts import verification_view
 from service.web.views import (
     AttentionItem,
@@ -36,6 +39,7 @@ from service.web.views import (
     FoundContact,
     FoundPage,
     LinkView,
+    OpenedMail,
     OpenedMessage,
     OpeningView,
     Verification,
@@ -114,29 +118,60 @@ class ArchiveDesk:
         self, contact_id: str, *, grant_id: str, actor: Actor, now: datetime
     ) -> tuple[OpenedMessage, ...]:
         view = await self.contacts.get(contact_id, actor=actor)
-        opened = []
-        for message in view.messages:
-            text, fault = "", None
+        return tuple(
+            [
+                await self._opened(message, view, actor=actor, grant_id=grant_id, now=now)
+                for message in view.messages
+            ]
+        )
+
+    async def open_mail(
+        self, contact_id: str, message_id: str, *, grant_id: str, actor: Actor, now: datetime
+    ) -> OpenedMail:
+        view = await self.contacts.get(contact_id, actor=actor)
+        message = next((one for one in view.messages if one.id == message_id), None)
+        if message is None:
+            raise NotFoundError(f"{contact_id} has no message {message_id}")
+        opened = await self._opened(message, view, actor=actor, grant_id=grant_id, now=now)
+        html = None
+        if opened.mail is not None and opened.mail.has_html:
+            asked = Asked(Subject.MESSAGE, message_id, Rendition.HTML)
             try:
-                asked = Asked(Subject.MESSAGE, message.id)
-                text = (await self._read(asked, actor, grant_id, now)).decode(
-                    "utf-8", "replace"
-                )
+                markup = (await self._read(asked, actor, grant_id, now)).decode()
+                # Made safe when it came; what has been learned since counts as well.
+                html = await asyncio.to_thread(sanitise, markup)
             except GrantRequiredError:
                 raise
-            except ArchiveError as error:
-                fault = error.code
-            opened.append(
-                OpenedMessage(
-                    id=message.id,
-                    sender=message.sender,
-                    sent_at=message.sent_at,
-                    text=text,
-                    role=role_of(message.sender, view.contact),
-                    fault=fault,
-                )
-            )
-        return tuple(opened)
+            except (ArchiveError, UnsafeError):
+                html = None
+        return OpenedMail(message=opened, html=html)
+
+    async def _opened(
+        self,
+        message: MessageView,
+        view: ContactView,
+        *,
+        actor: Actor,
+        grant_id: str,
+        now: datetime,
+    ) -> OpenedMessage:
+        text, fault = "", None
+        try:
+            asked = Asked(Subject.MESSAGE, message.id)
+            text = (await self._read(asked, actor, grant_id, now)).decode("utf-8", "replace")
+        except GrantRequiredError:
+            raise
+        except ArchiveError as error:
+            fault = error.code
+        return OpenedMessage(
+            id=message.id,
+            sender=message.sender,
+            sent_at=message.sent_at,
+            text=text,
+            role=role_of(message.sender, view.contact),
+            fault=fault,
+            mail=mail_view(message.mail) if message.mail else None,
+        )
 
     async def waveform(
         self, recording_id: str, *, grant_id: str, actor: Actor, now: datetime

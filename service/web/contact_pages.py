@@ -44,6 +44,31 @@ async def show_contact(request: web.Request) -> web.Response:
         return await show_tombstone(request)
 
 
+async def show_mail(request: web.Request) -> web.Response:
+    """``GET /contacts/{contact_id}/messages/{message_id}``: one mail with its formatted text.
+
+    Without a grant, and for what is no mail, back to the contact.
+    """
+    desk, now, actor = request.config_dict[DESK], request[NOW], request[ACTOR]
+    contact_id, message_id = (request.match_info[n] for n in ("contact_id", "message_id"))
+    detail = await desk.contact_detail(contact_id, actor=actor, now=now)
+    if detail.grant is None:
+        raise web.HTTPSeeOther(f"/contacts/{detail.contact.id}")
+    mail = await desk.open_mail(
+        detail.contact.id, message_id, grant_id=detail.grant.id, actor=actor, now=now
+    )
+    if mail.message.mail is None:
+        raise web.HTTPSeeOther(f"/contacts/{detail.contact.id}")
+    values = {
+        "section": "search",
+        "contact": detail.contact,
+        "grant": detail.grant,
+        "message": mail.message,
+        "html": mail.html,
+    }
+    return await render(request, "mail.html", values)
+
+
 async def add_grant(request: web.Request) -> web.Response:
     """``POST /contacts/{contact_id}/grants``: state a purpose; back to the page, which is then open."""
     actor = request[ACTOR]

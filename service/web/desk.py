@@ -11,6 +11,7 @@ from service.web.views import (
     ContactDetail,
     CustomerHistory,
     FoundPage,
+    OpenedMail,
     OpenedMessage,
     Verification,
     Waveform,
@@ -81,6 +82,17 @@ class Desk(Protocol):
 
         Raises:
             GrantRequiredError: The grant does not cover this, has expired or was withdrawn.
+        """
+        ...
+
+    async def open_mail(
+        self, contact_id: str, message_id: str, *, grant_id: str, actor: Actor, now: datetime
+    ) -> OpenedMail:
+        """Return one message of the contact, of a mail with its formatted text, after recording the openings.
+
+        Raises:
+            GrantRequiredError: As for ``open_messages``.
+            NotFoundError: The contact has no such message.
         """
         ...
 

@@ -14,8 +14,9 @@ from service.domain.times import from_microseconds
 from service.web.views import CustomerSummary, OpeningView, Playback, RecordingView
 from storage.rows import ObjectRow, OpeningRow
 
-OBJECT_KINDS: Final = frozenset({"recording", "rendition", "message"})
+OBJECT_KINDS: Final = frozenset({"recording", "rendition", "message", "mail", "attachment"})
 """What an opening is shown of; the picture of a recording's loudness is opened with it."""
+_OWN_WORDS: Final = frozenset({"message", "mail", "attachment"})
 _MILLISECONDS = 1000.0
 
 
@@ -129,7 +130,7 @@ def opening_view(
         is_own=is_own,
         purpose=grant.purpose,
         reference=grant.reference,
-        what="message" if stored.kind == "message" else "recording",
+        what=stored.kind if stored.kind in _OWN_WORDS else "recording",
         sent=sent,
         heard=heard,
     )

@@ -50,6 +50,12 @@ def page_routes() -> tuple[Route, ...]:
         _page("GET", "/customers/{customer_id}", search_pages.show_customer, _P.LOOK_UP),
         _page("GET", contact, contact_pages.show_contact, _P.READ_CONTACT),
         _page("GET", f"{contact}/verification", contact_pages.show_verification, _P.VERIFY),
+        _page(
+            "GET",
+            f"{contact}/messages/{{message_id}}",
+            contact_pages.show_mail,
+            _P.READ_CONTACT,
+        ),
         _page("POST", f"{contact}/grants", contact_pages.add_grant, _P.GRANT),
         _page("POST", f"{contact}/links", contact_pages.decide_link, _P.LINK),
         _page("POST", "/grants/{grant_id}/withdraw", contact_pages.withdraw_grant, _P.GRANT),

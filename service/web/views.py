@@ -191,6 +191,40 @@ class DisposalView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentView:
+    """An attachment of a mail; ``name`` and ``content_type`` are the sender's words."""
+
+    number: int
+    name: str = field(repr=False)
+    content_type: str
+    size_bytes: int
+    is_risky: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailView:
+    """What a mail shows beside its text. Addresses are as the mail has them; ``headers`` are pairs of a fact and words.
+
+    ``flags`` say what a person should know of it; ``has_html`` whether it has a formatted text that can be shown.
+    """
+
+    subject: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    received_at: datetime
+    flags: tuple[str, ...]
+    attachments: tuple[AttachmentView, ...]
+    has_html: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedMail:
+    """One mail in the clear, for a page of its own. ``html`` is its formatted text, made safe; None: it has none."""
+
+    message: "OpenedMessage"
+    html: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedMessage:
     """A message in the clear. ``fault`` is an error's code when it could not be opened; ``text`` is then empty."""
 
@@ -200,6 +234,7 @@ class OpenedMessage:
     text: str = field(repr=False)
     role: PartyRole | None = None
     fault: str | None = None
+    mail: MailView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

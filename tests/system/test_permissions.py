@@ -70,6 +70,8 @@ POST   /api/v1/erasures/{erasure_id}/approve              x        D       401  
 DELETE /api/v1/erasures/{erasure_id}                      x        D       401  204
 GET    /api/v1/recordings/{id}/content                    HD       HD      401  200
 GET    /api/v1/messages/{id}/content                      HD       HD      401  200
+GET    /api/v1/messages/{id}/original                     HD       HD      401  404
+GET    /api/v1/messages/{id}/attachments/{number}         HD       HD      401  404
 POST   /api/v1/recordings/{id}/heard                      HD       HD      401  404
 GET    /api/v1/contacts/{id}/verification                 HDU      HDU     401  200
 GET    /log/tile/entries/{rest:.+}                        U        U       401  200
@@ -91,6 +93,7 @@ GET    /search                                            x        AHD     303  
 GET    /verification                                      x        HDU     303  400
 GET    /customers/{customer_id}                           x        AHD     303  200
 GET    /contacts/{contact_id}                             x        AHD     303  200
+GET    /contacts/{contact_id}/messages/{message_id}       x        AHD     303  303
 GET    /contacts/{contact_id}/verification                x        HDU     303  200
 POST   /contacts/{contact_id}/grants                      x        HD      303  303
 POST   /contacts/{contact_id}/links                       x        HD      303  303

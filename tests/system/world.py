@@ -252,7 +252,8 @@ async def good_request(world, asker, route):
     """Return path, body and headers of a good request for ``route``, as far as it depends on who asks."""
     ids = world.ids
     needs_grant = any(
-        part in route for part in ("grant_id", "/grants/{id}", "/content", "heard")
+        part in route
+        for part in ("grant_id", "/grants/{id}", "/content", "heard", "original", "attachments")
     )
     may_grant = asker.role in {Role.COMPLAINT_HANDLER, Role.DPO}
     grant = await world.grant(asker) if needs_grant and may_grant else "gr_" + "a" * 26
@@ -265,6 +266,8 @@ async def good_request(world, asker, route):
         "{grant_id}": grant,
         "{hold_id}": await world.hold() if "{hold_id}" in route else "",
         "{erasure_id}": await world.erasure() if "{erasure_id}" in route else "",
+        "{message_id}": ids["message"],
+        "{number}": "1",
         "{source}": "pbx",
         "{secret}": "invented-and-not-the-secret-of-any",
         "{source_id}": "c-0",

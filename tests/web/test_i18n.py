@@ -7,11 +7,14 @@ from babel.messages.pofile import read_po
 from service.archive import expect
 from service.archive.checks import AnchorKind, Code
 from service.archive.fetch_faults import FETCH_REASONS
+from service.archive.mail_records import NO_MAIL
 from service.domain.contact import SCALARS, Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
 from service.domain.retention import Ground
+from service.sources.mail.facts import Flag
 from service.web.i18n import LANGUAGES, choose_language, load_words
+from service.web.mail_views import _headers
 from service.web.problem_pages import LOOKS
 from service.web.searchform import FIELDS, BoxKind
 from service.web.views import CheckOutcome, IntegrityState
@@ -49,7 +52,9 @@ COMPOSED = {
     "media.{}": MediaFlag,
     "messages.title.{}": Channel,
     "lane.{}": {*PartyRole, "first", "second", "more", "all"},
-    "openings.what.{}": {"recording", "message"},
+    "openings.what.{}": {"recording", "message", "mail", "attachment"},
+    "mail.flag.{}": Flag,
+    "mail.fact.{}": {*(fact for fact, _ in _headers(NO_MAIL)), "received_at"},
     "error.{}.title": LOOKS,
     "error.{}.lead": LOOKS,
     "lost.{}": {expect.CAUSE, *FETCH_REASONS},

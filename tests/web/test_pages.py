@@ -369,6 +369,30 @@ async def test_what_was_written_to_us_is_text(handler, desk):
     assert "\u202e" not in html
 
 
+async def test_a_mail_is_shown_with_its_attachments_and_what_to_know_of_it(handler, desk):
+    grant = await give(desk, "ct_2")
+    html = await handler.see("/contacts/ct_2")
+    assert "VS: Lasku &lt;elokuu&gt;" in html
+    assert "compare the address letter by letter" in html
+    assert "May run a program when opened" in html
+    assert f'href="/api/v1/messages/ms_2/attachments/1?grant={grant.id}" download' in html
+    assert f"/api/v1/messages/ms_2/original?grant={grant.id}" in html
+    assert "\u202e" not in html
+
+
+async def test_the_page_of_a_mail_shows_its_formatted_text(handler, desk):
+    await give(desk, "ct_2")
+    html = await handler.see("/contacts/ct_2/messages/ms_2")
+    assert "<p>Muotoiltu <b>teksti</b></p>" in html
+    assert "Asiakaspalvelu &lt;asiakaspalvelu@example.com&gt;" in html
+    assert "nothing is loaded from elsewhere" in html
+
+
+async def test_the_page_of_a_mail_needs_a_grant(handler):
+    answer = await handler.get("/contacts/ct_2/messages/ms_2")
+    assert (answer.status, answer.headers["Location"]) == (303, "/contacts/ct_2")
+
+
 async def test_a_message_that_was_altered_hides_none_of_its_neighbours(handler, desk):
     await give(desk, "ct_3")
     html = await handler.see("/contacts/ct_3")

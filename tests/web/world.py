@@ -21,6 +21,7 @@ from service.web.pages import page_routes, set_up_pages
 from service.web.problem_pages import show_problem
 from service.web.views import (
     AnchorView,
+    AttachmentView,
     AttentionItem,
     AttentionPage,
     CheckOutcome,
@@ -33,6 +34,8 @@ from service.web.views import (
     FoundPage,
     IntegrityState,
     LinkView,
+    MailView,
+    OpenedMail,
     OpenedMessage,
     OpeningView,
     Playback,
@@ -171,6 +174,25 @@ MESSAGES = {
             sent_at=at(2, 10, 5),
             role=PartyRole.AGENT,
             text="Hei Maija,\n\ntarkistamme asian ja palaamme perjantaihin mennessä.",
+            mail=MailView(
+                subject="VS: Lasku <elokuu>",
+                headers=(
+                    ("from", "Asiakaspalvelu <asiakaspalvelu@example.com>"),
+                    ("date", "eilen"),
+                ),
+                received_at=at(2, 10, 6),
+                flags=("lookalike", "cut"),
+                attachments=(
+                    AttachmentView(
+                        number=1,
+                        name="lasku\u202efdp.exe",
+                        content_type="application/pdf",
+                        size_bytes=12_345,
+                        is_risky=True,
+                    ),
+                ),
+                has_html=True,
+            ),
         ),
     ),
     "ct_3": (
@@ -473,6 +495,13 @@ class FakeDesk:
     async def open_messages(self, contact_id, *, grant_id, actor, now):  # noqa: ARG002  # the protocol\'s parameters
         self._require(grant_id)
         return MESSAGES[contact_id]
+
+    async def open_mail(self, contact_id, message_id, *, grant_id, actor, now):  # noqa: ARG002  # the protocol\'s parameters
+        self._require(grant_id)
+        for one in MESSAGES[contact_id]:
+            if one.id == message_id and one.mail:
+                return OpenedMail(message=one, html="<p>Muotoiltu <b>teksti</b></p>")
+        raise NotFoundError("no such mail")
 
     async def waveform(self, recording_id, *, grant_id, actor, now):  # noqa: ARG002  # the protocol\'s parameters
         self._require(grant_id)
