@@ -216,25 +216,13 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     because a source knows it later; unless parts tell, of which one may be recorded and others not. Parties beyond
     ``MAX_PARTIES`` are left out, which is a contradiction too. What is delivered stands over what was only stated.
     """
-    filled: dict[str, object] = {}
-    contradictions = []
-    is_healed = contact.is_stated and not facts.is_stated
-    if is_healed:
+    filled, contradictions = _decide_scalars(contact, facts)
+    as_sent = {
+        f"{name}_as_sent": getattr(facts, f"{name}_as_sent")
+        for name in _SENT_TIMES & set(filled)
+    }
+    if contact.is_stated and not facts.is_stated:
         filled["is_stated"] = False
-    as_sent: dict[str, str | None] = {}
-    is_first = facts.is_part and _lengthens("started_at", facts.started_at, contact.started_at)
-    for name in SCALARS:
-        told, archived = getattr(facts, name), getattr(contact, name)
-        if told is None or told == archived:
-            continue
-        lengthens = facts.is_part and _lengthens(name, told, archived)
-        stands = is_healed or (is_first and name in _OF_THE_FIRST)
-        if archived is None or lengthens or stands:
-            filled[name] = told
-            if name in _SENT_TIMES:
-                as_sent[f"{name}_as_sent"] = getattr(facts, f"{name}_as_sent")
-        elif not (facts.is_stated or (facts.is_part and name in _TIMES | _OF_THE_FIRST)):
-            contradictions.append(name)
     if _is_announced(contact, facts):
         filled["announced"] = facts.recording
     parties = merge_parties(contact.parties, facts.parties)
@@ -249,6 +237,27 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     changed = tuple(filled)
     amended = replace(contact, **filled, **as_sent)  # type: ignore[arg-type]  # by name
     return Amendment(amended, changed, tuple(contradictions))
+
+
+def _decide_scalars(
+    contact: Contact, facts: ContactFacts
+) -> tuple[dict[str, object], list[str]]:
+    """Return the scalars that the facts fill or that stand over the archived ones, and the names that contradict."""
+    filled: dict[str, object] = {}
+    contradictions = []
+    is_healed = contact.is_stated and not facts.is_stated
+    is_first = facts.is_part and _lengthens("started_at", facts.started_at, contact.started_at)
+    for name in SCALARS:
+        told, archived = getattr(facts, name), getattr(contact, name)
+        if told is None or told == archived:
+            continue
+        lengthens = facts.is_part and _lengthens(name, told, archived)
+        stands = is_healed or (is_first and name in _OF_THE_FIRST)
+        if archived is None or lengthens or stands:
+            filled[name] = told
+        elif not (facts.is_stated or (facts.is_part and name in _TIMES | _OF_THE_FIRST)):
+            contradictions.append(name)
+    return filled, contradictions
 
 
 def _is_announced(contact: Contact, facts: ContactFacts) -> bool:
