@@ -1,18 +1,19 @@
 """What nobody needs to see to read a message: card numbers and personal identity codes, hidden where text is shown.
 
-The text itself is never changed. What is found is a form that checks: the digits of a card under Luhn's formula and in a
-range that is issued (ISO/IEC 7812-1, PCI DSS 4.0.1 requirement 3.4.1), a Finnish identity code by its check character
-(Government Decree 128/2010). Now and then another number checks by chance and is hidden too; who may, can have it shown.
+The text itself is never changed. What is found is a form that checks: the digits of a card under Luhn's formula and in
+a range that is issued (ISO/IEC 7812-1; PCI DSS 4.0.1, requirement 3.4.1), a Finnish identity code by its check
+character (Government Decree 128/2010). Now and then another number checks by chance and is hidden too.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
+from service.domain.contact import Contact
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import PersonalIdentityCode
 
@@ -74,7 +75,7 @@ class Masked:
 def mask_text(text: str) -> Masked:
     """Return ``text`` with card numbers as ``•••• 1234`` and identity codes as ``••••••-••••``.
 
-    Digits may stand in groups, between which are spaces, hyphens or dots; a number is never found inside a longer group.
+    Digits may stand in groups, with spaces, hyphens or dots between; no number is found inside a longer group.
     """
     parts: list[str] = []
     end = 0
@@ -84,6 +85,16 @@ def mask_text(text: str) -> Masked:
             parts += (text[end:start], mask)
         end = max(end, stop)
     return Masked("".join((*parts, text[end:])), len(parts) // 2)
+
+
+def mask_contact(contact: Contact) -> Contact:
+    """Return ``contact`` as it is shown: what was written freely, such as its subject, is masked."""
+    return replace(
+        contact,
+        subject=contact.subject and mask_text(contact.subject).text,
+        not_recorded_reason=contact.not_recorded_reason
+        and mask_text(contact.not_recorded_reason).text,
+    )
 
 
 def _found(text: str) -> Iterator[tuple[int, int, str]]:

@@ -61,6 +61,7 @@ class EntryType(StrEnum):
     RECORDING_EXAMINED = "recording.examined"
     MAIL_RECEIVED = "mail.received"
     MESSAGE_ARCHIVED = "message.archived"
+    MESSAGE_UNMASKED = "message.unmasked"
     RENDITION_MADE = "rendition.made"
     GRANT_CREATED = "grant.created"
     GRANT_WITHDRAWN = "grant.withdrawn"

@@ -13,10 +13,17 @@ from service.archive.grants import Grants, find_grant
 from service.archive.lookup import Criteria, Finder, Found, Page
 from service.archive.open import Opener
 from service.archive.targets import Asked, Subject
+from service.archive.unmask import read_masked, read_unmasked, read_whole, unmask
 from service.archive.verify import Verifier
 from service.domain.actor import Actor
 from service.domain.customer import Customer, LinkState
-from service.domain.errors import ArchiveError, GrantRequiredError, NotFoundError
+from service.domain.errors import (
+    ArchiveError,
+    GrantRequiredError,
+    NotFoundError,
+    NotPermittedError,
+)
+from service.domain.masking import Masked, mask_contact
 from service.domain.permission import Permission, is_permitted
 from service.domain.purpose import Grant, Purpose, require_grant
 from service.web.detail import (
@@ -81,7 +88,7 @@ class ArchiveDesk:
     ) -> ContactDetail:
         view = await self.contacts.get(contact_id, actor=actor)
         return ContactDetail(
-            contact=view.contact,
+            contact=mask_contact(view.contact),
             links=await self._links(view),
             recordings=recording_views(view, actor_id=actor.id),
             message_count=len(view.messages),
@@ -111,18 +118,23 @@ class ArchiveDesk:
         await self.grants.withdraw(grant_id, actor=actor, now=now)
 
     async def open_messages(
-        self, contact_id: str, *, grant_id: str, actor: Actor, now: datetime
+        self,
+        contact_id: str,
+        *,
+        grant_id: str,
+        actor: Actor,
+        now: datetime,
+        unmasked: str | None = None,
     ) -> tuple[OpenedMessage, ...]:
         view = await self.contacts.get(contact_id, actor=actor)
         opened = []
         for message in view.messages:
-            text, fault = "", None
+            shown, fault = Masked("", 0), None
             try:
-                asked = Asked(Subject.MESSAGE, message.id)
-                text = (await self._read(asked, actor, grant_id, now)).decode(
-                    "utf-8", "replace"
+                shown = await self._message(
+                    message.id, actor, grant_id, now, is_unmasked=message.id == unmasked
                 )
-            except GrantRequiredError:
+            except (GrantRequiredError, NotPermittedError):
                 raise
             except ArchiveError as error:
                 fault = error.code
@@ -131,9 +143,10 @@ class ArchiveDesk:
                     id=message.id,
                     sender=message.sender,
                     sent_at=message.sent_at,
-                    text=text,
+                    text=shown.text,
                     role=role_of(message.sender, view.contact),
                     fault=fault,
+                    hidden=shown.hidden,
                 )
             )
         return tuple(opened)
@@ -257,11 +270,21 @@ class ArchiveDesk:
     async def _read(self, asked: Asked, actor: Actor, grant_id: str, now: datetime) -> bytes:
         content = await self.opener.open(asked, actor=actor, grant_id=grant_id, now=now)
         with self.opener.openings.using(content):
-            parts = [
-                bytes(part) async for part in content.payload.read_range(0, content.size_bytes)
-            ]
+            data = await read_whole(content)
             content.track.note_sent(0, content.size_bytes)
-        return b"".join(parts)
+        return data
+
+    async def _message(
+        self, message_id: str, actor: Actor, grant_id: str, now: datetime, *, is_unmasked: bool
+    ) -> Masked:
+        """Return the text of a message as it is shown, masked or not."""
+        opened = unmask if is_unmasked else Opener.open
+        asked = Asked(Subject.MESSAGE, message_id)
+        content = await opened(self.opener, asked, actor=actor, grant_id=grant_id, now=now)
+        with self.opener.openings.using(content):
+            shown = await (read_unmasked if is_unmasked else read_masked)(content)
+            content.track.note_sent(0, content.size_bytes)
+        return shown
 
     async def _attention_item(
         self, item: Raised, *, actor: Actor, now: datetime
@@ -285,7 +308,7 @@ class ArchiveDesk:
 
 def _found(found: Found, customers: Mapping[str, CustomerSummary]) -> FoundContact:
     return FoundContact(
-        contact=found.contact,
+        contact=mask_contact(found.contact),
         matched_by=found.matched_by,
         customers=tuple(
             customers[link.customer_id]

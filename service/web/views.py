@@ -192,7 +192,10 @@ class DisposalView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedMessage:
-    """A message in the clear. ``fault`` is an error's code when it could not be opened; ``text`` is then empty."""
+    """A message in the clear. ``fault`` is an error's code when it could not be opened; ``text`` is then empty.
+
+    In ``hidden`` places of the text a card number or identity code is not shown.
+    """
 
     id: str
     sender: str = field(repr=False)
@@ -200,6 +203,7 @@ class OpenedMessage:
     text: str = field(repr=False)
     role: PartyRole | None = None
     fault: str | None = None
+    hidden: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
