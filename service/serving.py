@@ -13,7 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from service.anchoring import asking_outside, troubles
-from service.api import content, erasures, grants, holds, verification
+from service.api import content, erasures, grants, holds, statements, verification
 from service.api.app_keys import (
     ATTENTION,
     CONTACTS,
@@ -27,6 +27,7 @@ from service.archive.draft_recordings import FETCH
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
+from service.archive.silence import LISTEN_EVERY
 from service.backup_sites import held_for_backup
 from service.config import Config, StorageUrl
 from service.config.roles import ProcessRole
@@ -42,6 +43,7 @@ from service.sharing_out import checks_beyond, chores_of, routes_of
 from service.spooling import spools_of
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
+from service.web.completeness_pages import COMPLETE
 from service.web.disposal_desk import ArchiveDisposals
 from service.web.pages import set_up_pages
 from service.web.problem_pages import show_problem
@@ -211,9 +213,13 @@ def _chores(service: Service) -> tuple[Chore, ...]:
     async def remove_copies(now: datetime) -> None:
         await asyncio.to_thread(remove_upgrade_copies, service.archive.config, now)
 
+    async def listen(now: datetime) -> None:
+        await service.archive.silence.look(now=now)
+
     chores = (
         *_household(service.archive).chores(),
         Chore("upgrade copies", timedelta(hours=1), remove_copies),
+        Chore("silence", LISTEN_EVERY, listen),
     )
     # Without interpretation of its own the process follows what others took in, and so this.
     offer = service.interpretation.offer if service.role.takes_in else None
@@ -306,6 +312,8 @@ def _fill(
     )
     app[CONTACTS], app[FINDER] = archive.contacts, archive.finder
     app[ATTENTION] = archive.attention
+    app[statements.RECONCILING] = archive.reconciling
+    app[statements.COMPLETENESS] = app[COMPLETE] = archive.completeness
     app[grants.GRANTS] = archive.grants
     app[holds.HOLDS], app[erasures.ERASURES] = archive.holds, archive.erasures
     app[content.CONTENTS] = content.Contents(archive.opener)

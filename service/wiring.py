@@ -24,6 +24,7 @@ from service.access.throttle import Throttle
 from service.access.tokens import Tokens
 from service.access.users import Users
 from service.archive.attention import Attention
+from service.archive.completeness import Completeness
 from service.archive.contact_checks import ContactChecker
 from service.archive.contacts import Contacts
 from service.archive.counted import CountedBlobs, CountedKeys, CountedStore, Failures
@@ -35,6 +36,7 @@ from service.archive.erasure_ledger import FILE as ERASURES
 from service.archive.erasure_ledger import ErasureLedger
 from service.archive.expect import Expectations
 from service.archive.export import Exporter
+from service.archive.gaps import Gaps
 from service.archive.grants import Grants
 from service.archive.hold import Holds
 from service.archive.interpret import Interpreter
@@ -44,7 +46,9 @@ from service.archive.open import Opener
 from service.archive.openings import Openings
 from service.archive.published import PublishedLog
 from service.archive.receive import Intake, Sessions
+from service.archive.reconcile import Reconciling
 from service.archive.rotate import Rotation
+from service.archive.silence import Silence
 from service.archive.understand import Understanding
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
@@ -135,6 +139,9 @@ class Archive:
     register: Register
     attention: Attention
     expectations: Expectations
+    reconciling: Reconciling
+    completeness: Completeness
+    silence: Silence
     grants: Grants
     openings: Openings
     opener: Opener
@@ -409,6 +416,7 @@ def archive_from(
     understanding = Understanding(
         stores.store, interpreter, DeliveryOpener(ring, stores.keys), adapters(config)
     )
+    names = [source.name for source in config.sources]
     openings = Openings(stores.store)
     verifier = Verifier(
         ContactChecker(stores.store, stores.log, stores.blobs, vault),
@@ -431,6 +439,11 @@ def archive_from(
         register=Register(stores.store, interpreter, config.archive.timezone.key),
         attention=Attention(stores.store, understanding, verifier),
         expectations=Expectations(stores.store, vault),
+        reconciling=Reconciling(
+            stores.store, interpreter, Gaps(stores.store), config.archive.timezone
+        ),
+        completeness=Completeness(stores.store, names, config.archive.timezone),
+        silence=Silence(stores.store, names),
         grants=Grants(
             stores.store, vault, openings.forget, timedelta(hours=config.grants.hours)
         ),

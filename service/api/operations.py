@@ -118,6 +118,13 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "PUT /intake/{source}/k/{secret}/{source_id}/recordings/{name}": Operation(
         body=BYTES, answers={200: shapes.Kept}
     ),
+    "POST /api/v1/sources/{source}/statements": Operation(
+        body=BYTES,
+        query={"trial": _text("`yes`: only say what would come of it.")},
+        answers={200: shapes.ReconciledDays},
+        problems=(404,),
+    ),
+    "GET /api/v1/sources/completeness": Operation(answers={200: shapes.CompletenessPage}),
     "POST /api/v1/contacts": Operation(
         body=ContactJson,
         answers={201: shapes.ShownContact, 200: shapes.KnownContact},

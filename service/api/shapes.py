@@ -3,7 +3,7 @@
 A field that may be missing is left out of an answer when nothing is known. Tests hold real answers against these.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -79,6 +79,8 @@ class ShownContact(Shape, frozen=True, kw_only=True):
     started_at_as_sent: str | UnsetType = UNSET
     ended_at: datetime | UnsetType = UNSET
     ended_at_as_sent: str | UnsetType = UNSET
+    answered_at: datetime | UnsetType = UNSET
+    outcome: str | UnsetType = UNSET
     queue: str | UnsetType = UNSET
     subject: str | UnsetType = UNSET
     customer_number: str | UnsetType = UNSET
@@ -278,6 +280,47 @@ class GrantPage(Shape, frozen=True, kw_only=True):
 
     grants: list[ShownGrant]
     next: Cursor | None
+
+
+class ShownReconciledDay(Shape, frozen=True, kw_only=True):
+    """What came of a day.
+
+    `said` are the contacts that the source says it handled; `missing` did not come, `without_recording` have none that
+    should, and `unknown` came and are not said.
+    """
+
+    day: date
+    said: int
+    missing: int
+    without_recording: int
+    unknown: int
+
+
+class ReconciledDays(Shape, frozen=True, kw_only=True):
+    """The days of a statement."""
+
+    days: list[ShownReconciledDay]
+
+
+class ShownMonth(Shape, frozen=True, kw_only=True):
+    """A month of a source. `share` of what it said is here; null where it said nothing."""
+
+    source: str
+    month: str
+    days: int
+    said: int
+    here: int
+    late: int
+    missing: int
+    recordings_lost: int
+    recordings_expected: int
+    share: float | None
+
+
+class CompletenessPage(Shape, frozen=True, kw_only=True):
+    """The last twelve months of each source, newest first."""
+
+    months: list[ShownMonth]
 
 
 class HoldRequest(Shape, frozen=True, kw_only=True):

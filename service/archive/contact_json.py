@@ -18,6 +18,8 @@ def contact_json(contact: Contact) -> Json:
         "started_at_as_sent": contact.started_at_as_sent,
         "ended_at": contact.ended_at and format_time(contact.ended_at),
         "ended_at_as_sent": contact.ended_at_as_sent,
+        "answered_at": contact.answered_at and format_time(contact.answered_at),
+        "outcome": contact.outcome,
         "queue": contact.queue,
         "subject": contact.subject,
         "customer_number": contact.customer_number,

@@ -174,6 +174,8 @@ class Draft:
             announced=facts.recording,
             started_at_as_sent=facts.started_at_as_sent,
             ended_at_as_sent=facts.ended_at_as_sent,
+            answered_at=facts.answered_at,
+            outcome=facts.outcome,
             is_stated=facts.is_stated,
         )
         self.has_new_identifiers = True

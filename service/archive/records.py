@@ -37,6 +37,8 @@ class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
     announced: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    answered_at: datetime | None = None
+    outcome: str | None = None
     is_stated: bool = False
 
 
@@ -96,6 +98,8 @@ def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -
         announced=contact.announced,
         started_at_as_sent=contact.started_at_as_sent,
         ended_at_as_sent=contact.ended_at_as_sent,
+        answered_at=contact.answered_at,
+        outcome=contact.outcome,
         is_stated=contact.is_stated,
     )
     return ContactRow(
@@ -148,6 +152,8 @@ def contact_of(row: ContactRow, sealer: FieldSealer) -> Contact:
         announced=sealed.announced,
         started_at_as_sent=sealed.started_at_as_sent,
         ended_at_as_sent=sealed.ended_at_as_sent,
+        answered_at=sealed.answered_at,
+        outcome=sealed.outcome,
         is_stated=sealed.is_stated,
     )
 

@@ -16,6 +16,7 @@ SOURCE_SILENT: Final = "source_silent"
 """The reason under which a silence needs attention."""
 _HOUR: Final = timedelta(hours=1)
 _WEEK: Final = timedelta(weeks=1)
+LISTEN_EVERY: Final = timedelta(minutes=10)
 GRACE: Final = timedelta(minutes=15)
 """What was handled in an hour may be delivered so long after it."""
 

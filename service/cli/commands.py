@@ -155,6 +155,23 @@ def _add_sources(commands: "_Commands[argparse.ArgumentParser]") -> None:
         "keep the files that a source left in a directory, as if it had sent them",
         "sources:import_files",
     )
+    compare = _add(
+        group,
+        "reconcile",
+        "compare what a source says it handled, as CSV, with what it delivered",
+        "reconcile:reconcile",
+    )
+    compare.add_argument("name", metavar="NAME", help="the name of the source in the settings")
+    compare.add_argument("file", type=Path, metavar="FILE.csv")
+    compare.add_argument(
+        "--dry-run", action="store_true", help="only say what would come of it"
+    )
+    _add(
+        group,
+        "completeness",
+        "print how much of what each source says is here, by month",
+        "reconcile:completeness",
+    )
     bring.add_argument("name", metavar="NAME", help="the name of the source in the settings")
     bring.add_argument("directory", type=Path, metavar="DIR")
     bring.add_argument(

@@ -99,6 +99,8 @@ class ContactFacts:
     ``recording`` is what the source announces: ``EXPECTED``, ``NONE``, or None; ``recordings`` are those that it says
     where to fetch, whatever else it announces, each name and each URL once. Times are aware, UTC;
     ``started_at_as_sent`` and ``ended_at_as_sent`` are their texts as they came, where those say more: an offset.
+    ``answered_at`` is when a call was put through to a person, ``outcome`` how it ended: a code such as ``answered`` or
+    ``unanswered``, or the source's own word.
     ``is_part``: they tell of a part (a leg of a call, a message of a conversation), so that the contact lasts from the
     earliest start to the latest end of its parts. ``is_stated``: the source did not deliver them, but says in a
     statement of what it handled that there was such a contact.
@@ -120,6 +122,8 @@ class ContactFacts:
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
     recordings: tuple[AnnouncedRecording, ...] = ()
+    answered_at: datetime | None = None
+    outcome: str | None = None
     is_part: bool = False
     is_stated: bool = False
 
@@ -163,6 +167,8 @@ class Contact:
     announced: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    answered_at: datetime | None = None
+    outcome: str | None = None
     is_stated: bool = False
 
     @property
@@ -187,6 +193,8 @@ SCALARS = (
     "direction",
     "started_at",
     "ended_at",
+    "answered_at",
+    "outcome",
     "queue",
     "subject",
     "customer_number",
@@ -214,10 +222,13 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
         told, archived = getattr(facts, name), getattr(contact, name)
         if told is None or told == archived:
             continue
-        is_longer = facts.is_part and _lengthens(name, told, archived)
-        if archived is None or is_healed or is_longer:
+        if (
+            archived is None
+            or is_healed
+            or (facts.is_part and _lengthens(name, told, archived))
+        ):
             filled[name] = told
-            if name in _TIMES:
+            if name in _SENT_TIMES:
                 as_sent[f"{name}_as_sent"] = getattr(facts, f"{name}_as_sent")
         elif not (facts.is_stated or (facts.is_part and name in _TIMES)):
             contradictions.append(name)
@@ -237,12 +248,13 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
     return Amendment(amended, changed, tuple(contradictions))
 
 
-_TIMES: Final = frozenset({"started_at", "ended_at"})
+_SENT_TIMES: Final = frozenset({"started_at", "ended_at"})
+_TIMES: Final = _SENT_TIMES | {"answered_at"}
 
 
 def _lengthens(name: str, told: datetime, archived: datetime) -> bool:
-    """Tell whether the part's time ``told`` makes the contact begin earlier, or end later."""
-    return (name == "started_at" and told < archived) or (
+    """Tell whether the part's time ``told`` makes the contact begin or be answered earlier, or end later."""
+    return (name in {"started_at", "answered_at"} and told < archived) or (
         name == "ended_at" and told > archived
     )
 

@@ -85,7 +85,7 @@ class MailDoor:
     async def handle_RCPT(  # noqa: N802  # as the library calls it
         self,
         server: SMTP,  # noqa: ARG002  # as above
-        session: Session,  # noqa: ARG002
+        session: Session,  # noqa: ARG002  # as above
         envelope: Begun,
         address: str,
         options: list[str],

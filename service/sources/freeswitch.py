@@ -46,6 +46,15 @@ _UUID: Final = re.compile(r"[?&]uuid=(?:[a-z]_)?([^?&#]+)")
 _IS_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MADE_BY: Final = ("cc_member_session_uuid", "call_uuid", "originating_leg_uuid", "originator")
 _RECORDED: Final = ("record_ms", "record_seconds", "record_samples", "record_file_size")
+# Causes of an end before an answer (ITU-T Q.850, as FreeSWITCH calls them).
+_OUTCOMES: Final = {
+    "ALLOTTED_TIMEOUT": "unanswered",
+    "CALL_REJECTED": "rejected",
+    "NO_ANSWER": "unanswered",
+    "NO_USER_RESPONSE": "unanswered",
+    "ORIGINATOR_CANCEL": "cancelled",
+    "USER_BUSY": "busy",
+}
 _NEVER: Final = frozenset({"", "0"})
 _DIGITS: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 _NOBODY: Final = Number(Standing.WITHHELD)
@@ -126,6 +135,16 @@ class _Leg:
         return any(one not in _NEVER for one in told)
 
     @property
+    def connected_at(self) -> datetime | None:
+        """When it was answered and put through to another leg; None when only a menu, a queue or nobody answered.
+
+        A telephone that rings aloud may be put through before it is answered.
+        """
+        answered_at = _time(self.cdr.get("answer_uepoch"))
+        bridged_at = _time(self.cdr.get("bridge_uepoch"))
+        return max(answered_at, bridged_at) if answered_at and bridged_at else None
+
+    @property
     def profile(self) -> Flow:
         """The newest turn of the call flow."""
         return self.cdr.flows[0] if self.cdr.flows else Flow()
@@ -166,6 +185,8 @@ def _first_leg(leg: _Leg) -> ContactFacts:
         direction=direction,
         started_at=leg.started_at,
         ended_at=_end(leg),
+        answered_at=leg.connected_at,
+        outcome=_outcome(leg),
         queue=_queue(cdr),
         subject=tidy(cdr.get("taltio_subject")),
         customer_number=_customer_number(cdr),
@@ -311,6 +332,16 @@ def _recording(leg: _Leg) -> tuple[str, str | None]:
     if cdr.get(*_RECORDED):
         return EXPECTED, None
     return NONE, None if leg.is_answered else UNANSWERED
+
+
+def _outcome(leg: _Leg) -> str | None:
+    """Return how the call ended; FreeSWITCH's own word for what has no code here."""
+    if leg.connected_at is not None:
+        return "answered"
+    if leg.is_answered:
+        return "not_connected"
+    cause = tidy(leg.cdr.get("hangup_cause"))
+    return None if cause is None else _OUTCOMES.get(cause, cause)
 
 
 def _queue(cdr: Cdr) -> str | None:

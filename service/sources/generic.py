@@ -1,8 +1,9 @@
 """The archive's own contact JSON: what `POST /api/v1/contacts` takes and `standard-webhooks` sources send.
 
 ```
-{source?, source_id, channel, direction, started_at, ended_at?, parties[], queue?, subject?, customer_number?,
- metering_point?, messages?: [{from, at, text}], recording?: "expected"|"none", not_recorded_reason?, recordings?: []}
+{source?, source_id, channel, direction, started_at, ended_at?, answered_at?, outcome?, parties[], queue?, subject?,
+ customer_number?, metering_point?, messages?: [{from, at, text}], recording?: "expected"|"none",
+ not_recorded_reason?, recordings?: []}
 parties: {role, phone?, email?, name?, agent_id?}
 recordings, to be fetched: {name, url, content_type?, size_bytes?, sha256?}
 ```
@@ -96,6 +97,8 @@ class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parties: tuple[PartyJson, ...]
     source: str | None = None
     ended_at: str | None = None
+    answered_at: str | None = None
+    outcome: str | None = None
     queue: str | None = None
     subject: str | None = None
     customer_number: str | None = None
@@ -151,6 +154,8 @@ def _facts(sent: ContactJson, *, region: str) -> ContactFacts:
         direction=sent.direction,
         started_at=started_at,
         ended_at=ended_at,
+        answered_at=_optional(sent.answered_at, lambda text: _time(text, "answered_at")),
+        outcome=_optional(sent.outcome, lambda text: require_plain(text, what="outcome")),
         queue=_optional(sent.queue, lambda text: require_plain(text, what="queue")),
         subject=_optional(sent.subject, lambda text: _text(text, "subject")),
         customer_number=_optional(sent.customer_number, lambda t: CustomerNumber.parse(t).text),
@@ -262,7 +267,8 @@ def is_plausible(at: datetime, *, now: datetime) -> bool:
 
 
 def _remarks(facts: ContactFacts, *, now: datetime) -> tuple[str, ...]:
-    told = (facts.started_at, facts.ended_at, *(message.sent_at for message in facts.messages))
+    whole = (facts.started_at, facts.ended_at, facts.answered_at)
+    told = (*whole, *(message.sent_at for message in facts.messages))
     if any(at is not None and not is_plausible(at, now=now) for at in told):
         return (TIME_OUT_OF_WINDOW,)
     return ()

@@ -9,6 +9,7 @@ from service.domain.permission import Permission
 from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Need, Route
 from service.web import (
     attention_pages,
+    completeness_pages,
     contact_pages,
     disposal_pages,
     door_pages,
@@ -59,6 +60,9 @@ def page_routes() -> tuple[Route, ...]:
         _page("POST", f"{contact}/erasures", disposal_pages.request_erasure, _P.ERASE),
         _page("POST", f"{erasure}/approve", disposal_pages.approve_erasure, _P.ERASE),
         _page("POST", f"{erasure}/withdraw", disposal_pages.withdraw_erasure, _P.ERASE),
+        _page(
+            "GET", "/completeness", completeness_pages.show_completeness, _P.READ_COMPLETENESS
+        ),
         _page("GET", "/attention", attention_pages.show_attention, _P.READ_ATTENTION),
         _page("POST", "/attention/{item_id}/retry", attention_pages.retry, _P.SETTLE_ATTENTION),
         _page(

@@ -48,6 +48,8 @@ WHOLE = {
     "direction": Direction.INBOUND,
     "started_at": AT,
     "ended_at": AT + timedelta(minutes=9),
+    "answered_at": AT + timedelta(minutes=1),
+    "outcome": "answered",
     "queue": "Asiakaspalvelu",
     "subject": "Lasku",
     "customer_number": "1001",
@@ -126,6 +128,7 @@ def test_what_is_archived_stands_and_another_value_is_a_contradiction(name):
         "direction": Direction.OUTBOUND,
         "started_at": AT + timedelta(seconds=1),
         "ended_at": AT + timedelta(seconds=1),
+        "answered_at": AT + timedelta(seconds=1),
     }
     archived = amended(EMPTY, facts(**WHOLE))
     amendment = decide_amendment(archived, facts(**{name: other[name]}))
@@ -145,6 +148,13 @@ def test_a_contact_lasts_as_long_as_its_parts_in_whichever_order_they_come(order
     assert contact.ended_at == AT + timedelta(seconds=90)
     shorter = decide_amendment(contact, part(7, 8))
     assert (shorter.changed, shorter.contradictions) == ((), ())
+
+
+def test_a_contact_is_answered_when_the_first_of_its_parts_is():
+    parts = [facts(answered_at=AT + timedelta(seconds=n), is_part=True) for n in (9, 4, 7)]
+    assert amended(EMPTY, *parts).answered_at == AT + timedelta(seconds=4)
+    whole = facts(answered_at=AT)
+    assert decide_amendment(amended(EMPTY, parts[0]), whole).contradictions == ("answered_at",)
 
 
 def test_what_was_sent_goes_with_the_time_that_stands():

@@ -16,6 +16,7 @@ from service.sources.freeswitch import DAMAGED, understand_request
 from service.sources.generic import TIME_OUT_OF_WINDOW
 from service.sources.requests import received_request
 from tests.freeswitch import (
+    ANSWER,
     END,
     START,
     A,
@@ -102,6 +103,14 @@ def test_a_leg_whose_call_does_not_tell_who_began_waits_for_the_first():
     facts = told(leg, target="/x")
     assert (facts.direction, facts.can_begin) == (None, False)
     assert facts.parties == (Party(role=PartyRole.OTHER, phone="+358505550000"),)
+
+
+def test_where_no_number_is_known_as_the_companys_one_who_is_reached_outside_may_be_anybody():
+    facts = told(further(number="0505550000"), target="/x", rule=SourceRule())
+    assert (facts.direction, facts.can_begin) == (None, False)
+    assert facts.parties == (Party(role=PartyRole.OTHER, phone="+358505550000"),)
+    inside = told(further(), target="/x", rule=SourceRule())
+    assert inside.direction is Direction.INBOUND
 
 
 def test_a_call_that_is_forwarded_to_a_mobile_is_answered_by_an_agent_there():
@@ -209,7 +218,7 @@ def test_a_leg_to_the_customer_of_an_outbound_call_tells_the_customer():
 
 
 def test_after_a_transfer_the_first_number_is_what_was_dialled_and_the_first_start_the_start():
-    newest = profile(destination_number="5000")
+    newest = profile(destination_number="050 555 0000")
     told_record = record(variables(start_uepoch=str(START + 9)), newest, profile())
     told_record["callflow"][1]["times"] = {"created_time": str(START)}
     facts = told(told_record)
@@ -251,6 +260,7 @@ def test_a_caller_of_whom_nothing_is_told_is_a_customer():
         ("+358401234567", None),
         ("0401234567", None),
         ("unknown", None),
+        ("agentti", "agentti"),
         (" ", None),
         ("x" * 1000, "x" * 254),
     ],
@@ -259,10 +269,47 @@ def test_a_display_name_is_one_line_of_text_or_none(sent, name):
     assert told(record(variables(), profile(caller_id_name=sent))).parties[0].name == name
 
 
+def test_a_name_that_only_says_the_number_again_is_none():
+    flow = profile(caller_id_number="agentti", caller_id_name="agentti")
+    assert told(record(variables(), flow)).parties[0].name is None
+
+
 def test_national_numbers_are_of_the_sources_country():
     rule = SourceRule(region="SE")
     flow = profile(caller_id_number="070 123 45 67")
     assert told(record(variables(), flow), rule=rule).parties[0].phone == "+46701234567"
+
+
+# -- how it ended
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "answered_at"),
+    [
+        ({"bridge_uepoch": str(START + 9 * 10**6)}, "answered", START + 9 * 10**6),
+        ({"bridge_uepoch": str(START)}, "answered", ANSWER),
+        ({"bridge_uepoch": "0"}, "not_connected", None),
+        ({}, "not_connected", None),
+        ({"answer_uepoch": "0", "bridge_uepoch": str(START)}, "NORMAL_CLEARING", None),
+        ({"answer_uepoch": "0", "hangup_cause": "NO_ANSWER"}, "unanswered", None),
+        ({"answer_uepoch": "0", "hangup_cause": "USER_BUSY"}, "busy", None),
+        ({"answer_uepoch": "0", "hangup_cause": "ORIGINATOR_CANCEL"}, "cancelled", None),
+        ({"answer_uepoch": "0", "hangup_cause": "CALL_REJECTED"}, "rejected", None),
+        ({"answer_uepoch": "0", "hangup_cause": "GATEWAY_DOWN"}, "GATEWAY_DOWN", None),
+        ({"answer_uepoch": "0", "hangup_cause": None}, None, None),
+    ],
+)
+def test_the_first_leg_tells_how_the_call_ended_and_when_somebody_was_reached(
+    changes, outcome, answered_at
+):
+    facts = told(record(variables(**changes)))
+    assert facts.outcome == outcome
+    assert facts.answered_at == (answered_at and from_microseconds(answered_at))
+
+
+def test_a_further_leg_does_not_tell_how_the_call_ended():
+    facts = told(further(bridge_uepoch=str(ANSWER), hangup_cause="LOSE_RACE"), target="/x")
+    assert (facts.outcome, facts.answered_at) == (None, None)
 
 
 # -- recordings
@@ -427,6 +474,21 @@ def test_in_a_damaged_record_a_display_name_cannot_tell_whose_call_it_is():
     assert (facts.source_id, facts.queue, result.remarks) == (A, None, (DAMAGED,))
 
 
+@pytest.mark.parametrize("other", ["0c000000-0000-4000-8000-000000000003", "another"])
+def test_in_a_damaged_record_the_query_says_which_leg_it_is_of(other):
+    evil = f'"x","uuid":"{other}","y":""'
+    leg = record(variables(uuid=None, sip_full_from=evil), profile(uuid=""))
+    assert told(form(as_json(with_encoded_values(leg)))).source_id == A
+
+
+def test_in_a_damaged_record_what_is_no_uuid_names_no_call():
+    leg = further(
+        call_uuid=None, originating_leg_uuid="x", sip_full_from='"M" <sip:1@example.org>'
+    )
+    del leg["callflow"]
+    assert told(form(as_json(with_encoded_values(leg))), target=f"/x?uuid={B}").source_id == B
+
+
 def test_what_is_not_utf_8_is_read_as_iso_8859_1_and_remarked_upon():
     for body in (as_json(record()), as_xml(record())):
         result = understood(body.replace("Matti", "Mäkelä").encode("iso-8859-1"))
@@ -460,6 +522,8 @@ def test_what_was_captured_is_understood(folder, number, remarks):
     )
     assert facts.recording == (None if is_agent else "expected")
     assert facts.queue == ("sähkökatko" if number in {"003", "004"} else None)
+    ended = {"003": "answered", "004": "answered", "007": "not_connected"}
+    assert facts.outcome == ended.get(number)
 
 
 def test_the_same_call_as_json_and_as_xml_tells_the_same():

@@ -92,6 +92,24 @@ def test_xml_that_declares_something_is_refused(declared):
             decode_cdr(body)
 
 
+def test_xml_is_read_to_its_depth_and_no_further():
+    def nested(levels):
+        return b"<a>" * (levels - 1) + b"<b>1</b>" + b"</a>" * (levels - 1)
+
+    assert read_leaves(nested(MAX_DEPTH))[0][1] == "1"
+    with pytest.raises(InvalidInputError, match="32 XML elements"):
+        read_leaves(nested(MAX_DEPTH + 1))
+
+
+def test_each_turn_of_a_call_flow_is_told_apart():
+    flows = [
+        {"destination_number": "5000", "uuid": "1"},
+        {"destination_number": "020", "uuid": "2"},
+    ]
+    told = record(variables(), *flows)
+    assert decode_cdr(as_xml(told).encode()).flows == decode_cdr(as_json(told).encode()).flows
+
+
 def test_references_to_characters_and_the_five_entities_are_read():
     leaves = read_leaves(b"<a><b>&#228; &amp; &lt;&gt;&quot;&apos;</b><c/><![CDATA[<d>]]></a>")
     assert leaves == [(("a", "b"), "ä & <>\"'"), (("a", "c"), "")]

@@ -25,6 +25,8 @@ CONTACT = {
     "direction": "inbound",
     "started_at": "2026-11-20T14:02:00+02:00",
     "ended_at": "2026-11-20T14:11:00+02:00",
+    "answered_at": "2026-11-20T14:03:00+02:00",
+    "outcome": "answered",
     "queue": "Asiakaspalvelu",
     "subject": "Lasku",
     "customer_number": "a-1001",
@@ -53,6 +55,8 @@ def test_a_contact_is_told_in_canonical_form():
     assert (facts.channel, facts.direction) == (Channel.CALL, Direction.INBOUND)
     assert facts.started_at == datetime(2026, 11, 20, 12, 2, tzinfo=UTC)
     assert facts.ended_at - facts.started_at == timedelta(minutes=9)
+    assert facts.answered_at - facts.started_at == timedelta(minutes=1)
+    assert facts.outcome == "answered"
     assert (facts.customer_number, facts.metering_point) == ("A-1001", "643000000000000015")
     assert facts.parties == (
         Party(role=PartyRole.CUSTOMER, phone="+358401234567", email="maija@example.com"),

@@ -112,6 +112,8 @@ MAY = {
     "PUT /intake/{source}/k/{secret}/{source_id}/recordings/{name}": None,
     "PUT /intake/{source}/{source_id}/recordings/{name}": Role.INTEGRATION,
     "POST /api/v1/contacts": Role.INTEGRATION,
+    "POST /api/v1/sources/{source}/statements": Role.INTEGRATION,
+    "GET /api/v1/sources/completeness": Role.AUDITOR,
     "PUT /api/v1/contacts/{contact_id}/recordings/{name}": Role.INTEGRATION,
     "GET /log/tile/entries/{rest:.+}": Role.AUDITOR,
     "GET /metrics": Role.ADMIN,

@@ -49,6 +49,9 @@ GET    /api/v1/contacts/{contact_id}                      AHD      AHD     401  
 PUT    /api/v1/contacts/{contact_id}/links/{customer_id}  x        HD      401  200
 GET    /api/v1/customers/{customer_id}                    AHD      AHD     401  200
 GET    /api/v1/customers/{customer_id}/contacts           AHD      AHD     401  200
+POST   /api/v1/sources/{source}/statements                IM       M       401  200
+GET    /api/v1/sources/completeness                       DMU      DMU     401  200
+GET    /completeness                                      x        DMU     303  200
 GET    /api/v1/attention                                  HDM      HDM     401  200
 GET    /api/v1/attention/{item_id}/explanation            HDM      HDM     401  200
 POST   /api/v1/attention/{item_id}/retry                  HDM      HDM     401  200

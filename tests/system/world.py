@@ -24,6 +24,7 @@ from service.wiring import Archive
 from tests.fakes import PASSWORD
 
 SECRET = b"invented-and-long-enough-for-tests"
+STATEMENT = b"source_id,channel,direction,started_at\nc-0,call,inbound,2026-11-20 14:02\n"
 SOURCES = """
 [[sources]]
 name = "pbx"
@@ -290,6 +291,7 @@ async def good_request(world, asker, route):
         "PUT /api/v1/contacts/{contact_id}/recordings/{name}": AUDIO,
         "PUT /intake/{source}/{source_id}/recordings/{name}": AUDIO,
         "PUT /api/v1/contacts/{contact_id}/links/{customer_id}": {"state": "linked"},
+        "POST /api/v1/sources/{source}/statements": STATEMENT,
         "POST /api/v1/grants": {"purpose": "verify_contact", "contacts": [ids["contact"]]},
         "POST /api/v1/recordings/{id}/heard": {"ranges": []},
         "POST /sign-in": b"login=nobody&password=wrong",

@@ -58,6 +58,7 @@ COMPOSED = {
 KNOWN = (
     "matched.",
     "not_recorded.",
+    "outcome.",
     "attention.reason.",
     "attention.advice.",
     "messages.fault.",

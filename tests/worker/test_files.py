@@ -125,8 +125,18 @@ async def test_links_pipes_hidden_files_and_directories_are_left_alone(archive, 
     assert await deliveries(archive) == []
 
 
-@pytest.mark.parametrize("other", ["link", "pipe", "directory", "gone"])
-async def test_a_file_that_becomes_something_else_is_not_read(archive, files, spool, other):
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ("link", "Too many levels of symbolic links"),
+        ("pipe", "it is no regular file"),
+        ("directory", "it is no regular file"),
+        ("gone", "No such file or directory"),
+    ],
+)
+async def test_a_file_that_becomes_something_else_is_not_read(
+    archive, files, spool, other, reason
+):
     path = spool / "1.cdr.json"
     path.write_bytes(RECORD)
     found = find_files(spool)
@@ -140,7 +150,7 @@ async def test_a_file_that_becomes_something_else_is_not_read(archive, files, sp
             path.mkdir()
     async with asyncio.timeout(5):
         tally = await bring_in(found, files, move_to=spool / TAKEN, clock=clock)
-    assert list(tally.refused) == ["1.cdr.json"]
+    assert tally.refused == {"1.cdr.json": reason}
     assert await deliveries(archive) == []
 
 
