@@ -34,11 +34,13 @@ from service.archive.open import Opener
 from service.archive.openings import OpenedContent
 from service.archive.payload import BATCH_BYTES
 from service.archive.targets import Asked, Rendition, Subject
+from service.archive.unmask import read_masked, unmask
 from service.domain.errors import (
     GrantRequiredError,
     InvalidInputError,
     TamperedError,
 )
+from service.domain.masking import Masked
 from service.http.bodies import read_json
 from service.http.frame import ACTOR, NOW, SESSION
 from service.http.headers import OTHER_POLICY
@@ -55,6 +57,8 @@ STALL_SECONDS: Final = 300
 _MAX_RANGES: Final = 1000
 _MAX_SECONDS: Final = 10**7
 _GRANT_HEADER: Final = "Access-Grant"
+_MASKED_HEADER: Final = "Masked-Places"
+"""In how many places of a message something is hidden; not there where nothing is."""
 
 
 class HeardReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,8 +138,8 @@ async def get_recording(request: web.Request) -> web.StreamResponse:
 
 
 async def get_message(request: web.Request) -> web.StreamResponse:
-    """``GET /api/v1/messages/{id}/content``: the text of a message, in UTF-8."""
-    query = read_query(request, ("grant",))
+    """``GET /api/v1/messages/{id}/content``: the text of a message, in UTF-8; masked, unless ``unmasked=yes``."""
+    query = read_query(request, ("grant", "unmasked"))
     return await _serve(request, Asked.parse(Subject.MESSAGE, request.match_info["id"]), query)
 
 
@@ -191,20 +195,30 @@ async def _serve(
     request: web.Request, asked: Asked, query: Mapping[str, str]
 ) -> web.StreamResponse:
     grant_id = _grant_of(request, query)
+    is_unmasked = _is_unmasked(query)
     contents, actor, now = request.app[CONTENTS], request[ACTOR], request[NOW]
     with contents.serving(actor.id):
         opener = contents.opener
-        content = await opener.open(asked, actor=actor, grant_id=grant_id, now=now)
-        try:
-            wanted = _wanted(request, content)
-        except UnsatisfiableRangeError:
-            return _unsatisfiable(content)
+        opened = unmask if is_unmasked else Opener.open
+        content = await opened(opener, asked, actor=actor, grant_id=grant_id, now=now)
+        is_shown_masked = asked.is_text and not is_unmasked
         with opener.openings.using(content):
             try:
-                return await _answer(request, content, wanted)
+                if is_shown_masked and (masked := await read_masked(content)).hidden:
+                    return await _answer_masked(request, content, masked)
+                return await _answer(request, content, _wanted(request, content))
+            except UnsatisfiableRangeError:
+                return _unsatisfiable(content)
             except TamperedError:
                 await opener.alarm(content, now=now)
                 raise
+
+
+def _is_unmasked(query: Mapping[str, str]) -> bool:
+    told = query.get("unmasked")
+    if told not in {None, "yes"}:
+        raise InvalidInputError("unmasked is yes, or not there")
+    return told is not None
 
 
 def _wanted(request: web.Request, content: OpenedContent) -> ByteRange | None:
@@ -245,6 +259,24 @@ async def _answer(
     return await _stream(
         request, content, start, stop, _streamed(status, headers, stop - start)
     )
+
+
+async def _answer_masked(
+    request: web.Request, content: OpenedContent, masked: Masked
+) -> web.Response:
+    """Send a message in which something is hidden: always whole, because its places are not those of the archived."""
+    headers = _headers(content)
+    headers["Accept-Ranges"] = "none"
+    headers["ETag"] = f'{content.etag[:-1]}-masked"'
+    headers[_MASKED_HEADER] = str(masked.hidden)
+    _require_open(content)
+    whole = web.Response(headers=headers, body=masked.text.encode())
+    await whole.prepare(request)
+    async with _taken(request):
+        await whole.write_eof()
+    if request.method != "HEAD":
+        content.track.note_sent(0, content.size_bytes)
+    return whole
 
 
 def _streamed(status: int, headers: dict[str, str], length: int) -> web.StreamResponse:

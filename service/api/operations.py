@@ -89,6 +89,15 @@ _RENDITION: Final = {
         ),
     ]
 }
+_UNMASKED: Final = {
+    "unmasked": Annotated[
+        Literal["yes"],
+        Meta(
+            description="With card numbers and identity codes in the clear, which is recorded. They are hidden if not "
+            "said; then `Masked-Places` says in how many places, and the answer is whole."
+        ),
+    ]
+}
 _RANGE: Final = {
     "Range": _text("One range of bytes (RFC 9110, section 14); anything else is ignored."),
     "If-Range": _text("The ETag that the range belongs to."),
@@ -208,7 +217,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         problems=(410,),
     ),
     "GET /api/v1/messages/{id}/content": Operation(
-        query=_GRANT_QUERY,
+        query={**_GRANT_QUERY, **_UNMASKED},
         headers={**_GRANT, **_RANGE},
         answers={200: TEXT, 206: TEXT},
         problems=(410, 416, 429),

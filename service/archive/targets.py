@@ -74,6 +74,11 @@ class Asked:
             raise InvalidInputError("rendition is playable or peaks, for recordings")
         return cls(subject, found, Rendition(rendition))
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is the text of a message, which is masked where it is shown."""
+        return self.subject is Subject.MESSAGE and self.rendition is Rendition.ORIGINAL
+
     @classmethod
     def parse_part(cls, text: str, rendition: Rendition, *, number: str = "1") -> "Asked":
         """Return what of the mail ``text`` is asked for beside its text.

@@ -18,6 +18,7 @@ class Permission(StrEnum):
     LINK = "link"
     GRANT = "grant"
     OPEN = "open"
+    UNMASK = "unmask"
     VERIFY = "verify"
     READ_ATTENTION = "read_attention"
     SETTLE_ATTENTION = "settle_attention"
@@ -42,6 +43,7 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
             _P.LINK,
             _P.GRANT,
             _P.OPEN,
+            _P.UNMASK,
             _P.VERIFY,
             _P.READ_ATTENTION,
             _P.SETTLE_ATTENTION,
@@ -58,6 +60,7 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
             _P.LINK,
             _P.GRANT,
             _P.OPEN,
+            _P.UNMASK,
             _P.VERIFY,
             _P.READ_ATTENTION,
             _P.SETTLE_ATTENTION,
@@ -83,7 +86,7 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
 """What each role permits; an actor may do what one of their roles permits."""
 
 FORBIDDEN: Final[Mapping[Role, frozenset[Permission]]] = {
-    Role.ADMIN: frozenset({_P.GRANT, _P.OPEN}),
+    Role.ADMIN: frozenset({_P.GRANT, _P.OPEN, _P.UNMASK}),
 }
 """What a role takes away, whatever the actor's other roles permit: who manages the accounts opens no content."""
 

@@ -62,6 +62,7 @@ class EntryType(StrEnum):
     MAIL_RECEIVED = "mail.received"
     MESSAGE_ARCHIVED = "message.archived"
     ATTACHMENT_ARCHIVED = "attachment.archived"
+    MESSAGE_UNMASKED = "message.unmasked"
     RENDITION_MADE = "rendition.made"
     GRANT_CREATED = "grant.created"
     GRANT_WITHDRAWN = "grant.withdrawn"

@@ -14,10 +14,17 @@ from service.archive.grants import Grants, find_grant
 from service.archive.lookup import Criteria, Finder, Found, Page
 from service.archive.open import Opener
 from service.archive.targets import Asked, Rendition, Subject
+from service.archive.unmask import read_masked, read_unmasked, read_whole, unmask
 from service.archive.verify import Verifier
 from service.domain.actor import Actor
 from service.domain.customer import Customer, LinkState
-from service.domain.errors import ArchiveError, GrantRequiredError, NotFoundError
+from service.domain.errors import (
+    ArchiveError,
+    GrantRequiredError,
+    NotFoundError,
+    NotPermittedError,
+)
+from service.domain.masking import Masked, mask_contact, mask_text
 from service.domain.permission import Permission, is_permitted
 from service.domain.purpose import Grant, Purpose, require_grant
 from service.sources.mail.markup import UnsafeError, sanitise
@@ -85,7 +92,7 @@ class ArchiveDesk:
     ) -> ContactDetail:
         view = await self.contacts.get(contact_id, actor=actor)
         return ContactDetail(
-            contact=view.contact,
+            contact=mask_contact(view.contact),
             links=await self._links(view),
             recordings=recording_views(view, actor_id=actor.id),
             message_count=len(view.messages),
@@ -115,12 +122,25 @@ class ArchiveDesk:
         await self.grants.withdraw(grant_id, actor=actor, now=now)
 
     async def open_messages(
-        self, contact_id: str, *, grant_id: str, actor: Actor, now: datetime
+        self,
+        contact_id: str,
+        *,
+        grant_id: str,
+        actor: Actor,
+        now: datetime,
+        unmasked: str | None = None,
     ) -> tuple[OpenedMessage, ...]:
         view = await self.contacts.get(contact_id, actor=actor)
         return tuple(
             [
-                await self._opened(message, view, actor=actor, grant_id=grant_id, now=now)
+                await self._opened(
+                    message,
+                    view,
+                    actor=actor,
+                    grant_id=grant_id,
+                    now=now,
+                    is_unmasked=message.id == unmasked,
+                )
                 for message in view.messages
             ]
         )
@@ -139,7 +159,7 @@ class ArchiveDesk:
             try:
                 markup = (await self._read(asked, actor, grant_id, now)).decode()
                 # Made safe when it came; what has been learned since counts as well.
-                html = await asyncio.to_thread(sanitise, markup)
+                html = await asyncio.to_thread(_shown_html, markup)
             except GrantRequiredError:
                 raise
             except (ArchiveError, UnsafeError):
@@ -154,12 +174,14 @@ class ArchiveDesk:
         actor: Actor,
         grant_id: str,
         now: datetime,
+        is_unmasked: bool = False,
     ) -> OpenedMessage:
-        text, fault = "", None
+        shown, fault = Masked("", 0), None
         try:
-            asked = Asked(Subject.MESSAGE, message.id)
-            text = (await self._read(asked, actor, grant_id, now)).decode("utf-8", "replace")
-        except GrantRequiredError:
+            shown = await self._message(
+                message.id, actor, grant_id, now, is_unmasked=is_unmasked
+            )
+        except (GrantRequiredError, NotPermittedError):
             raise
         except ArchiveError as error:
             fault = error.code
@@ -167,7 +189,8 @@ class ArchiveDesk:
             id=message.id,
             sender=message.sender,
             sent_at=message.sent_at,
-            text=text,
+            text=shown.text,
+            hidden=shown.hidden,
             role=role_of(message.sender, view.contact),
             fault=fault,
             mail=mail_view(message.mail) if message.mail else None,
@@ -292,11 +315,21 @@ class ArchiveDesk:
     async def _read(self, asked: Asked, actor: Actor, grant_id: str, now: datetime) -> bytes:
         content = await self.opener.open(asked, actor=actor, grant_id=grant_id, now=now)
         with self.opener.openings.using(content):
-            parts = [
-                bytes(part) async for part in content.payload.read_range(0, content.size_bytes)
-            ]
+            data = await read_whole(content)
             content.track.note_sent(0, content.size_bytes)
-        return b"".join(parts)
+        return data
+
+    async def _message(
+        self, message_id: str, actor: Actor, grant_id: str, now: datetime, *, is_unmasked: bool
+    ) -> Masked:
+        """Return the text of a message as it is shown, masked or not."""
+        opened = unmask if is_unmasked else Opener.open
+        asked = Asked(Subject.MESSAGE, message_id)
+        content = await opened(self.opener, asked, actor=actor, grant_id=grant_id, now=now)
+        with self.opener.openings.using(content):
+            shown = await (read_unmasked if is_unmasked else read_masked)(content)
+            content.track.note_sent(0, content.size_bytes)
+        return shown
 
     async def _attention_item(
         self, item: Raised, *, actor: Actor, now: datetime
@@ -320,7 +353,7 @@ class ArchiveDesk:
 
 def _found(found: Found, customers: Mapping[str, CustomerSummary]) -> FoundContact:
     return FoundContact(
-        contact=found.contact,
+        contact=mask_contact(found.contact),
         matched_by=found.matched_by,
         customers=tuple(
             customers[link.customer_id]
@@ -328,3 +361,8 @@ def _found(found: Found, customers: Mapping[str, CustomerSummary]) -> FoundConta
             if link.state is LinkState.LINKED and link.customer_id in customers
         ),
     )
+
+
+def _shown_html(markup: str) -> str:
+    """Return formatted text as it is shown: safe, and masked."""
+    return mask_text(sanitise(markup)).text

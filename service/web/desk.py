@@ -74,14 +74,22 @@ class Desk(Protocol):
         ...
 
     async def open_messages(
-        self, contact_id: str, *, grant_id: str, actor: Actor, now: datetime
+        self,
+        contact_id: str,
+        *,
+        grant_id: str,
+        actor: Actor,
+        now: datetime,
+        unmasked: str | None = None,
     ) -> tuple[OpenedMessage, ...]:
         """Return the messages in the clear, oldest first, after recording the opening.
 
-        One message that cannot be opened says so in ``fault`` and does not hide its neighbours.
+        Card numbers and identity codes are hidden, but in the message that ``unmasked`` names; that they are shown
+        there is recorded too. One message that cannot be opened says so in ``fault`` and does not hide its neighbours.
 
         Raises:
             GrantRequiredError: The grant does not cover this, has expired or was withdrawn.
+            NotPermittedError: The actor may not see what is hidden.
         """
         ...
 

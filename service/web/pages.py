@@ -57,6 +57,7 @@ def page_routes() -> tuple[Route, ...]:
             _P.READ_CONTACT,
         ),
         _page("POST", f"{contact}/grants", contact_pages.add_grant, _P.GRANT),
+        _page("POST", f"{contact}/unmasked", contact_pages.show_unmasked, _P.UNMASK),
         _page("POST", f"{contact}/links", contact_pages.decide_link, _P.LINK),
         _page("POST", "/grants/{grant_id}/withdraw", contact_pages.withdraw_grant, _P.GRANT),
         _page("POST", f"{contact}/holds", disposal_pages.place_hold, _P.HOLD),

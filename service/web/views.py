@@ -226,7 +226,10 @@ class OpenedMail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedMessage:
-    """A message in the clear. ``fault`` is an error's code when it could not be opened; ``text`` is then empty."""
+    """A message in the clear. ``fault`` is an error's code when it could not be opened; ``text`` is then empty.
+
+    In ``hidden`` places of the text a card number or identity code is not shown.
+    """
 
     id: str
     sender: str = field(repr=False)
@@ -235,6 +238,7 @@ class OpenedMessage:
     role: PartyRole | None = None
     fault: str | None = None
     mail: MailView | None = None
+    hidden: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

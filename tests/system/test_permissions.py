@@ -96,6 +96,7 @@ GET    /contacts/{contact_id}                             x        AHD     303  
 GET    /contacts/{contact_id}/messages/{message_id}       x        AHD     303  303
 GET    /contacts/{contact_id}/verification                x        HDU     303  200
 POST   /contacts/{contact_id}/grants                      x        HD      303  303
+POST   /contacts/{contact_id}/unmasked                    x        HD      303  200
 POST   /contacts/{contact_id}/links                       x        HD      303  303
 POST   /contacts/{contact_id}/holds                       x        HD      303  303
 POST   /holds/{hold_id}/release-request                   x        HD      303  303

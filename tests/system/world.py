@@ -301,6 +301,7 @@ async def good_request(world, asker, route):
         "POST /first-password/{invite}": b"password=x&again=x",
         "POST /contacts/{contact_id}/grants": b"purpose=verify_contact",
         "POST /contacts/{contact_id}/links": f"customer={ids['customer']}&theirs=yes".encode(),
+        "POST /contacts/{contact_id}/unmasked": f"message={ids['message']}".encode(),
         "POST /contacts/{contact_id}/holds": b"reason=Reklamaatio",
         "POST /contacts/{contact_id}/erasures": b"ground=data_subject_request",
         "POST /grants/{grant_id}/withdraw": f"contact={ids['contact']}".encode(),

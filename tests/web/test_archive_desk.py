@@ -5,10 +5,18 @@ from datetime import UTC, datetime
 
 import pytest
 
+from service.api.views import view_json
 from service.archive.lookup import Criteria
 from service.archive.remarks import raise_attention
 from service.domain.actor import Role
-from service.domain.contact import Channel, ContactFacts, Direction, RecordingState
+from service.domain.contact import (
+    Channel,
+    ContactFacts,
+    Direction,
+    MessageText,
+    RecordingState,
+)
+from service.domain.purpose import Purpose
 from service.serving import build_service
 from service.web.app_keys import DESK
 from storage.ports import Put
@@ -76,3 +84,39 @@ async def test_the_list_of_attention_pages_and_can_show_what_was_settled(archive
     ]
     assert [len(page.items) for page in shown] == [9, 10]
     assert [one.is_open for one in shown[1].items].count(False) == 1
+
+
+async def test_what_nobody_needs_to_see_is_hidden_wherever_a_contact_is_shown(archive, now):
+    secret, shown = "Kortti 4111 1111 1111 1111", "Kortti •••• 1111"
+    facts = ContactFacts(
+        source_id="c-1",
+        channel=Channel.CHAT,
+        direction=Direction.INBOUND,
+        started_at=datetime(2026, 11, 20, 12, 2, tzinfo=UTC),
+        subject=secret,
+        customer_number="1001",
+        messages=(MessageText(sender="Maija", sent_at=now, text=secret),),
+    )
+    outcome = await archive.contacts.add(
+        facts, source="chat", actor=actor(Role.INTEGRATION), now=now
+    )
+    contact_id, desk = outcome.contact.id, build_service(archive).app[DESK]
+    page = await desk.search(
+        Criteria(customer_number="1001"), actor=HANDLER, cursor=None, now=now
+    )
+    detail = await desk.contact_detail(contact_id, actor=HANDLER, now=now)
+    view = await archive.contacts.get(contact_id, actor=HANDLER)
+    assert [one.contact.subject for one in page.found] == [detail.contact.subject] == [shown]
+    assert view_json(view)["subject"] == shown
+    assert view.contact.subject == secret
+    grant = await desk.create_grant(
+        contact_id, actor=HANDLER, purpose=Purpose.VERIFY_CONTACT, reference=None, now=now
+    )
+    opened = {
+        unmasked: await desk.open_messages(
+            contact_id, grant_id=grant.id, actor=HANDLER, now=now, unmasked=unmasked
+        )
+        for unmasked in (None, view.messages[0].id)
+    }
+    told = {name: (one.text, one.hidden) for name, (one,) in opened.items()}
+    assert told == {None: (shown, 1), view.messages[0].id: (secret, 0)}

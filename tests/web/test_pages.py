@@ -393,6 +393,17 @@ async def test_the_page_of_a_mail_needs_a_grant(handler):
     assert (answer.status, answer.headers["Location"]) == (303, "/contacts/ct_2")
 
 
+async def test_what_is_hidden_in_a_message_can_be_asked_for(handler, desk):
+    await give(desk, "ct_2")
+    html = await handler.see("/contacts/ct_2")
+    assert html.count("1 number is hidden here") == 1
+    (form,) = [f for f in Page(html).all("form") if "/unmasked" in f["action"]]
+    assert form["action"].startswith("/contacts/ct_2/unmasked")
+    answer = await handler.post("/contacts/ct_2/unmasked", message="ms_1")
+    assert answer.status == 200
+    assert desk.unmasked == [None, "ms_1"]
+
+
 async def test_a_message_that_was_altered_hides_none_of_its_neighbours(handler, desk):
     await give(desk, "ct_3")
     html = await handler.see("/contacts/ct_3")

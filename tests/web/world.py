@@ -167,6 +167,7 @@ MESSAGES = {
                 "Hei,\n\nelokuun lasku on 214,60 €, vaikka olin koko kuun mökillä. En ole myöskään koskaan "
                 "tilannut tätä sopimusta.\n\nTerveisin\nMaija\n\n<b>liite:</b> lasku\u202efdp.exe\u200b"
             ),
+            hidden=1,
         ),
         OpenedMessage(
             id="ms_2",
@@ -347,6 +348,7 @@ class FakeDesk:
     heard: list[tuple[str, list[list[float]]]] = field(default_factory=list)
     links: list[tuple[str, str, bool]] = field(default_factory=list)
     settled: list[tuple[str, str]] = field(default_factory=list)
+    unmasked: list[str | None] = field(default_factory=list)
     searched: list[Criteria] = field(default_factory=list)
     state: IntegrityState = IntegrityState.ANCHORED
     fails_with: Exception | None = None
@@ -492,8 +494,9 @@ class FakeDesk:
     async def withdraw_grant(self, grant_id, *, actor, now):  # noqa: ARG002  # the protocol\'s parameters
         self.grants.pop(grant_id, None)
 
-    async def open_messages(self, contact_id, *, grant_id, actor, now):  # noqa: ARG002  # the protocol\'s parameters
+    async def open_messages(self, contact_id, *, grant_id, actor, now, unmasked=None):  # noqa: ARG002  # the protocol\'s parameters
         self._require(grant_id)
+        self.unmasked.append(unmasked)
         return MESSAGES[contact_id]
 
     async def open_mail(self, contact_id, message_id, *, grant_id, actor, now):  # noqa: ARG002  # the protocol\'s parameters
