@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from service.domain.pauses import RecordingPause, merge_pauses
+
 MAX_PARTIES = 200
 MAX_RECORDINGS = 100
 
@@ -124,6 +126,7 @@ class ContactFacts:
     recordings: tuple[AnnouncedRecording, ...] = ()
     answered_at: datetime | None = None
     outcome: str | None = None
+    recording_pauses: tuple[RecordingPause, ...] = ()
     is_part: bool = False
     is_stated: bool = False
 
@@ -169,6 +172,7 @@ class Contact:
     ended_at_as_sent: str | None = None
     answered_at: datetime | None = None
     outcome: str | None = None
+    recording_pauses: tuple[RecordingPause, ...] = ()
     is_stated: bool = False
 
     @property
@@ -204,7 +208,7 @@ SCALARS = (
 
 
 def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
-    """Decide what ``facts`` add to ``contact``: empty scalars are filled, parties grow, the archived stands.
+    """Decide what ``facts`` add to ``contact``: empty scalars are filled, lists grow, the archived stands.
 
     The order in which deliveries arrive does not matter to what is filled; a scalar that differs from an archived
     one is a contradiction and changes nothing, but for the times of a part, which make the contact last longer. That
@@ -237,15 +241,24 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
         facts.recording is not None and contact.announced is None
     ):
         filled["announced"] = facts.recording
-    parties = merge_parties(contact.parties, facts.parties)
-    if len(parties) > MAX_PARTIES:
-        parties = contact.parties
-        contradictions.append("parties")
-    if parties != contact.parties:
-        filled["parties"] = parties
+    grown, refused = _grown(contact, facts)
+    filled |= grown
+    contradictions += refused
     changed = tuple(filled)
     amended = replace(contact, **filled, **as_sent)  # type: ignore[arg-type]  # by name
     return Amendment(amended, changed, tuple(contradictions))
+
+
+def _grown(contact: Contact, facts: ContactFacts) -> tuple[dict[str, object], list[str]]:
+    """Return the lists that ``facts`` make longer, and the names of those that cannot take all of it."""
+    parties = merge_parties(contact.parties, facts.parties)
+    pauses, is_contradicted = merge_pauses(contact.recording_pauses, facts.recording_pauses)
+    refused = ["recording_pauses"] if is_contradicted else []
+    if len(parties) > MAX_PARTIES:
+        parties = contact.parties
+        refused.append("parties")
+    lists: dict[str, object] = {"parties": parties, "recording_pauses": pauses}
+    return {n: of for n, of in lists.items() if of != getattr(contact, n)}, refused
 
 
 _SENT_TIMES: Final = frozenset({"started_at", "ended_at"})
