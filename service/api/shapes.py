@@ -45,6 +45,21 @@ class ShownParty(Shape, frozen=True, kw_only=True):
     agent_id: str | UnsetType = UNSET
 
 
+class ShownPause(Shape, frozen=True, kw_only=True):
+    """That a recording was paused on purpose; without an `end`, nobody told that it went on.
+
+    `start_seconds` and `end_seconds`: where in the recording, where that is known.
+    """
+
+    recording: str
+    start: datetime
+    end: datetime | UnsetType = UNSET
+    reason: str
+    who: str | UnsetType = UNSET
+    start_seconds: Seconds | UnsetType = UNSET
+    end_seconds: Seconds | UnsetType = UNSET
+
+
 class ShownLink(Shape, frozen=True, kw_only=True):
     """Whose contact it is: why, and how sure that is."""
 
@@ -88,6 +103,7 @@ class ShownContact(Shape, frozen=True, kw_only=True):
     parties: list[ShownParty]
     recording: RecordingState | UnsetType = UNSET
     not_recorded_reason: str | UnsetType = UNSET
+    recording_pauses: list[ShownPause] | UnsetType = UNSET
     not_delivered: bool | UnsetType = UNSET
     links: list[ShownLink]
 

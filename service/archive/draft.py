@@ -35,6 +35,7 @@ from service.domain.contact import (
     merge_parties,
 )
 from service.domain.ids import new_id
+from service.domain.pauses import merge_pauses
 from service.domain.times import format_time, to_microseconds
 from service.log.entry import EntryType, LogEntry, Value
 from storage.ports import Add, Append, Change, Put, Replace, Require, Write
@@ -186,6 +187,7 @@ class Draft:
             ended_at_as_sent=facts.ended_at_as_sent,
             answered_at=facts.answered_at,
             outcome=facts.outcome,
+            recording_pauses=merge_pauses((), facts.recording_pauses)[0],
             is_stated=facts.is_stated,
             aliases=facts.aliases[:MAX_ALIASES],
         )

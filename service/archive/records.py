@@ -21,6 +21,7 @@ from service.domain.contact import (
     RecordingState,
 )
 from service.domain.customer import Certainty, Customer, Link, LinkState
+from service.domain.pauses import RecordingPause
 from service.domain.times import from_microseconds, to_microseconds
 from storage.rows import ContactRow, CustomerRow, LinkRow, MessageRow, RecordingRow
 
@@ -40,6 +41,7 @@ class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at_as_sent: str | None = None
     answered_at: datetime | None = None
     outcome: str | None = None
+    recording_pauses: tuple[RecordingPause, ...] = ()
     is_stated: bool = False
     aliases: tuple[str, ...] = ()
 
@@ -114,6 +116,7 @@ def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -
         ended_at_as_sent=contact.ended_at_as_sent,
         answered_at=contact.answered_at,
         outcome=contact.outcome,
+        recording_pauses=contact.recording_pauses,
         is_stated=contact.is_stated,
         aliases=contact.aliases,
     )
@@ -169,6 +172,7 @@ def contact_of(row: ContactRow, sealer: FieldSealer) -> Contact:
         ended_at_as_sent=sealed.ended_at_as_sent,
         answered_at=sealed.answered_at,
         outcome=sealed.outcome,
+        recording_pauses=sealed.recording_pauses,
         is_stated=sealed.is_stated,
         aliases=sealed.aliases,
     )

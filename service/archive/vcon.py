@@ -11,13 +11,15 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from service.archive.contact_json import Json, pause_json
 from service.domain.contact import Contact, Direction, Party, PartyRole
 from service.domain.times import format_time
 
 VERSION: Final = "0.4.0"
 """The syntax; the member is deprecated, and widespread readers fail without it."""
 
-Json = dict[str, object]
+PAUSE: Final = "recording_pause"
+"""What an attachment is for that says when, why and by whom a recording was paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def build_vcon(
     shown = [_party_json(party) for party in parties]
     dialog = [_recording_json(contact, part, len(parties)) for part in recordings]
     texts = [_message_json(message, parties, shown) for message in messages]
-    attachments = [_mail_json(mail, texts, len(dialog)) for mail in mails]
+    attachments = _pauses_json(contact, recordings, shown) if dialog else []
+    attachments += [_mail_json(mail, texts, len(dialog)) for mail in mails]
     dialog.extend(texts)
     vcon: Json = {
         "vcon": VERSION,
@@ -117,6 +120,29 @@ def _recording_json(contact: Contact, part: RecordedPart, parties: int) -> Json:
     if part.duration_s is not None:
         shown["duration"] = part.duration_s
     return shown
+
+
+def _pauses_json(
+    contact: Contact, recordings: Sequence[RecordedPart], shown: list[Json]
+) -> list[Json]:
+    """Return what was not recorded on purpose; with the recording that it is of, or else with the first dialog."""
+    if not contact.recording_pauses:
+        return []
+    if not shown:
+        shown.append({"name": contact.source})
+    places = {part.name: place for place, part in reversed(list(enumerate(recordings)))}
+    return [
+        {
+            "purpose": PAUSE,
+            "start": format_time(pause.started_at),
+            "party": 0,
+            "dialog": places.get(pause.recording, 0),
+            "mediatype": "application/json",
+            "encoding": "json",
+            "body": pause_json(pause),
+        }
+        for pause in contact.recording_pauses
+    ]
 
 
 def _message_json(message: WrittenPart, parties: list[Party], shown: list[Json]) -> Json:

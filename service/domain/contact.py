@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from service.domain.pauses import RecordingPause, merge_pauses
+
 MAX_PARTIES = 200
 MAX_RECORDINGS = 100
 MAX_ALIASES = 2000
@@ -126,6 +128,7 @@ class ContactFacts:
     recordings: tuple[AnnouncedRecording, ...] = ()
     answered_at: datetime | None = None
     outcome: str | None = None
+    recording_pauses: tuple[RecordingPause, ...] = ()
     is_part: bool = False
     is_stated: bool = False
     aliases: tuple[str, ...] = ()
@@ -172,6 +175,7 @@ class Contact:
     ended_at_as_sent: str | None = None
     answered_at: datetime | None = None
     outcome: str | None = None
+    recording_pauses: tuple[RecordingPause, ...] = ()
     is_stated: bool = False
     aliases: tuple[str, ...] = ()
 
@@ -208,7 +212,7 @@ SCALARS = (
 
 
 def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
-    """Decide what ``facts`` add to ``contact``: empty scalars are filled, parties grow, the archived stands.
+    """Decide what ``facts`` add to ``contact``: empty scalars are filled, lists grow, the archived stands.
 
     The order in which deliveries arrive does not matter to what is filled; a scalar that differs from an archived
     one is a contradiction and changes nothing, but for those of a part: its times make the contact last longer, and the
@@ -225,15 +229,9 @@ def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
         filled["is_stated"] = False
     if _is_announced(contact, facts):
         filled["announced"] = facts.recording
-    parties = merge_parties(contact.parties, facts.parties)
-    if len(parties) > MAX_PARTIES:
-        parties = contact.parties
-        contradictions.append("parties")
-    if parties != contact.parties:
-        filled["parties"] = parties
-    aliases = tuple(dict.fromkeys((*contact.aliases, *facts.aliases)))[:MAX_ALIASES]
-    if aliases != contact.aliases:
-        filled["aliases"] = aliases
+    grown, refused = _grown(contact, facts)
+    filled |= grown
+    contradictions += refused
     changed = tuple(filled)
     amended = replace(contact, **filled, **as_sent)  # type: ignore[arg-type]  # by name
     return Amendment(amended, changed, tuple(contradictions))
@@ -266,6 +264,23 @@ def _is_announced(contact: Contact, facts: ContactFacts) -> bool:
         return False
     stronger = EXPECTED if facts.is_part else NONE
     return contact.announced is None or facts.recording == stronger != contact.announced
+
+
+def _grown(contact: Contact, facts: ContactFacts) -> tuple[dict[str, object], list[str]]:
+    """Return the lists that ``facts`` make longer, and the names of those that cannot take all of it."""
+    parties = merge_parties(contact.parties, facts.parties)
+    pauses, is_contradicted = merge_pauses(contact.recording_pauses, facts.recording_pauses)
+    refused = ["recording_pauses"] if is_contradicted else []
+    if len(parties) > MAX_PARTIES:
+        parties = contact.parties
+        refused.append("parties")
+    aliases = tuple(dict.fromkeys((*contact.aliases, *facts.aliases)))[:MAX_ALIASES]
+    lists: dict[str, object] = {
+        "parties": parties,
+        "recording_pauses": pauses,
+        "aliases": aliases,
+    }
+    return {n: of for n, of in lists.items() if of != getattr(contact, n)}, refused
 
 
 _SENT_TIMES: Final = frozenset({"started_at", "ended_at"})

@@ -94,6 +94,10 @@ def mask_contact(contact: Contact) -> Contact:
         subject=contact.subject and mask_text(contact.subject).text,
         not_recorded_reason=contact.not_recorded_reason
         and mask_text(contact.not_recorded_reason).text,
+        recording_pauses=tuple(
+            replace(pause, reason=mask_text(pause.reason).text)
+            for pause in contact.recording_pauses
+        ),
     )
 
 

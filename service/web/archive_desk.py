@@ -33,6 +33,7 @@ from service.web.detail import (
     opening_view,
     recording_views,
     role_of,
+    stray_pauses,
     summary_of,
 )
 from service.web.mail_views import mail_view
@@ -91,13 +92,15 @@ class ArchiveDesk:
         self, contact_id: str, *, actor: Actor, now: datetime
     ) -> ContactDetail:
         view = await self.contacts.get(contact_id, actor=actor)
+        contact = mask_contact(view.contact)
         return ContactDetail(
-            contact=mask_contact(view.contact),
+            contact=contact,
             links=await self._links(view),
             recordings=recording_views(view, actor_id=actor.id),
             message_count=len(view.messages),
             grant=await self._grant(view.contact.id, actor=actor, now=now),
             openings=await self._openings(view, actor=actor),
+            pauses=stray_pauses(view, contact),
         )
 
     async def verification(

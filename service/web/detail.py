@@ -9,9 +9,11 @@ from service.archive.contacts import RecordingView as Stored
 from service.archive.coverage import Heard, merge, parse_intervals, sent_milliseconds, total
 from service.domain.contact import Contact, PartyRole, RecordingState
 from service.domain.customer import Customer
+from service.domain.masking import mask_contact
+from service.domain.pauses import place_pause
 from service.domain.purpose import Grant
 from service.domain.times import from_microseconds
-from service.web.views import CustomerSummary, OpeningView, Playback, RecordingView
+from service.web.views import CustomerSummary, OpeningView, PauseView, Playback, RecordingView
 from storage.rows import ObjectRow, OpeningRow
 
 OBJECT_KINDS: Final = frozenset({"recording", "rendition", "message", "mail", "attachment"})
@@ -68,6 +70,31 @@ def recording_view(stored: Stored, view: ContactView, *, actor_id: str) -> Recor
         playback=_playback(stored, facts),
         flags=_flags(facts),
         heard=_heard(stored, view, actor_id),
+        pauses=_pauses(stored.sealed.name, view.contact, duration),
+    )
+
+
+def stray_pauses(view: ContactView, contact: Contact) -> tuple[PauseView, ...]:
+    """Return the pauses of recordings that ``view`` does not have."""
+    names = {one.sealed.name for one in view.recordings}
+    strays = (pause for pause in contact.recording_pauses if pause.recording not in names)
+    return tuple(PauseView(pause=pause) for pause in strays)
+
+
+def _pauses(name: str, contact: Contact, duration: timedelta | None) -> tuple[PauseView, ...]:
+    return tuple(
+        PauseView(
+            pause=pause,
+            place=None
+            if duration is None
+            else place_pause(
+                pause,
+                call_started_at=contact.started_at,
+                duration_seconds=duration.total_seconds(),
+            ),
+        )
+        for pause in mask_contact(contact).recording_pauses
+        if pause.recording == name
     )
 
 

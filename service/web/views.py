@@ -7,6 +7,7 @@ from enum import StrEnum
 from service.archive.lookup import Reason
 from service.domain.contact import Contact, PartyRole, RecordingState
 from service.domain.customer import Customer, Link
+from service.domain.pauses import PausePlace, RecordingPause
 from service.domain.purpose import Grant, Purpose
 from service.domain.retention import Ground
 
@@ -66,6 +67,19 @@ class Playback(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PauseView:
+    """A pause of a recording, and where in it that is; ``place`` is None where that is not within it, or not known."""
+
+    pause: RecordingPause
+    place: PausePlace | None = None
+
+    @property
+    def at(self) -> timedelta:
+        """Where in the recording it begins; at its beginning where that is not known."""
+        return timedelta(seconds=self.place.start if self.place else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingView:
     """One recording, or the lack of one; ``state`` and ``cause`` say which and why.
 
@@ -86,6 +100,7 @@ class RecordingView:
     playback: Playback = Playback.PREPARING
     flags: tuple[str, ...] = ()
     heard: tuple[tuple[float, float], ...] = ()
+    pauses: tuple[PauseView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +156,10 @@ class AttentionPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContactDetail:
-    """A contact without its content. ``grant`` is the asking actor's own, valid now, for this contact."""
+    """A contact without its content. ``grant`` is the asking actor's own, valid now, for this contact.
+
+    ``pauses`` are those of recordings that are not shown, such as one that is still expected.
+    """
 
     contact: Contact = field(repr=False)
     links: tuple[LinkView, ...] = ()
@@ -150,6 +168,7 @@ class ContactDetail:
     grant: Grant | None = None
     openings: tuple[OpeningView, ...] = ()
     attention: tuple[AttentionItem, ...] = ()
+    pauses: tuple[PauseView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from service.serving import build_service
 from service.web.app_keys import DESK
 from storage.ports import Put
 from storage.rows import ContactRow
-from tests.archive.test_spine import call, deliver, import_customers
+from tests.archive.test_spine import call, deliver, deliver_recording, import_customers
 from tests.conftest import actor
 
 
@@ -120,3 +120,31 @@ async def test_what_nobody_needs_to_see_is_hidden_wherever_a_contact_is_shown(ar
     }
     told = {name: (one.text, one.hidden) for name, (one,) in opened.items()}
     assert told == {None: (shown, 1), view.messages[0].id: (secret, 0)}
+
+
+async def test_a_pause_is_shown_with_its_recording_and_before_it_comes(archive, now):
+    paused = {
+        "recording": "a.wav",
+        "start": "2026-11-20T14:05:00+02:00",
+        "end": "2026-11-20T14:06:00+02:00",
+        "reason": "hetu 131052-928T",
+    }
+    await deliver(archive, call(recording_pauses=[paused]), ident="w-1", now=now)
+    (row,) = await archive.stores.store.find(ContactRow, {})
+    assert b"131052" not in row.sealed
+    desk = build_service(archive).app[DESK]
+    before = await desk.contact_detail(row.id, actor=HANDLER, now=now)
+    assert [one.pause.reason for one in before.pauses] == [
+        "hetu \u2022\u2022\u2022\u2022\u2022\u2022-\u2022\u2022\u2022\u2022"
+    ]
+    await deliver_recording(archive, b"hello", now=now)
+    after = await desk.contact_detail(row.id, actor=HANDLER, now=now)
+    assert after.pauses == ()
+    (recording,) = after.recordings
+    assert recording.state is RecordingState.PRESENT
+    assert [one.pause for one in recording.pauses] == [one.pause for one in before.pauses]
+    view = await archive.contacts.get(row.id, actor=HANDLER)
+    shown = view_json(view)["recording_pauses"]
+    assert shown[0]["start"] == "2026-11-20T12:05:00Z"
+    assert "131052" not in shown[0]["reason"]
+    assert view.contact.recording_pauses[0].reason == "hetu 131052-928T"

@@ -48,7 +48,7 @@ COMPOSED = {
     "search.as.{}": BoxKind,
     "search.example.{}": BoxKind,
     "search.wrong.{}": {*BoxKind, *FIELDS} - {"text", "as", "cursor"},
-    "fact.{}": {*SCALARS, *BoxKind, *FIELDS} - {"text", "as", "cursor"},
+    "fact.{}": {*SCALARS, "recording_pauses", *BoxKind, *FIELDS} - {"text", "as", "cursor"},
     "media.{}": MediaFlag,
     "messages.title.{}": Channel,
     "lane.{}": {*PartyRole, "first", "second", "more", "all"},
@@ -68,6 +68,7 @@ KNOWN = (
     "attention.advice.",
     "messages.fault.",
     "met.",
+    "pause.reason.",
 )
 
 

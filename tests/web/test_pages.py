@@ -393,6 +393,27 @@ async def test_the_page_of_a_mail_needs_a_grant(handler):
     assert (answer.status, answer.headers["Location"]) == (303, "/contacts/ct_2")
 
 
+async def test_a_pause_is_told_in_words_and_marked_on_the_time_line(handler, desk):
+    await give(desk, "ct_1")
+    html = await handler.see("/contacts/ct_1")
+    page = Page(html)
+    assert "Recording paused 14:04:00\u201314:05:00: <bdi>card payment</bdi>" in html
+    assert "nobody told that it went on: <bdi>&lt;b&gt;muu syy</bdi>" in html
+    assert html.count("Nothing that was recorded is missing.") == 1
+    marks = [one["class"] for one in page.all("svg") if "pause-mark" in one.get("class", "")]
+    assert marks == ["pause-mark", "pause-mark is-about"]
+    (slider,) = [one for one in page.all("div") if one.get("role") == "slider"]
+    named = slider["aria-describedby"].split()
+    ids = {one["id"] for _, one in page.elements if "id" in one}
+    assert set(named) <= ids
+    assert any(one.startswith("pauses-") for one in named)
+
+
+async def test_a_pause_is_told_to_whoever_may_not_listen(visit, door):
+    await visit.come_in(door, "agent", Role.AGENT)
+    assert "Recording paused" in await visit.see("/contacts/ct_1")
+
+
 async def test_what_is_hidden_in_a_message_can_be_asked_for(handler, desk):
     await give(desk, "ct_2")
     html = await handler.see("/contacts/ct_2")

@@ -12,6 +12,7 @@ from service.archive.lookup import Criteria, Reason
 from service.domain.contact import Channel, Contact, Direction, Party, PartyRole, RecordingState
 from service.domain.customer import Certainty, Customer, Link, LinkState, Occupancy
 from service.domain.errors import GrantRequiredError, InvalidInputError, NotFoundError
+from service.domain.pauses import PausePlace, RecordingPause
 from service.domain.purpose import Grant, Purpose
 from service.http.addresses import Site
 from service.http.bodies import read_json
@@ -38,6 +39,7 @@ from service.web.views import (
     OpenedMail,
     OpenedMessage,
     OpeningView,
+    PauseView,
     Playback,
     RecordingView,
     Verification,
@@ -154,6 +156,24 @@ CONTACTS = (
             AGENT,
             Party(role=PartyRole.OTHER, phone="+358501112223", name="Isännöitsijä Oy"),
         ),
+    ),
+)
+PAUSES = (
+    PauseView(
+        pause=RecordingPause(
+            recording="call.wav",
+            started_at=at(3, 11, 4),
+            ended_at=at(3, 11, 5),
+            reason="card_payment",
+            who="Aku",
+        ),
+        place=PausePlace(12.0, 20.0, is_exact=True),
+    ),
+    PauseView(
+        pause=RecordingPause(
+            recording="call.wav", started_at=at(3, 11, 6), reason="<b>muu syy"
+        ),
+        place=PausePlace(30.0, 41.0, is_exact=False),
     ),
 )
 MESSAGES = {
@@ -449,6 +469,7 @@ class FakeDesk:
                     channels=(PartyRole.CUSTOMER, PartyRole.AGENT),
                     playback=Playback.ORIGINAL,
                     heard=((0.0, 20.0), (30.0, 41.0)) if one.id == "ct_1" else (),
+                    pauses=PAUSES if one.id == "ct_1" else (),
                 )
                 return (replace(present, **self.recording_changes),)
             case RecordingState.EXPECTED:
