@@ -38,6 +38,10 @@ demo: .venv/run.stamp ## A small world in a temporary archive; prints its addres
 run: .venv/run.stamp ## The service with config.toml (or CONFIG=FILE), data in ./data, keys in ./keys
 	@exec $(BIN)/python -m service serve $(if $(CONFIG),--config $(CONFIG))
 
+.PHONY: install
+install: .venv/run.stamp ## What the service needs, into .venv; LOCKS=requirements-postgres.lock (-s3, -pkcs11) adds more
+	@for lock in $(LOCKS); do $(INSTALL) --requirement "$$lock"; done
+
 ## Check
 
 .PHONY: check

@@ -43,6 +43,7 @@ async def restore(config: Config, options: argparse.Namespace) -> int:
         if (placing := await asyncio.to_thread(find_placing, target)) is not None:
             return await _go_on(placing, target, claims)
         target.require_empty()
+        target.require_room_beside()
         for claim in claims:
             await claim.require_empty()
         _require_ledger(options.ledger)

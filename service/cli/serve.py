@@ -5,9 +5,15 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NoReturn
 
 from aiohttp import web
@@ -25,7 +31,7 @@ from service.http.links import invite_link
 from service.http.server import Patience, listening
 from service.serving import Service, build_service, working
 from service.serving_intake import IntakeService, build_intake_service, taking_in
-from service.wiring import held_alone, is_new, key_provider, opened_archive
+from service.wiring import beginning, held_alone, is_new, key_provider, opened_archive
 from service.wiring_intake import opened_receiving_archive
 
 
@@ -100,7 +106,7 @@ async def running_intake(config: Config) -> AsyncIterator[tuple[IntakeService, s
         InvalidInputError: It cannot listen where it should, or a file that the configuration names is unfit.
     """
     write_journal(config.journal)
-    config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_directory(config.archive.directory)
     async with opened_receiving_archive(config) as archive:
         service = build_intake_service(archive)
         async with taking_in(service), _listening(config, service.app) as address:
@@ -121,18 +127,35 @@ async def running_service(
     """
     write_journal(config.journal)
     require_whole(config.archive.directory)
-    config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_directory(config.archive.directory)
     with held_alone(config):
         # Who only serves makes no archive: two that begin one at once could each make keys of their own.
         create = role.works and await is_new(config)
-        if create:
-            advice = key_provider(config).create(now=datetime.now(UTC))
-            if not is_quiet:
-                print(advice, flush=True)
-        async with opened_archive(config, create=create) as archive:
+        async with AsyncExitStack() as stack:
+            with beginning(config) if create else nullcontext():
+                if create:
+                    advice = key_provider(config).create(now=datetime.now(UTC))
+                    if not is_quiet:
+                        print(advice, flush=True)
+                archive = await stack.enter_async_context(opened_archive(config, create=create))
             service = build_service(archive, role)
             async with working(service), _listening(config, service.app) as address:
                 yield service, address
+
+
+def _make_directory(directory: Path) -> None:
+    """Make the archive's directory unless it is there.
+
+    Raises:
+        InvalidInputError: It cannot be made.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"[archive] directory: {directory} cannot be made: {error.strerror}. Make it, and let it belong to the "
+            "account that runs this"
+        ) from error
 
 
 @asynccontextmanager
