@@ -1,6 +1,7 @@
 """Why a recording that its source announced by URL could not be fetched."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -40,13 +41,22 @@ _TRIES: Final[Mapping[FetchFault, int]] = MappingProxyType(
 class FetchError(ArchiveError):
     """A recording could not be fetched. Its text names neither the URL nor anything that was answered.
 
-    ``tries`` is how often it is worth trying when it always ends so; None: as often as there is time for.
+    ``tries`` is how often it is worth trying when it always ends so; None: as often as there is time for. ``pause`` is
+    how long its server wishes not to be asked again.
     """
 
     code = "fetch_failed"
     public = "The recording could not be fetched."
 
-    def __init__(self, fault: FetchFault, text: str = "", *, tries: int | None = None) -> None:
+    def __init__(
+        self,
+        fault: FetchFault,
+        text: str = "",
+        *,
+        tries: int | None = None,
+        pause: timedelta = timedelta(),
+    ) -> None:
         super().__init__(f"{fault.value}: {text}" if text else fault.value)
         self.fault = fault
         self.tries = tries or _TRIES.get(fault)
+        self.pause = pause
