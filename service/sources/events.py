@@ -17,6 +17,7 @@ class SourceRule:
 
     ``region`` (ISO 3166) and ``timezone`` are those of numbers and times that do not tell theirs; ``grace`` is how long
     an announced recording is expected. ``company_addresses`` are the company's own; a domain begins with ``@``.
+    ``checks_mail``: DNS may be asked about the signatures of mails.
     """
 
     region: str = "FI"
@@ -24,6 +25,7 @@ class SourceRule:
     grace: timedelta = timedelta(hours=1)
     company_numbers: frozenset[str] = frozenset()
     company_addresses: frozenset[str] = frozenset()
+    checks_mail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
