@@ -531,6 +531,7 @@ def source_rules(config: Config) -> Mapping[str, SourceRule]:
             columns=source.cdr_columns,
             company_numbers=frozenset(number.e164 for number in source.company_numbers),
             company_addresses=frozenset(source.company_addresses),
+            checks_mail=source.mail_checks,
         )
         for source in config.sources
     }

@@ -22,6 +22,8 @@ Note = Callable[..., None]
 
 FETCH: Final = "fetch"
 """The kind of the job that fetches a recording."""
+MAIL_CHECK: Final = "mail_check"
+"""The kind of the job that checks the signatures of a mail."""
 FETCHED_WITHIN: Final = timedelta(days=3)
 """Longer than fetching is tried: what is not there by then, and was not given up, is lost all the same."""
 
@@ -239,6 +241,11 @@ def media_job(recording_id: str, *, now: datetime) -> JobRow:
 def fetch_job(recording_id: str, *, now: datetime) -> JobRow:
     """Return the job that fetches a recording. Each has one: put again, it begins anew."""
     return _job(f"jb_{recording_id.removeprefix('rc_')}", FETCH, recording_id, now=now)
+
+
+def mail_check_job(object_id: str, *, now: datetime) -> JobRow:
+    """Return the job that checks the signatures of a mail, which is named by its bytes."""
+    return _job(new_id("jb"), MAIL_CHECK, object_id, now=now)
 
 
 def _job(job_id: str, kind: str, subject: str, *, now: datetime) -> JobRow:

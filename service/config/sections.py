@@ -598,6 +598,12 @@ class SourceConfig:
     mail_certificate_key: Path | None = setting(
         values.OPTIONAL_PATH, "Its private key (PEM).", default=""
     )
+    mail_checks: bool = setting(
+        values.BOOLEAN,
+        "Whether the signatures of mails (DKIM, ARC) and their servers (SPF) are checked when they come, and the keys "
+        "of their senders kept with the verdict. Their names are asked of the machine's DNS.",
+        default=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ class SourceRule:
     ``region`` (ISO 3166) and ``timezone`` are those of numbers and times that do not tell theirs; ``grace`` is how long
     an announced recording is expected. ``company_addresses`` are the company's own; a domain begins with ``@``.
     ``columns`` are those of the source's CSV, where they are not the usual ones.
+    ``checks_mail``: DNS may be asked about the signatures of mails.
     """
 
     region: str = "FI"
@@ -26,6 +27,7 @@ class SourceRule:
     company_numbers: frozenset[str] = frozenset()
     columns: tuple[str, ...] = ()
     company_addresses: frozenset[str] = frozenset()
+    checks_mail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
