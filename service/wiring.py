@@ -37,13 +37,14 @@ from service.archive.expect import Expectations
 from service.archive.export import Exporter
 from service.archive.grants import Grants
 from service.archive.hold import Holds
+from service.archive.intake_memory import Sessions
 from service.archive.interpret import Interpreter, SourceRule
 from service.archive.lookup import Finder
 from service.archive.marked import AuthenticLog, Marker, MarkingStore
 from service.archive.open import Opener
 from service.archive.openings import Openings
 from service.archive.published import PublishedLog
-from service.archive.receive import Intake, Sessions
+from service.archive.receive import Intake
 from service.archive.rotate import Rotation
 from service.archive.understand import Adapter, Understanding
 from service.archive.vault import Vault
@@ -61,6 +62,7 @@ from service.databases import (
     scrub_of,
 )
 from service.domain.errors import InvalidInputError, UnavailableError
+from service.domain.fetching import fetch_kind
 from service.key_safes import safe_of
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider, holds_keys
@@ -509,6 +511,7 @@ def source_rules(config: Config) -> Mapping[str, SourceRule]:
                 minutes=source.grace_minutes or config.intake.expected_grace_minutes
             ),
             company_numbers=frozenset(number.e164 for number in source.company_numbers),
+            fetched_as=fetch_kind(source.name),
         )
         for source in config.sources
     }

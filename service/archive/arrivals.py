@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from service.archive.receive import ReceivedRecording
 from service.domain.contact import Contact, ContactFacts
+from service.domain.fetching import FETCH
 from storage.ports import Write
 from storage.rows import DeliveryRow, KeyRow, ObjectRow
 
@@ -14,11 +15,12 @@ ERASED = "contact_erased"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRule:
-    """What interpreting needs to know of a source."""
+    """What interpreting needs to know of a source. ``fetched_as`` is the kind of the jobs that fetch its recordings."""
 
     region: str = "FI"
     grace: timedelta = timedelta(hours=1)
     company_numbers: frozenset[str] = frozenset()
+    fetched_as: str = FETCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
