@@ -23,7 +23,7 @@ from service.api.app_keys import (
     ApiSettings,
 )
 from service.api.system import HEALTH, Check, Health, Measure
-from service.archive.draft_recordings import FETCH, MAIL_CHECK
+from service.archive.draft_recordings import MAIL_CHECK
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
@@ -170,7 +170,7 @@ async def working(service: Service) -> AsyncIterator[None]:
             "media": Kind(examination.run, limit=timedelta(seconds=media.wall_seconds * 2)),
             RELINK: Kind(archive.register.relinking.run),
             MAIL_CHECK: _mail_checking(archive),
-            **({} if service.fetching is None else {FETCH: service.fetching.kind}),
+            **({} if service.fetching is None else service.fetching.kinds),
         },
         clock,
     )

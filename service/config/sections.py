@@ -559,7 +559,7 @@ class SourceConfig:
         default=8192,
     )
     fetch_minutes: int = setting(
-        values.whole_number(1, 24 * 60),
+        values.whole_number(1, fetching.MAX_FETCH_MINUTES),
         "An answer that takes longer than this is given up likewise.",
         default=60,
     )

@@ -37,7 +37,7 @@ from service.sources.mail.verdicts import Verdicts
 from service.worker.mail.check import MailChecker, Sent
 from storage.errors import StaleError, StorageError
 from storage.ports import Add, Append, BlobStore, Change, LogStore, Require, Store
-from storage.rows import ContactRow, MessageRow, ObjectRow
+from storage.rows import ContactRow, JobRow, MessageRow, ObjectRow
 
 PURPOSE: Final = "mail_check"
 """Why the worker opens mails, in the log."""
@@ -173,10 +173,11 @@ class MailCheckJob:
         await remove_unless_stored(sealed.row.id, self.store, self.vault.keys, self.blobs)
 
 
-async def bury(subject: str, code: str, now: datetime) -> Change | None:
+async def bury(dead: JobRow, now: datetime) -> Change | None:
     """Return that nothing is left to be done: what could not be checked says so itself."""
     del now
-    _log.info("mail_check.given_up", extra={"object": subject, "code": code})
+    extra = {"object": dead.subject, "code": dead.last_error}
+    _log.info("mail_check.given_up", extra=extra)
     return None
 
 
