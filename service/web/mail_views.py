@@ -6,9 +6,12 @@ from typing import Final
 from service.archive.mail_records import MailPart, SealedMail
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import EmailAddress
+from service.domain.masking import mask_text
 from service.sources.mail.facts import Address
 from service.web.views import AttachmentView, MailView
 
+_WRITTEN: Final = frozenset({"from", "reply_to", "to", "cc"})
+"""Headers in which people write names as they like."""
 _SHOWN: Final = 20
 """So many addresses of a header are written out."""
 
@@ -16,14 +19,18 @@ _SHOWN: Final = 20
 def mail_view(mail: SealedMail) -> MailView:
     """Return what is shown of ``mail``; headers that it does not have are left out."""
     return MailView(
-        subject=mail.subject,
-        headers=tuple((fact, words) for fact, words in _headers(mail) if words),
+        subject=mask_text(mail.subject).text,
+        headers=tuple(
+            (fact, mask_text(words).text if fact in _WRITTEN else words)
+            for fact, words in _headers(mail)
+            if words
+        ),
         received_at=mail.received_at,
         flags=tuple(flag.value for flag in mail.flags),
         attachments=tuple(
             AttachmentView(
                 number=number,
-                name=part.name,
+                name=mask_text(part.name).text,
                 content_type=part.content_type,
                 size_bytes=part.size_bytes,
                 is_risky=part.is_risky,
