@@ -41,6 +41,7 @@ from service.domain.errors import (
     TamperedError,
 )
 from service.domain.masking import Masked
+from service.domain.permission import Permission
 from service.http.bodies import read_json
 from service.http.frame import ACTOR, NOW, SESSION
 from service.http.headers import OTHER_POLICY
@@ -147,6 +148,10 @@ async def get_mail(request: web.Request) -> web.StreamResponse:
     """``GET /api/v1/messages/{id}/original``: a mail as it came, byte for byte."""
     query = read_query(request, ("grant",))
     asked = Asked.parse_part(request.match_info["id"], Rendition.MAIL)
+    # Nothing can be hidden in it, so that it is for those alone who may see what is.
+    await request.app[CONTENTS].opener.require_permitted(
+        Permission.UNMASK, asked, actor=request[ACTOR], now=request[NOW]
+    )
     return await _serve(request, asked, query)
 
 

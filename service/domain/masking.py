@@ -72,6 +72,15 @@ class Masked:
     hidden: int
 
 
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """From where to where something is not shown, and what takes its place."""
+
+    start: int
+    stop: int
+    mask: str = field(repr=False)
+
+
 def mask_text(text: str) -> Masked:
     """Return ``text`` with card numbers as ``•••• 1234`` and identity codes as ``••••••-••••``.
 
@@ -79,12 +88,23 @@ def mask_text(text: str) -> Masked:
     """
     parts: list[str] = []
     end = 0
+    hidden = find_hidden(text)
+    for one in hidden:
+        parts += (text[end : one.start], one.mask)
+        end = one.stop
+    return Masked("".join((*parts, text[end:])), len(hidden))
+
+
+def find_hidden(text: str) -> Sequence[Hidden]:
+    """Return the places of ``text`` that are not shown, in order; none reaches into another."""
+    found: list[Hidden] = []
     for start, stop, mask in sorted(_found(text)):
-        # What begins within another one is hidden as far as it goes beyond that.
-        if start >= end:
-            parts += (text[end:start], mask)
-        end = max(end, stop)
-    return Masked("".join((*parts, text[end:])), len(parts) // 2)
+        if found and start < found[-1].stop:
+            # What begins within another one is hidden as far as it goes beyond that.
+            found[-1] = replace(found[-1], stop=max(stop, found[-1].stop))
+        else:
+            found.append(Hidden(start, stop, mask))
+    return found
 
 
 def mask_contact(contact: Contact) -> Contact:

@@ -3,7 +3,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -26,10 +26,11 @@ from service.domain.errors import (
     NotFoundError,
     NotPermittedError,
 )
-from service.domain.masking import Masked, mask_contact, mask_text
+from service.domain.masking import Masked, mask_contact
 from service.domain.permission import Permission, is_permitted
 from service.domain.purpose import Grant, Purpose, require_grant
 from service.sources.mail.markup import UnsafeError, sanitise
+from service.sources.mail.mask import mask_markup
 from service.sources.mail.verdicts import Verdicts
 from service.web.detail import (
     OBJECT_KINDS,
@@ -159,7 +160,7 @@ class ArchiveDesk:
         if message is None:
             raise NotFoundError(f"{contact_id} has no message {message_id}")
         opened = await self._opened(message, view, actor=actor, grant_id=grant_id, now=now)
-        html = None
+        html: Masked | None = None
         if opened.mail is not None and opened.mail.has_html:
             asked = Asked(Subject.MESSAGE, message_id, Rendition.HTML)
             try:
@@ -170,7 +171,9 @@ class ArchiveDesk:
                 raise
             except (ArchiveError, UnsafeError):
                 html = None
-        return OpenedMail(message=opened, html=html)
+        if html is None:
+            return OpenedMail(message=opened, html=None)
+        return OpenedMail(message=replace(opened, hidden=html.hidden), html=html.text)
 
     async def _opened(
         self,
@@ -394,6 +397,6 @@ def _found(found: Found, customers: Mapping[str, CustomerSummary]) -> FoundConta
     )
 
 
-def _shown_html(markup: str) -> str:
+def _shown_html(markup: str) -> Masked:
     """Return formatted text as it is shown: safe, and masked."""
-    return mask_text(sanitise(markup)).text
+    return mask_markup(sanitise(markup))

@@ -6,12 +6,15 @@ from typing import Final
 from service.archive.mail_records import MailPart, SealedMail
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import EmailAddress
+from service.domain.masking import mask_text
 from service.domain.times import parse_rfc3339
 from service.sources.mail.facts import Address, Flag
 from service.sources.mail.verdicts import Verdicts
 from service.web.mail_verdicts import WAITING, keys_of, verdict_views
 from service.web.views import AttachmentView, MailView
 
+_WRITTEN: Final = frozenset({"from", "reply_to", "to", "cc"})
+"""Headers in which people write names as they like."""
 _SHOWN: Final = 20
 """So many addresses of a header are written out."""
 
@@ -21,14 +24,21 @@ def mail_view(mail: SealedMail, verdicts: Verdicts | None) -> MailView:
     waits = Flag.SIGNED in mail.flags and verdicts is None
     claimed = [("claimed", verdicts.claimed)] if verdicts and verdicts.claimed else []
     return MailView(
-        subject=mail.subject,
-        headers=(*((fact, words) for fact, words in _headers(mail) if words), *claimed),
+        subject=mask_text(mail.subject).text,
+        headers=(
+            *(
+                (fact, mask_text(words).text if fact in _WRITTEN else words)
+                for fact, words in _headers(mail)
+                if words
+            ),
+            *claimed,
+        ),
         received_at=mail.received_at,
         flags=tuple(flag.value for flag in mail.flags if flag is not Flag.SIGNED),
         attachments=tuple(
             AttachmentView(
                 number=number,
-                name=part.name,
+                name=mask_text(part.name).text,
                 content_type=part.content_type,
                 size_bytes=part.size_bytes,
                 is_risky=part.is_risky,

@@ -254,7 +254,10 @@ class MailView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedMail:
-    """One mail in the clear, for a page of its own. ``html`` is its formatted text, made safe; None: it has none."""
+    """One mail in the clear, for a page of its own. ``html`` is its formatted text, safe and masked; None: it has none.
+
+    ``message.hidden`` counts what is hidden in what is shown: in ``html`` where there is one.
+    """
 
     message: "OpenedMessage"
     html: str | None = field(repr=False)

@@ -1,5 +1,7 @@
 """Messages over HTTP: what nobody needs to see is hidden, unless it is asked for."""
 
+from service.domain.actor import Role
+from service.domain.permission import PERMITTED, Permission
 from tests.api.test_content import bearer, client, world
 
 __all__ = ["client", "world"]
@@ -97,3 +99,22 @@ async def test_a_damaged_message_is_refused_and_raises_the_alarm(world, client):
     )
     assert response.status >= 400
     assert await world.entries("integrity.alarm")
+
+
+async def test_who_may_not_see_what_is_hidden_gets_no_original_either(
+    world, client, monkeypatch
+):
+    role = Role.COMPLAINT_HANDLER
+    monkeypatch.setitem(PERMITTED, role, PERMITTED[role] - {Permission.UNMASK})
+    contact_id = await world.chat(TEXT)
+    (message,) = await world.messages_of(contact_id)
+    grant = await world.grant(contact_id)
+    statuses = []
+    for path in ("content", "content?unmasked=yes", "original"):
+        response = await client.get(
+            f"/api/v1/messages/{message.id}/{path}",
+            headers=bearer(**{"Access-Grant": grant.id}),
+        )
+        statuses.append(response.status)
+    assert statuses == [200, 403, 403]
+    assert len(await world.entries("opening.refused")) == 2

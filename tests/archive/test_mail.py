@@ -489,3 +489,33 @@ async def test_the_service_reads_mails_in_a_process_of_their_own(archive):
     (row,) = await post.find()
     assert len(await post.messages(row.id)) == 3
     assert [one.plain_bytes for one in await post.objects("attachment")] == [4]
+
+
+WITH_CARD = letter(
+    "--c\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nKortti 4111 1111 1111 1111.\r\n"
+    "--c\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+    "<p>Kortti 4111&nbsp;1111&nbsp;<b>1111</b> 1111.</p>\r\n--c--\r\n",
+    MIME_Version="1.0",
+    Content_Type="multipart/alternative; boundary=c",
+    Subject="Kortti 4111111111111111",
+    From="Maija 131052-928T <maija@example.fi>",
+)
+
+
+async def test_no_page_of_a_mail_shows_a_card_number_or_an_identity_code(post):
+    await post.deliver(WITH_CARD)
+    (row,) = await post.find()
+    (message,) = await post.messages(row.id)
+    desk = build_service(post.archive).app[DESK]
+    grant = await desk.create_grant(
+        row.id, actor=HANDLER, purpose=Purpose.VERIFY_CONTACT, reference=None, now=NOW
+    )
+    mail = await desk.open_mail(row.id, message.id, grant_id=grant.id, actor=HANDLER, now=NOW)
+    detail = await desk.contact_detail(row.id, actor=HANDLER, now=NOW)
+    assert mail.message.mail.subject == detail.contact.subject == "Kortti •••• 1111"
+    assert "•••• 1111" in mail.html
+    assert "•••• 1111" in mail.message.text
+    assert mail.message.hidden == 1
+    assert dict(mail.message.mail.headers)["from"] == "Maija ••••••-•••• <maija@example.fi>"
+    raw, _ = await opened(post, row.id, Asked.parse_part(message.id, Rendition.MAIL))
+    assert raw == WITH_CARD

@@ -14,7 +14,7 @@ from service.sources.mail.facts import MAX_HTML_BYTES
 
 _MAX_DEPTH: Final = 100
 _MAX_SHOWN_ADDRESS: Final = 300
-_BLOCKS: Final = frozenset(
+BLOCKS: Final = frozenset(
     [
         "address",
         "article",
@@ -88,7 +88,7 @@ _SCHEMES: Final = frozenset({"http", "https", "mailto", "tel"})
 _TAG: Final = re.compile(r"<(/?)([a-z0-9]+)[^>]*>")
 _LINK: Final = re.compile(r'<a(?: href="([^"]*)")?>(.*?)</a>', re.DOTALL)
 _BREAKS: Final = re.compile(
-    r"\s*(?:</?(?:" + "|".join(sorted(_BLOCKS - {"br"})) + r")(?:\s[^>]*)?>\s*)+"
+    r"\s*(?:</?(?:" + "|".join(sorted(BLOCKS - {"br"})) + r")(?:\s[^>]*)?>\s*)+"
 )
 _PARAGRAPH: Final = re.compile(r"</?(?:p|h[1-6]|table|blockquote|ul|ol|pre|hr|dl)\b")
 _SPACES: Final = re.compile(r"[ \t\xa0\r]+")
@@ -110,7 +110,7 @@ def sanitise(markup: str) -> str:
     if len(markup.encode("utf-8", "replace")) > MAX_HTML_BYTES:
         raise UnsafeError("too large")
     _require_shallow(markup)
-    cleaned = _OVERRIDES.sub("", _clean(markup, _BLOCKS | _INLINE))
+    cleaned = _OVERRIDES.sub("", _clean(markup, BLOCKS | _INLINE))
     if _depth(cleaned) > _MAX_DEPTH or len(cleaned.encode()) > MAX_HTML_BYTES:
         raise UnsafeError("too deep")
     return _LINK.sub(_written_out, cleaned)
