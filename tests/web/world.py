@@ -42,6 +42,7 @@ from service.web.views import (
     PauseView,
     Playback,
     RecordingView,
+    VerdictView,
     Verification,
     Waveform,
 )
@@ -213,6 +214,18 @@ MESSAGES = {
                     ),
                 ),
                 has_html=True,
+                verdicts=(
+                    VerdictView(words="author", domain="example.com", is_good=True),
+                    VerdictView(
+                        words="invalid",
+                        domain="example.org",
+                        reason="body_changed",
+                        is_good=False,
+                    ),
+                    VerdictView(words="spf_none", domain="example.com"),
+                ),
+                keys=(("s1._domainkey.example.com", "v=DKIM1; k=rsa; p=" + "MIIB" * 80),),
+                checked_at=at(2, 10, 7),
             ),
         ),
     ),
@@ -357,6 +370,14 @@ def make_wav(seconds: int = SECONDS) -> bytes:
         len(frames),
     )
     return head + bytes(frames)
+
+
+FORMATTED = (
+    "<p>Muotoiltu <b>teksti</b></p><table><tbody><tr><td>Kulutus</td><td>1 240 kWh</td></tr>"
+    "<tr><td>Summa</td><td>214,60 €</td></tr></tbody></table>"
+    "<p><span>Oma sivu</span> <small>⟨https://example.com/oma/lasku/2026/08?asiakas=1001⟩</small></p>"
+    "<blockquote><p>elokuun lasku on 214,60 €</p></blockquote>"
+)
 
 
 @dataclass
@@ -524,7 +545,7 @@ class FakeDesk:
         self._require(grant_id)
         for one in MESSAGES[contact_id]:
             if one.id == message_id and one.mail:
-                return OpenedMail(message=one, html="<p>Muotoiltu <b>teksti</b></p>")
+                return OpenedMail(message=one, html=FORMATTED)
         raise NotFoundError("no such mail")
 
     async def waveform(self, recording_id, *, grant_id, actor, now):  # noqa: ARG002  # the protocol\'s parameters
