@@ -39,11 +39,7 @@ def fetching_of(archive: Archive) -> FetchJob:
 
 def _fetchers(config: Config) -> Mapping[str, Fetcher]:
     most = config.intake.max_recording_bytes
-    return {
-        source.name: Fetcher(_rules(source, most))
-        for source in config.sources
-        if source.fetch_origins
-    }
+    return {source.name: Fetcher(_rules(source, most)) for source in config.sources}
 
 
 def _rules(source: SourceConfig, most_bytes: int) -> FetchRules:

@@ -23,7 +23,7 @@ from service.api.app_keys import (
     ApiSettings,
 )
 from service.api.system import HEALTH, Check, Health, Measure
-from service.archive.draft_recordings import FETCH
+from service.archive.draft_recordings import MAIL_CHECK
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
@@ -55,8 +55,10 @@ from service.worker.fetching.job import FetchJob
 from service.worker.following import Following
 from service.worker.housekeeping import Chore, Household, Housekeeping
 from service.worker.interpretation import Interpretation
-from service.worker.jobs import JobRunner, Kind
+from service.worker.jobs import Ending, JobRunner, Kind
 from service.worker.leftovers import Leftovers
+from service.worker.mail_check_job import MailCheckJob
+from service.worker.mail_check_job import bury as bury_mail_check
 from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
 from service.worker.outside import Asking
@@ -167,7 +169,8 @@ async def working(service: Service) -> AsyncIterator[None]:
         {
             "media": Kind(examination.run, limit=timedelta(seconds=media.wall_seconds * 2)),
             RELINK: Kind(archive.register.relinking.run),
-            **({} if service.fetching is None else {FETCH: service.fetching.kind}),
+            MAIL_CHECK: _mail_checking(archive),
+            **({} if service.fetching is None else service.fetching.kinds),
         },
         clock,
     )
@@ -189,6 +192,18 @@ async def working(service: Service) -> AsyncIterator[None]:
         loops["openings"] = partial(archive.openings.run, clock=clock)
     async with supervised(loops, interpretation=service.interpretation, watch=service.watch):
         yield
+
+
+def _mail_checking(archive: Archive) -> Kind:
+    """Return how the signatures of mails are checked: two at a time, for most of the time is DNS's."""
+    stores = archive.stores
+    check = MailCheckJob(stores.store, stores.log, stores.blobs, archive.vault)
+    return Kind(
+        check.run,
+        limit=timedelta(minutes=5),
+        concurrency=2,
+        ending=Ending(bury=bury_mail_check),
+    )
 
 
 def _understanding(service: Service) -> Mapping[str, Loop]:

@@ -39,6 +39,7 @@ from service.archive.export import Exporter
 from service.archive.gaps import Gaps
 from service.archive.grants import Grants
 from service.archive.hold import Holds
+from service.archive.intake_memory import Sessions
 from service.archive.interpret import Interpreter
 from service.archive.lookup import Finder
 from service.archive.mail_reading import MailReading
@@ -46,7 +47,7 @@ from service.archive.marked import AuthenticLog, Marker, MarkingStore
 from service.archive.open import Opener
 from service.archive.openings import Openings
 from service.archive.published import PublishedLog
-from service.archive.receive import Intake, Sessions
+from service.archive.receive import Intake
 from service.archive.reconcile import Reconciling
 from service.archive.rotate import Rotation
 from service.archive.silence import Silence
@@ -66,6 +67,7 @@ from service.databases import (
     scrub_of,
 )
 from service.domain.errors import InvalidInputError, UnavailableError
+from service.domain.fetching import fetch_kind
 from service.key_safes import safe_of
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider, holds_keys
@@ -531,6 +533,8 @@ def source_rules(config: Config) -> Mapping[str, SourceRule]:
             columns=source.cdr_columns,
             company_numbers=frozenset(number.e164 for number in source.company_numbers),
             company_addresses=frozenset(source.company_addresses),
+            checks_mail=source.mail_checks,
+            fetched_as=fetch_kind(source.name),
         )
         for source in config.sources
     }

@@ -120,6 +120,7 @@ class Assembler:
             now=now,
             actor=first.actor,
             grace=rule.grace,
+            fetched_as=rule.fetched_as,
             stored=stored.row if stored else None,
             contact=contact_of(stored.row, sealer) if stored else None,
             stored_recordings=stored.recordings if stored else {},

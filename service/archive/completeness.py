@@ -42,6 +42,11 @@ class Month:
     recordings_expected: int
 
     @property
+    def is_known(self) -> bool:
+        """Whether anything was said or is here."""
+        return bool(self.days or self.said or self.here or self.missing)
+
+    @property
     def share(self) -> float | None:
         """Which share of what was said is here; None when nothing was said."""
         return None if not self.said else max(0.0, 1 - self.missing / self.said)

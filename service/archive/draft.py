@@ -91,6 +91,7 @@ class Draft:
     now: datetime
     actor: str
     grace: timedelta
+    fetched_as: str
     stored: ContactRow | None = None
     contact: Contact | None = None
     stored_recordings: Mapping[bytes, RecordingRow] = field(default_factory=dict)
@@ -111,6 +112,7 @@ class Draft:
             index=self.index,
             now=self.now,
             note=self.note,
+            fetched_as=self.fetched_as,
             stored=self.stored_recordings,
         )
 
@@ -138,7 +140,7 @@ class Draft:
             if facts.is_stated:
                 self._writes.append(Put(missing_row(self.require_contact(), state=MISSING)))
             self._announce_recordings(facts)
-            self._announce({"announced"})
+            self._announce({"announced"}, facts)
             return ()
         amendment = decide_amendment(self.contact, facts)
         if amendment.contradictions:
@@ -155,7 +157,7 @@ class Draft:
         if "is_stated" in amendment.changed:
             self._writes.append(Put(missing_row(self.contact, state=LATE)))
         others = self._announce_recordings(facts)
-        self._announce(set(amendment.changed))
+        self._announce(set(amendment.changed), facts)
         if others and is_strict:
             self.is_refused = True
         elif others:
@@ -207,11 +209,14 @@ class Draft:
         others = self.recordings.announce(facts.recordings)
         return {"recording": ",".join(others)} if others else {}
 
-    def _announce(self, changed: set[str]) -> None:
-        """Expect the recording that is announced until the grace time after the end is over, or nothing any more."""
+    def _announce(self, changed: set[str], facts: ContactFacts) -> None:
+        """Expect the recording that is announced until the grace time after the end is over, or nothing any more.
+
+        One that was named after it was said that there is none is fetched: a person learns of it when it is there.
+        """
         contact = self.require_contact()
         if contact.announced == NONE:
-            self.recordings.call_off()
+            self.recordings.call_off(with_named=facts.recording == NONE)
         elif contact.announced == EXPECTED and changed & {"announced", "ended_at"}:
             self.recordings.expect(max(self.now, contact.ended_at or self.now) + self.grace)
 

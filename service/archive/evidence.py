@@ -23,6 +23,7 @@ EVIDENCE: Final = frozenset(
         EntryType.RECORDING_EXPECTED,
         EntryType.RECORDING_LOST,
         EntryType.RECORDING_HEALED,
+        EntryType.RECORDING_CALLED_OFF,
         EntryType.RECORDING_EXAMINED,
         EntryType.RENDITION_MADE,
         EntryType.MAIL_RECEIVED,

@@ -26,7 +26,7 @@ from service.archive.mail_records import MailPart, SealedPart
 from service.archive.media_types import suffix_of, type_of
 from service.archive.package import Package, new_package
 from service.archive.records import SealedMessage, SealedRecording, contact_of, message_of
-from service.archive.targets import MESSAGE_TYPE
+from service.archive.targets import MESSAGE_TYPE, Rendition
 from service.archive.vault import Vault, open_value
 from service.archive.verify import Verifier
 from service.crypto.fields import FieldSealer
@@ -49,6 +49,9 @@ from storage.ports import Append, BlobStore, Store
 from storage.rows import MessageRow, RecordingRow
 
 _SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,5}", re.ASCII)
+
+
+_VERDICTS: Final = Rendition.VERDICTS.value
 
 
 class Form(StrEnum):
@@ -159,6 +162,7 @@ class Exporter:
         messages = sorted(rows.messages, key=lambda row: (row.sent_at, row.id))
         for number, message in enumerate(messages, 1):
             parts += _message(message, sealer, number, form=form, found=found)
+            parts += _verdicts(message, number, form=form, found=found)
         return replace(found, parts=tuple(parts))
 
     async def _record(self, order: Order, found: Found, grant: Grant, *, now: datetime) -> None:
@@ -230,6 +234,24 @@ def _message(
     kinds = {MailPart.RAW} if form is Form.VCON else {MailPart.RAW, MailPart.ATTACHMENT}
     kept = [one for one in beside if one.kind in kinds]
     return [text, *(_mail_part(row, one, number, form=form, found=found) for one in kept)]
+
+
+def _verdicts(row: MessageRow, number: int, *, form: Form, found: Found) -> list[ExportedPart]:
+    """Return the newest verdicts on a mail, if there are any; the archive made them, and the log has their blob."""
+    made = [o for o in found.objects.values() if (o.owner_id, o.kind) == (row.id, _VERDICTS)]
+    return [
+        ExportedPart(
+            id=row.id,
+            kind=_VERDICTS,
+            state="present",
+            file=f"message-{number}.verdicts.json.age" if form is Form.AGE else "contact.vcon",
+            object_id=newest.id,
+            name=f"message-{number}.verdicts.json",
+            content_type="application/json",
+            blob_sha256=newest.sha256.hex(),
+        )
+        for newest in sorted(made, key=lambda one: one.made_at)[-1:]
+    ]
 
 
 def _mail_part(

@@ -7,6 +7,7 @@ from base64 import urlsafe_b64encode
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from service.archive.evidence import Evidence
 from service.archive.export_files import ExportedPart, contact_json
@@ -19,7 +20,7 @@ from service.archive.payload import (
     open_payload,
 )
 from service.archive.vault import Vault
-from service.archive.vcon import AttachedMail, RecordedPart, WrittenPart, build_vcon
+from service.archive.vcon import AttachedPart, RecordedPart, WrittenPart, build_vcon
 from service.crypto.age import seal_header
 from service.crypto.recipients import Recipient
 from service.crypto.secret import FileKey
@@ -75,9 +76,16 @@ class ExportWriter:
             for place, part in places.items()
         ]
         messages = [await self._written(part) for part in self._of_kind("message")]
-        mails = {f"@{secrets.token_hex(16)}@": part for part in self._of_kind("mail")}
+        beside = (*self._of_kind("mail"), *self._of_kind("verdicts"))
+        mails = {f"@{secrets.token_hex(16)}@": part for part in beside}
         attached = [
-            AttachedMail(place, self._message_number(part), part.name)
+            AttachedPart(
+                place,
+                self._message_number(part),
+                part.name,
+                part.content_type,
+                _PURPOSES[part.kind],
+            )
             for place, part in mails.items()
         ]
         places |= mails
@@ -141,6 +149,13 @@ class ExportWriter:
         return await open_payload(reader, stored, file_key=file_key)
 
 
+_PURPOSES: Final = {
+    "mail": "the mail as it came",
+    "verdicts": "who sent it, as found when it came, with the public keys of then",
+}
+
+
 def _require_received(part: ExportedPart, sha256: str) -> None:
-    if sha256 != part.sha256:
+    # What the archive made itself was never received; its blob is in the log.
+    if part.commitment and sha256 != part.sha256:
         raise TamperedError(f"{part.id} is not what was delivered")

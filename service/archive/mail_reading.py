@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from service.archive.arrivals import Arrival, ArrivedMail, Outcome
+from service.archive.draft_recordings import mail_check_job
 from service.archive.mail_port import MailReader, MailSession
 from service.archive.mail_records import (
     MailPart,
@@ -32,11 +33,12 @@ from service.domain.ids import new_id
 from service.domain.times import from_microseconds
 from service.log.entry import commitment
 from service.sources.events import SourceRule
-from service.sources.mail.facts import MAX_HTML_BYTES, Part, PartKind, ReadMail
+from service.sources.mail.facts import MAX_HTML_BYTES, Flag, Part, PartKind, ReadMail
 from service.sources.mail.understand import UnderstoodMail, understand_mail
+from service.sources.mail.verdicts import is_public
 from service.sources.mail_envelope import ReceivedMail, decode_mail
 from storage.errors import StorageError
-from storage.ports import BlobStore, Store
+from storage.ports import BlobStore, Put, Store
 from storage.rows import DeliveryRow, ObjectRow
 
 MAIL: Final = "mail"
@@ -100,7 +102,7 @@ class MailReading:
                     raise
                 except Exception as error:  # noqa: BLE001  # whatever goes wrong is about this one mail
                     failed.append((row, error))
-        return await self._placed(read), failed
+        return await self._placed(read, now=now), failed
 
     async def tidy(self, arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> None:
         """Remove what was sealed of mails that were archived before, or were refused."""
@@ -164,7 +166,9 @@ class MailReading:
             await open_blob(stack, self.blobs, stored.id), stored, file_key=file_key
         )
 
-    async def _placed(self, read: Sequence[_Read]) -> list[tuple[DeliveryRow, Arrival]]:
+    async def _placed(
+        self, read: Sequence[_Read], *, now: datetime
+    ) -> list[tuple[DeliveryRow, Arrival]]:
         """Return the mails as arrivals, each at the contact of its conversation."""
         placed = []
         for source in dict.fromkeys(one.row.source for one in read):
@@ -172,12 +176,12 @@ class MailReading:
             conversations = [one.understood.conversation for one in own]
             ids = await find_conversations(self.store, self.vault, source, conversations)
             placed += [
-                (one.row, self._arrival(one, source_id))
+                (one.row, self._arrival(one, source_id, now=now))
                 for one, source_id in zip(own, ids, strict=True)
             ]
         return placed
 
-    def _arrival(self, one: _Read, source_id: str) -> Arrival:
+    def _arrival(self, one: _Read, source_id: str, *, now: datetime) -> Arrival:
         (_, text), *beside = one.parts
         return Arrival(
             source=one.row.source,
@@ -192,8 +196,15 @@ class MailReading:
                 sealed=self._message(one),
             ),
             delivery=one.row,
+            also=(Put(mail_check_job(one.raw.id, now=now)),) if self._is_checked(one) else (),
             remarks=one.delivery.remarks,
         )
+
+    def _is_checked(self, one: _Read) -> bool:
+        """Tell whether there is something to be found out about who sent a mail."""
+        is_signed = Flag.SIGNED in one.understood.flags
+        is_direct = one.envelope.protocol == "smtp" and is_public(one.envelope.peer)
+        return self.rule_of(one.row.source).checks_mail and (is_signed or is_direct)
 
     def _message(self, one: _Read) -> SealedMessage:
         (_, text), *beside = one.parts

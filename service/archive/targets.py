@@ -47,6 +47,8 @@ class Rendition(StrEnum):
     """Of a mail: its formatted text, made safe."""
     ATTACHMENT = "attachment"
     """Of a mail: one of its attachments."""
+    VERDICTS = "verdicts"
+    """Of a mail: whether its signatures are valid, with the keys that this rests on; the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,8 @@ async def _message(store: Store, vault: Vault, asked: Asked) -> Target:
 
 
 async def _mail_part(store: Store, asked: Asked, row: MessageRow, mail: SealedMail) -> Target:
+    if asked.rendition is Rendition.VERDICTS:
+        return await _verdicts(store, asked, row)
     part = mail.find(MailPart(asked.rendition.value), asked.number)
     if part is None:
         raise NotFoundError(f"{asked.id} has no such {asked.rendition}")
@@ -200,6 +204,21 @@ async def _mail_part(store: Store, asked: Asked, row: MessageRow, mail: SealedMa
         object=await _original(store, asked, part.object_id),
         content_type=part.content_type,
         filename=name,
+        duration_ms=None,
+    )
+
+
+async def _verdicts(store: Store, asked: Asked, row: MessageRow) -> Target:
+    where = {"owner_id": row.id, "kind": Rendition.VERDICTS.value}
+    made = await store.find(ObjectRow, where, order=("-made_at",), limit=1)
+    if not made:
+        raise NotFoundError(f"{asked.id} has no verdicts yet")
+    return Target(
+        asked=asked,
+        contact_id=row.contact_id,
+        object=made[0],
+        content_type="application/json",
+        filename=f"{row.id}.verdicts.json",
         duration_ms=None,
     )
 

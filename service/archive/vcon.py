@@ -42,19 +42,21 @@ class WrittenPart:
 
 
 @dataclass(frozen=True, slots=True)
-class AttachedMail:
-    """A mail as it came, to be embedded where ``placeholder`` stands; ``message`` is the place of its text."""
+class AttachedPart:
+    """What belongs to a message, to be embedded where ``placeholder`` stands; ``message`` is the place of its text."""
 
     placeholder: str
     message: int
     name: str
+    content_type: str
+    purpose: str
 
 
 def build_vcon(
     contact: Contact,
     recordings: Sequence[RecordedPart],
     messages: Sequence[WrittenPart],
-    mails: Sequence[AttachedMail] = (),
+    attached: Sequence[AttachedPart] = (),
     *,
     now: datetime,
     random: Callable[[int], bytes] = os.urandom,
@@ -65,7 +67,7 @@ def build_vcon(
     dialog = [_recording_json(contact, part, len(parties)) for part in recordings]
     texts = [_message_json(message, parties, shown) for message in messages]
     attachments = _pauses_json(contact, recordings, shown) if dialog else []
-    attachments += [_mail_json(mail, texts, len(dialog)) for mail in mails]
+    attachments += [_attached_json(part, texts, len(dialog)) for part in attached]
     dialog.extend(texts)
     vcon: Json = {
         "vcon": VERSION,
@@ -166,19 +168,19 @@ def _message_json(message: WrittenPart, parties: list[Party], shown: list[Json])
     }
 
 
-def _mail_json(mail: AttachedMail, texts: Sequence[Json], before: int) -> Json:
-    """Return a mail as an attachment of the dialog that has its text; ``before`` it there are so many others."""
-    text = texts[mail.message]
+def _attached_json(part: AttachedPart, texts: Sequence[Json], before: int) -> Json:
+    """Return an attachment of the dialog that has the text; ``before`` it there are so many others."""
+    text = texts[part.message]
     sender = text["parties"]
     return {
-        "purpose": "the mail as it came",
+        "purpose": part.purpose,
         "start": text["start"],
         "party": sender[0] if isinstance(sender, list) else 0,
-        "dialog": before + mail.message,
-        "mediatype": "message/rfc822",
-        "filename": mail.name,
+        "dialog": before + part.message,
+        "mediatype": part.content_type,
+        "filename": part.name,
         "encoding": "base64url",
-        "body": mail.placeholder,
+        "body": part.placeholder,
     }
 
 

@@ -559,7 +559,7 @@ class SourceConfig:
         default=8192,
     )
     fetch_minutes: int = setting(
-        values.whole_number(1, 24 * 60),
+        values.whole_number(1, fetching.MAX_FETCH_MINUTES),
         "An answer that takes longer than this is given up likewise.",
         default=60,
     )
@@ -597,6 +597,12 @@ class SourceConfig:
     )
     mail_certificate_key: Path | None = setting(
         values.OPTIONAL_PATH, "Its private key (PEM).", default=""
+    )
+    mail_checks: bool = setting(
+        values.BOOLEAN,
+        "Whether the signatures of mails (DKIM, ARC) and their servers (SPF) are checked when they come, and the keys "
+        "of their senders kept with the verdict. Their names are asked of the machine's DNS.",
+        default=True,
     )
 
 

@@ -161,6 +161,12 @@ def _read_languages(value: object, _: Context) -> tuple[str, ...]:
     return languages
 
 
+def _read_boolean(value: object, _: Context) -> bool:
+    if not isinstance(value, bool):
+        raise ValueRefusedError("expected true or false")
+    return value
+
+
 def _read_company_addresses(value: object, _: Context) -> tuple[str, ...]:
     """Return addresses in their canonical form, and domains as ``@example.com``."""
     found = []
@@ -252,6 +258,7 @@ INHERITED_REGION = Kind(
 INHERITED_MINUTES = Kind("a whole number of minutes", _read_inherited_minutes)
 CDR_COLUMNS = Kind(f"a list of {', '.join(sorted(COLUMNS))}", _read_cdr_columns)
 LANGUAGE_LIST = Kind(f"a list of {', '.join(LANGUAGES)}", _read_languages)
+BOOLEAN = Kind("true or false", _read_boolean)
 COMPANY_ADDRESSES = Kind(
     "a list of e-mail addresses, and of domains such as @example.com", _read_company_addresses
 )

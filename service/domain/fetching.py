@@ -1,4 +1,4 @@
-"""Why a recording that its source announced by URL could not be fetched."""
+"""Words of fetching: the jobs that do it, and why a recording that was announced by URL could not be had."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -7,6 +7,14 @@ from types import MappingProxyType
 from typing import Final
 
 from service.domain.errors import ArchiveError
+
+FETCH: Final = "fetch"
+"""The kind of the jobs that fetch recordings of sources that are not configured."""
+
+
+def fetch_kind(source: str) -> str:
+    """Return the kind of the jobs that fetch the recordings of a source: one that is slow holds up no other."""
+    return f"{FETCH}:{source}"
 
 
 class FetchFault(StrEnum):

@@ -58,6 +58,7 @@ class EntryType(StrEnum):
     RECORDING_EXPECTED = "recording.expected"
     RECORDING_LOST = "recording.lost"
     RECORDING_HEALED = "recording.healed"
+    RECORDING_CALLED_OFF = "recording.called_off"
     RECORDING_EXAMINED = "recording.examined"
     MAIL_RECEIVED = "mail.received"
     MESSAGE_ARCHIVED = "message.archived"

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
+
 from service.access.users import Users
 from service.archive.attention import Attention
 from service.archive.attention import AttentionItem as Raised
@@ -29,6 +31,7 @@ from service.domain.permission import Permission, is_permitted
 from service.domain.purpose import Grant, Purpose, require_grant
 from service.sources.mail.markup import UnsafeError, sanitise
 from service.sources.mail.mask import mask_markup
+from service.sources.mail.verdicts import Verdicts
 from service.web.detail import (
     OBJECT_KINDS,
     opening_view,
@@ -182,7 +185,7 @@ class ArchiveDesk:
         now: datetime,
         is_unmasked: bool = False,
     ) -> OpenedMessage:
-        shown, fault = Masked("", 0), None
+        shown, fault, verdicts = Masked("", 0), None, None
         try:
             shown = await self._message(
                 message.id, actor, grant_id, now, is_unmasked=is_unmasked
@@ -191,6 +194,10 @@ class ArchiveDesk:
             raise
         except ArchiveError as error:
             fault = error.code
+        if message.mail is not None and fault is None:
+            verdicts = await self._verdicts(
+                message.id, view, actor=actor, grant_id=grant_id, now=now
+            )
         return OpenedMessage(
             id=message.id,
             sender=message.sender,
@@ -199,8 +206,29 @@ class ArchiveDesk:
             hidden=shown.hidden,
             role=role_of(message.sender, view.contact),
             fault=fault,
-            mail=mail_view(message.mail) if message.mail else None,
+            mail=mail_view(message.mail, verdicts) if message.mail else None,
         )
+
+    async def _verdicts(
+        self,
+        message_id: str,
+        view: ContactView,
+        *,
+        actor: Actor,
+        grant_id: str,
+        now: datetime,
+    ) -> Verdicts | None:
+        made = (one for one in view.objects.values() if one.owner_id == message_id)
+        if all(one.kind != Rendition.VERDICTS for one in made):
+            return None
+        asked = Asked(Subject.MESSAGE, message_id, Rendition.VERDICTS)
+        try:
+            told = await self._read(asked, actor, grant_id, now)
+            return msgspec.json.decode(told, type=Verdicts)
+        except GrantRequiredError:
+            raise
+        except (ArchiveError, msgspec.MsgspecError):
+            return Verdicts(problem="unreadable")
 
     async def waveform(
         self, recording_id: str, *, grant_id: str, actor: Actor, now: datetime

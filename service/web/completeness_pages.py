@@ -19,7 +19,8 @@ async def show_completeness(request: web.Request) -> web.Response:
     read_query(request, ())
     found = await request.config_dict[COMPLETE].find(actor=request[ACTOR], now=request[NOW])
     by_source = [
-        (source, list(months)) for source, months in groupby(found, key=attrgetter("source"))
+        (source, [month for month in months if month.is_known])
+        for source, months in groupby(found, key=attrgetter("source"))
     ]
     return await render(
         request, "completeness.html", {"section": "completeness", "sources": by_source}

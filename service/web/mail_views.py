@@ -7,7 +7,10 @@ from service.archive.mail_records import MailPart, SealedMail
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import EmailAddress
 from service.domain.masking import mask_text
-from service.sources.mail.facts import Address
+from service.domain.times import parse_rfc3339
+from service.sources.mail.facts import Address, Flag
+from service.sources.mail.verdicts import Verdicts
+from service.web.mail_verdicts import WAITING, keys_of, verdict_views
 from service.web.views import AttachmentView, MailView
 
 _WRITTEN: Final = frozenset({"from", "reply_to", "to", "cc"})
@@ -16,17 +19,15 @@ _SHOWN: Final = 20
 """So many addresses of a header are written out."""
 
 
-def mail_view(mail: SealedMail) -> MailView:
-    """Return what is shown of ``mail``; headers that it does not have are left out."""
+def mail_view(mail: SealedMail, verdicts: Verdicts | None) -> MailView:
+    """Return what is shown of ``mail``; headers that it does not have are left out. No ``verdicts``: not yet."""
+    waits = Flag.SIGNED in mail.flags and verdicts is None
+    claimed = [("claimed", verdicts.claimed)] if verdicts and verdicts.claimed else []
     return MailView(
         subject=mask_text(mail.subject).text,
-        headers=tuple(
-            (fact, mask_text(words).text if fact in _WRITTEN else words)
-            for fact, words in _headers(mail)
-            if words
-        ),
+        headers=(*((fact, words) for fact, words in _masked(mail) if words), *claimed),
         received_at=mail.received_at,
-        flags=tuple(flag.value for flag in mail.flags),
+        flags=tuple(flag.value for flag in mail.flags if flag is not Flag.SIGNED),
         attachments=tuple(
             AttachmentView(
                 number=number,
@@ -38,7 +39,17 @@ def mail_view(mail: SealedMail) -> MailView:
             for number, part in enumerate(mail.attachments, 1)
         ),
         has_html=mail.find(MailPart.HTML) is not None,
+        verdicts=verdict_views(verdicts) if verdicts else WAITING if waits else (),
+        keys=keys_of(verdicts) if verdicts else (),
+        checked_at=parse_rfc3339(verdicts.checked_at)
+        if verdicts and verdicts.checked_at
+        else None,
     )
+
+
+def _masked(mail: SealedMail) -> Iterable[tuple[str, str]]:
+    for fact, words in _headers(mail):
+        yield fact, mask_text(words).text if fact in _WRITTEN else words
 
 
 def _headers(mail: SealedMail) -> Iterable[tuple[str, str]]:

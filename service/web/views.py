@@ -221,6 +221,19 @@ class AttachmentView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictView:
+    """One thing that was found out about who sent a mail.
+
+    ``words`` and ``reason`` name the words for it, ``domain`` whom it is about. ``is_good`` is None where nobody knows.
+    """
+
+    words: str
+    domain: str = ""
+    reason: str | None = None
+    is_good: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MailView:
     """What a mail shows beside its text. Addresses are as the mail has them; ``headers`` are pairs of a fact and words.
 
@@ -233,6 +246,10 @@ class MailView:
     flags: tuple[str, ...]
     attachments: tuple[AttachmentView, ...]
     has_html: bool
+    verdicts: tuple[VerdictView, ...] = ()
+    keys: tuple[tuple[str, str], ...] = ()
+    """The public keys that the verdicts rest on: where each was published, and what it was."""
+    checked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

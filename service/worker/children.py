@@ -58,7 +58,8 @@ def _place_of(package: str) -> Path:
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise UnavailableError(f"{package} is not installed")
-    return Path(found.origin).parents[1]
+    is_file = found.submodule_search_locations is None
+    return Path(found.origin).parents[0 if is_file else 1]
 
 
 @asynccontextmanager

@@ -66,10 +66,10 @@ class Here:
 class Post:
     """The source ``post`` of an archive."""
 
-    def __init__(self, archive, reader=None):
+    def __init__(self, archive, reader=None, *, checks_mail=False):
         self.archive = archive
         self.store = archive.stores.store
-        rule = SourceRule(company_addresses=COMPANY)
+        rule = SourceRule(company_addresses=COMPANY, checks_mail=checks_mail)
         mails = replace(
             archive.understanding.mails, rule_of=lambda _: rule, reader=reader or Here()
         )

@@ -49,7 +49,9 @@ def test_a_flipped_bit_is_refused(at):
 
 
 @pytest.mark.parametrize(
-    "content", [sealed()[:-1], sealed()[:-16], sealed() + b"\0", b"", b"x" * 15]
+    "content",
+    [sealed()[:-1], sealed()[:-16], sealed() + b"\0", b"", b"x" * 15],
+    ids=["a byte less", "no tag", "a byte more", "nothing", "not even a tag"],
 )
 def test_another_length_is_refused(content):
     with pytest.raises(PayloadError):
@@ -66,6 +68,7 @@ def test_another_length_is_refused(content):
         (wrapped(), b"short"),
         (wrapped(), b"x" * 16),
     ],
+    ids=["SHA-1", "noise", "a byte", "a short key", "a short nonce", "a long nonce"],
 )
 def test_another_key_or_nonce_is_refused(key, iv):
     with pytest.raises(PayloadError):

@@ -13,6 +13,7 @@ from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
 from service.domain.retention import Ground
 from service.sources.mail.facts import Flag
+from service.sources.mail.verdicts import Outcome, Reason, SpfResult
 from service.web.i18n import LANGUAGES, choose_language, load_words
 from service.web.mail_views import _headers
 from service.web.problem_pages import LOOKS
@@ -23,6 +24,12 @@ from service.worker.media.facts import MediaFlag
 WEB = Path(__file__).parents[2] / "service" / "web"
 WORDS = {language: load_words(language) for language in LANGUAGES}
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+VERDICT_WORDS = {
+    *("author", "other", "partial", "invalid", "unchecked", "waiting", "problem"),
+    *(f"chain_{one}" for one in Outcome),
+    *(f"spf_{one}" for one in set(SpfResult) - {SpfResult.NOT_APPLICABLE}),
+}
 
 # Keys that templates and code put together, by the values that can follow.
 COMPOSED = {
@@ -53,8 +60,10 @@ COMPOSED = {
     "messages.title.{}": Channel,
     "lane.{}": {*PartyRole, "first", "second", "more", "all"},
     "openings.what.{}": {"recording", "message", "mail", "attachment"},
-    "mail.flag.{}": Flag,
-    "mail.fact.{}": {*(fact for fact, _ in _headers(NO_MAIL)), "received_at"},
+    "mail.flag.{}": set(Flag) - {Flag.SIGNED},
+    "mail.fact.{}": {*(fact for fact, _ in _headers(NO_MAIL)), "received_at", "claimed"},
+    "mail.verdict.{}": VERDICT_WORDS,
+    "mail.reason.{}": Reason,
     "error.{}.title": LOOKS,
     "error.{}.lead": LOOKS,
     "lost.{}": {expect.CAUSE, *FETCH_REASONS},

@@ -8,6 +8,7 @@ import hashlib
 import socket
 from datetime import timedelta
 from ipaddress import ip_network
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -596,7 +597,7 @@ async def test_an_empty_recording_is_one_where_it_was_announced_as_such(told):
 @settings(max_examples=10, deadline=None)
 def test_in_whatever_pieces_it_comes_it_is_the_same(cuts):
     bounds = [0, *sorted(cuts), len(SOUND)]
-    pieces = [SOUND[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [SOUND[a:b] for a, b in pairwise(bounds)]
 
     async def fetched():
         async with answering(in_pieces(*pieces)) as server:

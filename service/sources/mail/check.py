@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from email.parser import BytesHeaderParser
-from ipaddress import ip_address
 from typing import Final
 
 import dkim
@@ -27,6 +26,7 @@ from service.sources.mail.verdicts import (
     Spf,
     SpfResult,
     Verdicts,
+    is_public,
 )
 
 MAX_LOOKUPS: Final = 40
@@ -106,7 +106,7 @@ def check_mail(
     parsed = BytesHeaderParser(policy=BOUNDED).parsebytes(message)
     senders = addresses_of(parsed, "from")
     author = senders[0].address.rpartition("@")[2] if senders else ""
-    is_direct = message is raw and _is_public(peer)
+    is_direct = message is raw and is_public(peer)
     return Verdicts(
         checked_at=format_time(now),
         signatures=tuple(_signatures(message, asked, author=author)),
@@ -117,12 +117,6 @@ def check_mail(
         else Spf(result=SpfResult.NOT_APPLICABLE, peer=peer),
         claimed=text_of(parsed, "authentication-results", most=MAX_TEXT_CHARACTERS),
     )
-
-
-def has_something_to_check(headers: bytes, peer: str) -> bool:
-    """Tell whether there is a verdict on a mail that begins with ``headers`` and came from ``peer``."""
-    head = headers.partition(b"\r\n\r\n")[0].lower()
-    return _is_public(peer) or b"dkim-signature:" in head or b"arc-seal:" in head
 
 
 def check_spf(peer: str, *, helo: str, mail_from: str, lookup: Lookup) -> Spf:
@@ -303,10 +297,3 @@ def _is_of(author: str, domain: str) -> bool:
     if "." not in domain or "." not in plain:
         return False
     return plain == domain or plain.endswith(f".{domain}") or domain.endswith(f".{plain}")
-
-
-def _is_public(peer: str) -> bool:
-    try:
-        return ip_address(peer).is_global
-    except ValueError:
-        return False

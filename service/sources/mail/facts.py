@@ -42,6 +42,8 @@ class Flag(StrEnum):
     """It went to many: a list or a newsletter."""
     JOURNAL = "journal"
     """It came inside a journal report, which names its recipients."""
+    SIGNED = "signed"
+    """A server signed it (DKIM, ARC); whether the signature is valid is another question."""
     ENCRYPTED = "encrypted"
     """Its content is encrypted for somebody; what is shown is what is around it."""
     SEVERAL_FROM = "several_from"

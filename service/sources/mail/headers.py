@@ -271,6 +271,8 @@ def _flags(message: Mime, senders: tuple[Address, ...]) -> list[Flag]:
         flags.append(Flag.BOUNCE)
     if precedence in _BULK_PRECEDENCE or values_of(message, "list-id"):
         flags.append(Flag.BULK)
+    if values_of(message, "dkim-signature") or values_of(message, "arc-seal"):
+        flags.append(Flag.SIGNED)
     if len(senders) > 1 or len(values_of(message, "from")) > 1:
         flags.append(Flag.SEVERAL_FROM)
     return flags

@@ -5,6 +5,7 @@ the key that is kept here alone.
 """
 
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Annotated, Final
 
 import msgspec
@@ -124,3 +125,11 @@ class Verdicts(msgspec.Struct, frozen=True, kw_only=True):
             one.outcome is Outcome.VALID and one.is_of_author and not one.is_partial
             for one in self.signatures
         )
+
+
+def is_public(peer: str) -> bool:
+    """Tell whether ``peer`` is an address on the public network: then nobody of one's own is between it and us."""
+    try:
+        return ip_address(peer).is_global
+    except ValueError:
+        return False

@@ -16,3 +16,7 @@ PART: Final = b"P"
 MAX_PAYLOAD_BYTES: Final = 4 << 20
 """What is told of a mail is not longer; nor is a piece of a part."""
 PIECE_BYTES: Final = 256 << 10
+LOOKUP: Final = b"L"
+"""A name and a type as JSON, for DNS. The answer is a JSON list of records; null: DNS does not answer."""
+VERDICTS: Final = b"V"
+"""``Verdicts`` as JSON."""

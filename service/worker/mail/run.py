@@ -17,6 +17,7 @@ from service.domain.errors import UnavailableError
 from service.sources.mail.facts import Body, Part, ReadMail
 from service.worker.children import Child, Process, running, start_child
 from service.worker.mail import pipe
+from service.worker.mail.wire import GoneError, MisbehavedError, Wire
 from service.worker.media import pipe as words
 
 CPU_LIMIT: Final = "cpu_limit"
@@ -63,14 +64,6 @@ class ChildMailReader:
                 await session.end()
 
 
-class _GoneError(Exception):
-    """The child has closed its end of the socket."""
-
-
-class _MisbehavedError(Exception):
-    """The child said what a child of ours does not say."""
-
-
 async def _start(theirs: socket.socket) -> Process:
     return await start_child(
         theirs, module="service.worker.mail.child", packages=("msgspec", "nh3")
@@ -103,9 +96,9 @@ class _Session:
         try:
             async with deadline:
                 return await talk.hold(self._order(raw))
-        except _GoneError:
-            problem = _from_exit(await self._child.process.wait())
-        except _MisbehavedError:
+        except GoneError:
+            problem = problem_of(await self._child.process.wait())
+        except MisbehavedError:
             problem = MISBEHAVED
         except TimeoutError:
             if not deadline.expired():
@@ -127,38 +120,36 @@ class _Session:
         return json.dumps(order).encode()
 
 
-class _Talk:
+class _Talk(Wire):
     """One conversation about one mail. ``told`` is what is known when it breaks off."""
 
     def __init__(self, child: Child, raw: RawMail, keep: Keep) -> None:
-        self._child = child
-        self._raw = raw
+        super().__init__(child, raw)
         self._keep = keep
-        self._asked_bytes = 0
         self.told = ReadMail()
 
     async def hold(self, order: bytes) -> ReadMail:
         """Give the order and answer until everything was told and kept."""
-        await self._say(order)
+        await self.say(order)
         read = await self._told()
         for part in read.body.parts:
             await self._take(part)
-        if await self._hear() != (words.END, b""):
-            raise _MisbehavedError
+        if await self.hear() != (words.END, b""):
+            raise MisbehavedError
         return read
 
     async def _told(self) -> ReadMail:
         while True:
-            kind, payload = await self._hear()
+            kind, payload = await self.hear()
             match kind:
                 case words.READ:
-                    await self._answer(payload)
+                    await self.give(payload)
                 case pipe.HEADERS:
                     self.told = _decoded(payload)
                 case pipe.MAIL:
                     return _decoded(payload)
                 case _:
-                    raise _MisbehavedError
+                    raise MisbehavedError
 
     async def _take(self, part: Part) -> None:
         pieces = self._pieces(part)
@@ -170,51 +161,24 @@ class _Talk:
     async def _pieces(self, part: Part) -> AsyncIterator[bytes]:
         digest, left = hashlib.sha256(), part.size_bytes
         while left > 0:
-            kind, payload = await self._hear()
+            kind, payload = await self.hear()
             left -= len(payload)
             if kind != pipe.PART or not payload or left < 0:
-                raise _MisbehavedError
+                raise MisbehavedError
             digest.update(payload)
             yield payload
         if digest.hexdigest() != part.sha256:
-            raise _MisbehavedError
-
-    async def _hear(self) -> tuple[bytes, bytes]:
-        try:
-            head = await self._child.reader.readexactly(words.FRAME.size)
-            kind, length = words.FRAME.unpack(head)
-            if length > pipe.MAX_PAYLOAD_BYTES:
-                raise _MisbehavedError
-            return kind, await self._child.reader.readexactly(length)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            raise _GoneError from None
-
-    async def _say(self, answer: bytes) -> None:
-        try:
-            self._child.writer.write(words.ANSWER.pack(len(answer)) + answer)
-            await self._child.writer.drain()
-        except ConnectionError:
-            raise _GoneError from None
-
-    async def _answer(self, payload: bytes) -> None:
-        if len(payload) != words.REQUEST.size:
-            raise _MisbehavedError
-        offset, length = words.REQUEST.unpack(payload)
-        self._asked_bytes += length
-        is_within = offset + length <= self._raw.size_bytes >= self._asked_bytes
-        if length > words.MAX_READ_BYTES or not is_within:
-            raise _MisbehavedError
-        await self._say(await self._raw.read(offset, length))
+            raise MisbehavedError
 
 
 def _decoded(payload: bytes) -> ReadMail:
     try:
         return msgspec.json.decode(payload, type=ReadMail)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise _MisbehavedError from None
+        raise MisbehavedError from None
 
 
-def _from_exit(code: int) -> str:
+def problem_of(code: int) -> str:
     """Return what it means that a child ended with ``code`` before it had told everything.
 
     Raises:

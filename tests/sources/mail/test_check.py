@@ -20,7 +20,6 @@ from service.sources.mail.check import (
     NoAnswerError,
     check_mail,
     check_spf,
-    has_something_to_check,
 )
 from service.sources.mail.verdicts import MAX_SIGNATURES, Outcome, Reason, SpfResult
 
@@ -248,19 +247,6 @@ def test_whether_a_server_may_send_for_a_domain(peer, answers, result):
 def test_a_bounce_is_judged_by_the_name_that_its_server_gave():
     told = check_spf("203.0.113.7", helo="example.fi", mail_from="", lookup=table(SPF))
     assert (told.result, told.domain) == (SpfResult.PASS, "example.fi")
-
-
-@pytest.mark.parametrize(
-    ("headers", "peer", "has"),
-    [
-        (b"DKIM-Signature: x\r\n\r\n", "10.0.0.1", True),
-        (b"ARC-Seal: x\r\n\r\n", "", True),
-        (b"From: a@example.org\r\n\r\nDKIM-Signature: x", "10.0.0.1", False),
-        (b"From: a@example.org\r\n\r\n", "198.41.0.4", True),
-    ],
-)
-def test_what_has_nothing_to_check_is_not_checked(headers, peer, has):
-    assert has_something_to_check(headers, peer) == has
 
 
 @given(raw=st.binary(max_size=300), value=st.text(max_size=80))
