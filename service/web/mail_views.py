@@ -25,7 +25,14 @@ def mail_view(mail: SealedMail, verdicts: Verdicts | None) -> MailView:
     claimed = [("claimed", verdicts.claimed)] if verdicts and verdicts.claimed else []
     return MailView(
         subject=mask_text(mail.subject).text,
-        headers=(*((fact, words) for fact, words in _masked(mail) if words), *claimed),
+        headers=(
+            *(
+                (fact, mask_text(words).text if fact in _WRITTEN else words)
+                for fact, words in _headers(mail)
+                if words
+            ),
+            *claimed,
+        ),
         received_at=mail.received_at,
         flags=tuple(flag.value for flag in mail.flags if flag is not Flag.SIGNED),
         attachments=tuple(
@@ -45,11 +52,6 @@ def mail_view(mail: SealedMail, verdicts: Verdicts | None) -> MailView:
         if verdicts and verdicts.checked_at
         else None,
     )
-
-
-def _masked(mail: SealedMail) -> Iterable[tuple[str, str]]:
-    for fact, words in _headers(mail):
-        yield fact, mask_text(words).text if fact in _WRITTEN else words
 
 
 def _headers(mail: SealedMail) -> Iterable[tuple[str, str]]:

@@ -37,7 +37,7 @@ class Cloud(Desk):
         understanding = replace(archive.understanding, adapters=adapters)
         self.understanding = understanding
         self.fetching = replace(self.fetching, understanding=understanding)
-        self.runner = replace(self.runner, kinds={"fetch": self.fetching.kind})
+        self.runner = replace(self.runner, kinds=self.fetching.kinds)
 
     async def tell(self, told):
         request = received_request("POST", "/intake/pbx", [], urlencode(told).encode())

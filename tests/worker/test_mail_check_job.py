@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from service.archive.draft_recordings import MAIL_CHECK
+from service.archive.draft_recordings import MAIL_CHECK, mail_check_job
 from service.archive.export import Form, Order
 from service.archive.targets import Asked, Rendition
 from service.domain.actor import Role
@@ -149,7 +149,8 @@ async def test_when_dns_does_not_answer_that_is_said_once_and_mended_later(post)
 
 
 async def test_giving_up_asks_for_nobodys_attention():
-    assert await bury("ob_x", "unavailable", NOW) is None
+    dead = replace(mail_check_job("ob_x", now=NOW), last_error="unavailable")
+    assert await bury(dead, NOW) is None
 
 
 async def test_a_mail_that_is_gone_or_belongs_to_nobody_is_left_alone(post):
