@@ -77,7 +77,7 @@ async def _start(theirs: socket.socket) -> Process:
     return await start_child(
         theirs,
         module="service.worker.mail.check_child",
-        packages=("msgspec", "nh3", "dkim", "spf", "dns"),
+        packages=("msgspec", "nh3", "cryptography"),
     )
 
 
