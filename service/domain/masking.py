@@ -199,8 +199,6 @@ def _last_group(
     longest = None
     for last in range(first + 1, min(len(edges), first + _MOST_DIGITS + 1)) if lengths else ():
         length = edges[last] - start
-        if length > _MOST_DIGITS:
-            break
         if length in lengths and _is_luhn(sums, start, edges[last]):
             longest = last
     return longest

@@ -6,6 +6,7 @@ from service.archive.targets import Asked, Subject
 from service.archive.unmask import read_masked, read_unmasked, unmask
 from service.domain.actor import Actor, ActorKind, Role
 from service.domain.errors import GrantRequiredError, NotPermittedError, UnavailableError
+from service.domain.permission import Permission, is_permitted
 from service.domain.purpose import Purpose
 from storage.errors import UnavailableError as StoreUnavailableError
 from tests.archive.world import AGENT, AUDITOR, DPO, HANDLER, opened_world
@@ -96,6 +97,7 @@ async def test_who_may_not_is_refused_on_record(world, contact_id, actor):
     (refusal,) = await world.entries("opening.refused")
     assert (refusal.actor, refusal.data["reason"]) == (actor.id, "not_permitted")
     assert await world.entries("message.unmasked") == []
+    assert not is_permitted(actor, Permission.UNMASK)
 
 
 async def test_without_a_grant_nothing_is_shown(world, contact_id):

@@ -400,6 +400,8 @@ async def test_a_pause_is_told_in_words_and_marked_on_the_time_line(handler, des
     assert "Recording paused 14:04:00\u201314:05:00: <bdi>card payment</bdi>" in html
     assert "nobody told that it went on: <bdi>&lt;b&gt;muu syy</bdi>" in html
     assert html.count("Nothing that was recorded is missing.") == 1
+    words = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", html))
+    assert "Aku \u00b7 at 0:12 in the recording" in words.replace("\u00b7 Aku", "Aku")
     marks = [one["class"] for one in page.all("svg") if "pause-mark" in one.get("class", "")]
     assert marks == ["pause-mark", "pause-mark is-about"]
     (slider,) = [one for one in page.all("div") if one.get("role") == "slider"]
