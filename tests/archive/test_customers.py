@@ -397,7 +397,9 @@ async def test_progress_is_told_batch_by_batch(archive):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_customers_take_no_more_than_a_slow_machine_makes_of_a_minute_for_100_000(archive):
+async def test_customers_take_no_more_than_a_slow_machine_makes_of_a_minute_for_100_000(
+    archive,
+):
     rows = "".join(
         f"{n},Asiakas {n},0401{n:06},a{n}@example.com,{643000000000000000 + n},2025-01-01\n"
         for n in range(20_000)

@@ -160,6 +160,9 @@ async def test_what_the_service_answers_is_what_the_description_says(world):
         "POST /intake/{source}/k/{secret}",
         "PUT /intake/{source}/k/{secret}/{source_id}/recordings/{name}",
         "POST /api/v1/recordings/{id}/heard",
+        # And of mails, of which there is none here.
+        "GET /api/v1/messages/{id}/original",
+        "GET /api/v1/messages/{id}/attachments/{number}",
     }
 
 
