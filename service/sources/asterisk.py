@@ -23,6 +23,7 @@ from service.domain.contact import (
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import require_plain
 from service.domain.times import resolve_local
+from service.sources.asterisk_ami import fields_of, is_event
 from service.sources.events import SourceRule, Understood
 from service.sources.generic import TIME_OUT_OF_WINDOW, is_plausible
 from service.sources.requests import decode_request
@@ -116,10 +117,8 @@ def understand_event(body: bytes, rule: SourceRule, now: datetime) -> Understood
     Raises:
         InvalidInputError: It is no such event.
     """
-    text = body.decode(errors="replace")
-    pairs = [line.partition(":")[::2] for line in text.splitlines() if ":" in line]
-    told = {name.strip().lower(): value.strip() for name, value in pairs}
-    if told.get("event", "").lower() != "cdr":
+    told = fields_of(body)
+    if not is_event(body, "Cdr"):
         raise InvalidInputError("not an event Cdr")
     row = {_EVENT[name]: value for name, value in told.items() if name in _EVENT}
     return _understand([row], rule, now=now)
@@ -205,9 +204,19 @@ def _parties(
     if company.standing is Standing.COMPANY:
         yield Party(role=PartyRole.OTHER, phone=company.phone)
     side = "channel" if is_outbound else "dstchannel"
-    agents = (_AGENT.fullmatch(row.get(side, "")) for row in rows)
-    for agent in dict.fromkeys(one["name"] for one in agents if one):
-        yield Party(role=PartyRole.AGENT, agent_id=require_plain(agent, what="agent_id"))
+    agents = (agent_of(row.get(side, "")) for row in rows)
+    for agent in dict.fromkeys(filter(None, agents)):
+        yield Party(role=PartyRole.AGENT, agent_id=agent)
+
+
+def agent_of(channel: str) -> str | None:
+    """Return the endpoint that a channel is of (``PJSIP/anna-0000000a``); None where its name tells none.
+
+    Raises:
+        InvalidInputError: It has characters that cannot be seen.
+    """
+    match = _AGENT.fullmatch(channel)
+    return require_plain(match["name"], what="agent_id") if match else None
 
 
 def _queue(row: Row) -> str | None:

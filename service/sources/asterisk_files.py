@@ -25,7 +25,12 @@ def recognise_file(name: str, head: bytes) -> RequestFile | RecordingFile | None
     if content_type is None:
         return None
     stem = base.rpartition(".")[0]
-    told = _UNIQUE.search(stem)
     return RecordingFile(
-        source_id=told[1] if told else stem, name=base, content_type=content_type
+        source_id=call_in_name(stem) or stem, name=base, content_type=content_type
     )
+
+
+def call_in_name(stem: str) -> str | None:
+    """Return the call that a recording's name, without its suffix, ends with; None where it ends otherwise."""
+    told = _UNIQUE.search(stem)
+    return told[1] if told else None

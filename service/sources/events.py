@@ -20,7 +20,8 @@ class SourceRule:
     an announced recording is expected. ``company_addresses`` are the company's own; a domain begins with ``@``.
     ``columns`` are those of the source's CSV, where they are not the usual ones.
     ``checks_mail``: DNS may be asked about the signatures of mails.
-    ``fetched_as`` is the kind of the jobs that fetch its recordings.
+    ``fetched_as`` is the kind of the jobs that fetch its recordings. Those that are named without a URL are below
+    ``stored_recordings``.
     """
 
     region: str = "FI"
@@ -31,6 +32,7 @@ class SourceRule:
     company_addresses: frozenset[str] = frozenset()
     checks_mail: bool = False
     fetched_as: str = FETCH
+    stored_recordings: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from service.sources import asterisk, asterisk_files, freeswitch
+from service.sources.asterisk_ari import understand_ari
 from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.files import FileKind
 from service.sources.freeswitch_files import recognise_file
@@ -60,7 +61,11 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
         "asterisk": SourceKind(
             Sender.SECRET,
             MappingProxyType(
-                {"request": asterisk.understand_request, "event": asterisk.understand_event}
+                {
+                    "request": asterisk.understand_request,
+                    "event": asterisk.understand_event,
+                    "ari": understand_ari,
+                }
             ),
             files=asterisk_files.recognise_file,
         ),

@@ -1,0 +1,1 @@
+"""Connections on which sources tell events as they happen, and never again."""
