@@ -1,14 +1,12 @@
 """Builds what asks others outside: every witness, and the timestamp authority."""
 
-import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from service.config.files import client_tls
 from service.config.sections import WitnessConfig
-from service.domain.errors import InvalidInputError
 from service.log import timestamp, witness
 from service.wiring import Archive, timestamp_trust
 from service.worker.checkpoints import LogKeeper
@@ -35,12 +33,26 @@ def asking_outside(
     return tuple(asking)
 
 
-def troubles(asking: Sequence[Asking]) -> Mapping[str, Callable[[], Awaitable[str | None]]]:
+class Troubled(Protocol):
+    """What depends on somebody outside."""
+
+    @property
+    def name(self) -> str:
+        """What it is called among the warnings."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last time failed, in words; None where it did not."""
+        ...
+
+
+def troubles(asking: Sequence[Troubled]) -> Mapping[str, Callable[[], Awaitable[str | None]]]:
     """Return by name what tells why the last time that something was asked failed, or None where it did not."""
     return {one.name: partial(_trouble, one) for one in asking}
 
 
-async def _trouble(one: Asking) -> str | None:
+async def _trouble(one: Troubled) -> str | None:
     return one.trouble
 
 
@@ -51,7 +63,7 @@ def _witness(
         f"{config.url}/add-checkpoint",
         _WITNESS_TYPE,
         witness.MAX_ANSWER_BYTES,
-        _tls(config.certificate_authority),
+        client_tls("[[witnesses]] certificate_authority", config.certificate_authority),
     )
     asker = WitnessAsker(
         key=config.key,
@@ -82,14 +94,3 @@ def _stamping(
         clock=clock,
     )
     return Asking("timestamps", stamper.ask)
-
-
-def _tls(authority: Path | None) -> ssl.SSLContext | None:
-    if authority is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=authority)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidInputError(
-            f"[[witnesses]] certificate_authority: {authority} cannot be used: {error}"
-        ) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from service.anchoring import asking_outside, troubles
+from service.anchoring import Troubled, asking_outside, troubles
 from service.api import content, erasures, grants, holds, statements, verification
 from service.api.app_keys import (
     ATTENTION,
@@ -41,6 +41,7 @@ from service.listeners import fill_intake
 from service.measuring import Measuring
 from service.sharing_out import checks_beyond, chores_of, routes_of
 from service.spooling import spools_of
+from service.subscribing import subscriptions_of
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
 from service.web.completeness_pages import COMPLETE
@@ -63,6 +64,7 @@ from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
 from service.worker.outside import Asking
 from service.worker.readiness import Limited, Readiness
+from service.worker.subscriptions.subscription import Subscription
 from service.worker.supervisor import Loop, Watch, supervised
 
 _log = logging.getLogger("taltio")
@@ -85,6 +87,7 @@ class Service:
     outside: tuple[Asking, ...]
     daily: DailyBackup | None
     fetching: FetchJob | None
+    subscriptions: tuple[Subscription, ...]
     role: ProcessRole = ProcessRole.ALL
 
     @property
@@ -126,6 +129,11 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     watch, daily = Watch(), _daily_backup(archive) if role.works else None
     outside = asking_outside(archive, keeper, clock) if role.works else ()
     fetching = fetching_of(archive) if role.works else None
+    # Without interpretation of its own the process follows what others took in, and so what it is told.
+    offer = interpretation.offer if role.takes_in else None
+    subscriptions = (
+        () if fetching is None else subscriptions_of(archive, fetching.rules, clock, offer)
+    )
     readiness = _readiness(archive, keeper, watch)
     measuring = Measuring(
         archive=archive,
@@ -142,8 +150,19 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         uploads=app[UPLOADS],
         clock=clock,
     )
-    app[HEALTH] = _health(readiness, measuring, outside, daily, role)
-    return Service(archive, app, interpretation, keeper, watch, outside, daily, fetching, role)
+    app[HEALTH] = _health(readiness, measuring, (*outside, *subscriptions), daily, role)
+    return Service(
+        archive,
+        app,
+        interpretation,
+        keeper,
+        watch,
+        outside,
+        daily,
+        fetching,
+        subscriptions,
+        role,
+    )
 
 
 @asynccontextmanager
@@ -182,6 +201,7 @@ async def working(service: Service) -> AsyncIterator[None]:
         ),
         "jobs": jobs.run,
         **{one.name: one.run for one in service.outside},
+        **{one.name: one.run for one in service.subscriptions},
     }
     loops: dict[str, Loop] = {
         "housekeeping": Housekeeping(_chores(service), clock).run,
@@ -360,7 +380,7 @@ def _fill(
 def _health(
     readiness: Readiness,
     measure: Measure,
-    outside: Sequence[Asking],
+    outside: Sequence[Troubled],
     daily: DailyBackup | None,
     role: ProcessRole,
 ) -> Health:

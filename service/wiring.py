@@ -535,6 +535,7 @@ def source_rules(config: Config) -> Mapping[str, SourceRule]:
             company_addresses=frozenset(source.company_addresses),
             checks_mail=source.mail_checks,
             fetched_as=fetch_kind(source.name),
+            stored_recordings=f"{source.ari}/recordings/stored" if source.ari else "",
         )
         for source in config.sources
     }

@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from service.config.problems import ValueRefusedError
 from service.config.values import Context, Kind, require_text, require_texts
+from service.domain.errors import InvalidInputError
+from service.domain.urls import WebUrl
 from service.log.errors import FormatError
 from service.log.note import KeyKind, VerifierKey
 
@@ -123,6 +125,20 @@ def _read_service_url(value: object, _: Context) -> str | None:
     return plain.rstrip("/")
 
 
+def _read_interface_url(value: object, _: Context) -> str | None:
+    plain = require_text(value)
+    if not plain:
+        return None
+    try:
+        url = WebUrl.parse(plain.rstrip("/"))
+    except InvalidInputError as error:
+        # It may name a user with a password.
+        raise ValueRefusedError(f"expected https://host:port/path ({error.detail})") from None
+    if "?" in url.target or "#" in plain:
+        raise ValueRefusedError("expected https://host:port/path and nothing behind it")
+    return url.address.rstrip("/")
+
+
 def _read_witness_key(value: object, _: Context) -> VerifierKey:
     plain = require_text(value)
     try:
@@ -172,6 +188,7 @@ ADDRESS = Kind("host:port", _read_address)
 OPTIONAL_ADDRESS = Kind("host:port, or nothing", _read_optional_address)
 NETWORKS = Kind("a list of addresses or networks", _read_networks)
 PUBLIC_URL = Kind("https://host, or nothing", _read_public_url)
+INTERFACE_URL = Kind("https://host:port/path, or nothing", _read_interface_url)
 SERVICE_URL = Kind("https://host/path, or nothing", _read_service_url)
 WITNESS_KEY = Kind("the verifier key of a witness (name+id+key)", _read_witness_key)
 FILE_BLOBS = Kind("file:///path, or nothing", _read_file_blobs)

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.config.addresses import StorageUrl
+from service.config.addresses import Address, StorageUrl
 from service.config.buckets import BucketUrl, find_residency_fault
 from service.config.sections import Config, SourceConfig
+from service.domain.urls import Origin, WebUrl
 from service.sources.kinds import KINDS, Sender
 
 SettingPath = tuple[str | int, ...]
@@ -166,6 +167,48 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         seen.add(source.name)
         yield from _fetching(at, source)
         yield from _mail(at, source)
+        yield from _asterisk(at, source)
+
+
+def _asterisk(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep secrets and calls from being sent in the clear, or to where no rule lets them."""
+    kind = (*at, "kind")
+    for name in ("ami", "ari"):
+        if getattr(source, name) and source.kind != "asterisk":
+            yield Contradiction((*at, name), 'is for sources of kind "asterisk"', (kind,))
+    if source.ami:
+        yield from _manager(at, source, source.ami)
+    else:
+        for name in ("ami_user", "ami_secret_file", "ami_tls", "ami_certificate_authority"):
+            if getattr(source, name):
+                yield Contradiction((*at, name), "means nothing without ami", ((*at, "ami"),))
+    if source.ari:
+        yield from _interface(at, source, WebUrl.parse(source.ari).origin)
+
+
+def _manager(
+    at: tuple[str, int], source: SourceConfig, address: Address
+) -> Iterator[Contradiction]:
+    for name in ("ami_user", "ami_secret_file"):
+        if not getattr(source, name):
+            yield Contradiction((*at, "ami"), f"needs {name} as well", ((*at, name),))
+    if source.ami_certificate_authority and not source.ami_tls:
+        reason = "means nothing without ami_tls"
+        yield Contradiction((*at, "ami_certificate_authority"), reason, ((*at, "ami_tls"),))
+    if not (address.is_loopback or source.ami_tls):
+        reason = f"{address} would tell of calls in the clear; another machine needs ami_tls"
+        yield Contradiction((*at, "ami"), reason, ((*at, "ami_tls"),))
+
+
+def _interface(
+    at: tuple[str, int], source: SourceConfig, origin: Origin
+) -> Iterator[Contradiction]:
+    origins, credentials = (*at, "fetch_origins"), (*at, "fetch_credentials")
+    if origin not in source.fetch_origins:
+        yield Contradiction((*at, "ari"), f"{origin} is none of fetch_origins", (origins,))
+    elif all(one.origin != origin for one in source.fetch_credentials):
+        reason = f"needs fetch_credentials for {origin}"
+        yield Contradiction((*at, "ari"), reason, (origins, credentials))
 
 
 def _mail(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:

@@ -563,6 +563,44 @@ class SourceConfig:
         "An answer that takes longer than this is given up likewise.",
         default=60,
     )
+    ami: Address | None = setting(
+        addresses.OPTIONAL_ADDRESS,
+        'Address and port of the manager interface of a source of kind "asterisk", e.g. '
+        "127.0.0.1:5038, which is asked for call detail records as calls end. Empty: it is not asked.",
+        default="",
+    )
+    ami_user: str = setting(
+        values.text("a name of letters, digits and -_.@", r"[A-Za-z0-9_.@-]{0,80}"),
+        "The user of manager.conf as whom the archive logs in there; it needs no more than read = cdr.",
+        default="",
+    )
+    ami_secret_file: Path | None = setting(
+        values.SECRET_FILE,
+        "File with that user's secret, one line, mode 0400.",
+        default="",
+    )
+    ami_tls: bool = setting(
+        values.BOOLEAN,
+        "Whether TLS is spoken there (tlsenable, port 5039), as it has to be to any other machine.",
+        default=False,
+    )
+    ami_certificate_authority: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "The certificate that its certificate must lead to, a PEM file. Empty: as the system trusts.",
+        default="",
+    )
+    ari: str | None = setting(
+        addresses.INTERFACE_URL,
+        'Where the REST interface of a source of kind "asterisk" is, e.g. '
+        "https://pbx.example:8089/ari, which tells of recordings and of calls in applications. Its "
+        "origin has to be one of fetch_origins, with fetch_credentials. Empty: it is not asked.",
+        default="",
+    )
+    ari_app: str = setting(
+        values.text("a name of letters, digits, - and _", r"[A-Za-z0-9_-]{1,64}"),
+        "What the archive calls itself there; of the same name there must be no other application.",
+        default="taltio",
+    )
 
     mail_listen: Address | None = setting(
         addresses.OPTIONAL_ADDRESS,

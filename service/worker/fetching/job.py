@@ -87,6 +87,11 @@ class FetchJob:
     outcomes: Counter[str] = field(default_factory=_nothing_yet)
 
     @property
+    def rules(self) -> Mapping[str, FetchRules]:
+        """The rules of each source, by its name."""
+        return {name: fetcher.rules for name, fetcher in self.fetchers.items()}
+
+    @property
     def kinds(self) -> Mapping[str, Kind]:
         """How its jobs are done: those of each source in places of its own, so that a slow one holds up no other."""
         ending = Ending(

@@ -163,7 +163,7 @@ class Subscription:
                 asked = _now()
 
     async def _is_others(self) -> bool:
-        """Tell whether the turn is somebody else's. Where that cannot be told, two who listen keep what is told once."""
+        """Tell whether it is somebody else's turn. Where nobody can tell, two who listen keep what is told once."""
         try:
             return not await self.turn.is_mine()
         except StorageError:
