@@ -25,6 +25,7 @@ class Permission(StrEnum):
     RELEASE_HOLD = "release_hold"
     ERASE = "erase"
     MANAGE_USERS = "manage_users"
+    MANAGE_SOURCES = "manage_sources"
     READ_LOG_ENTRIES = "read_log_entries"
     READ_METRICS = "read_metrics"
 
@@ -66,7 +67,13 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
     ),
     # Administrators never open content; what they may settle shows ids and reasons only.
     Role.ADMIN: frozenset(
-        {_P.MANAGE_USERS, _P.READ_ATTENTION, _P.SETTLE_ATTENTION, _P.READ_METRICS}
+        {
+            _P.MANAGE_USERS,
+            _P.MANAGE_SOURCES,
+            _P.READ_ATTENTION,
+            _P.SETTLE_ATTENTION,
+            _P.READ_METRICS,
+        }
     ),
     Role.AUDITOR: frozenset({_P.VERIFY, _P.READ_LOG_ENTRIES}),
 }
