@@ -76,7 +76,8 @@ class SourceBook:
     ) -> None:
         self._fixed, self._store, self._vault = dict(fixed), store, vault
         self._defaults = defaults
-        self._connected: dict[str, KnownSource] = {}
+        self._connected: Mapping[str, KnownSource] = {}
+        self._all: Mapping[str, KnownSource] = self._fixed
         self._hidden: frozenset[str] = frozenset()
         self.rules: Mapping[str, SourceRule] = _View(self.all, lambda one: one.rule)
         self.adapters: Mapping[str, Mapping[str, Adapter]] = _View(
@@ -84,12 +85,12 @@ class SourceBook:
         )
 
     def all(self) -> Mapping[str, KnownSource]:
-        """Return every source."""
-        return {**self._connected, **self._fixed} if self._connected else self._fixed
+        """Return every source, by name."""
+        return self._all
 
     def find(self, name: str) -> KnownSource | None:
         """Return the source, if there is one."""
-        return self._fixed.get(name) or self._connected.get(name)
+        return self._all.get(name)
 
     @property
     def fixed(self) -> Mapping[str, KnownSource]:
@@ -122,7 +123,7 @@ class SourceBook:
                 known[row.name] = self.known(row, details_of(row, sealers[row.id]))
             except (TamperedError, InvalidInputError) as error:
                 _log.error("sources.refused", extra={"source": row.id, "code": error.code})  # noqa: TRY400  # no bug: what is stored was altered
-        self._connected = known
+        self._connected, self._all = known, {**known, **self._fixed}
 
     def known(self, row: SourceRow, details: SourceDetails) -> KnownSource:
         """Return the source of ``row``.
