@@ -27,15 +27,21 @@ from service.archive.draft_recordings import FETCH
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
+from service.archive.source_book import REFRESH_EVERY
 from service.backup_sites import held_for_backup
 from service.config import Config, StorageUrl
 from service.config.roles import ProcessRole
+from service.connecting.noticing import LOOK_EVERY as LOOK_EVERY_NOTICE
+from service.connecting.replaying import KIND as REPLAY
+from service.connections import Connections, connections_of
 from service.databases import remove_upgrade_copies
 from service.fetching import fetching_of
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
 from service.http.limits import DELIVERIES, UPLOADS, Pace
 from service.http.meters import METERS
+from service.intake.app_keys import REFUSALS
+from service.intake.listening import Listeners
 from service.listeners import fill_intake
 from service.measuring import Measuring
 from service.sharing_out import checks_beyond, chores_of, routes_of
@@ -44,13 +50,15 @@ from service.web.archive_desk import ArchiveDesk
 from service.web.disposal_desk import ArchiveDisposals
 from service.web.pages import set_up_pages
 from service.web.problem_pages import show_problem
+from service.web.source_desk import SOURCES as SOURCES_DESK
+from service.web.source_desk import SourceDesk
 from service.wiring import Archive, Stores, authentic_log, ledger_files, published_files
 from service.wiring_backups import backup_places, opened_daily
 from service.worker.backups import FIRST_LOOK, LOOK_EVERY, DailyBackup
 from service.worker.checkpoints import LogKeeper
 from service.worker.fetching.job import FetchJob
 from service.worker.following import Following
-from service.worker.housekeeping import Chore, Household, Housekeeping
+from service.worker.housekeeping import SOURCES, Chore, Household, Housekeeping
 from service.worker.interpretation import Interpretation
 from service.worker.jobs import JobRunner, Kind
 from service.worker.leftovers import Leftovers
@@ -80,6 +88,8 @@ class Service:
     outside: tuple[Asking, ...]
     daily: DailyBackup | None
     fetching: FetchJob | None
+    connections: Connections
+    listeners: Listeners
     role: ProcessRole = ProcessRole.ALL
 
     @property
@@ -117,7 +127,10 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     )
     keeper = log_keeper(archive)
     app = build_application(_frame(archive), routes_of(role))
-    _fill(app, archive, offer=interpretation.offer, keeper=keeper)
+    connections = connections_of(archive)
+    listeners = _fill(
+        app, archive, offer=interpretation.offer, keeper=keeper, connections=connections
+    )
     watch, daily = Watch(), _daily_backup(archive) if role.works else None
     outside = asking_outside(archive, keeper, clock) if role.works else ()
     fetching = fetching_of(archive) if role.works else None
@@ -138,7 +151,19 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         clock=clock,
     )
     app[HEALTH] = _health(readiness, measuring, outside, daily, role)
-    return Service(archive, app, interpretation, keeper, watch, outside, daily, fetching, role)
+    return Service(
+        archive=archive,
+        app=app,
+        interpretation=interpretation,
+        keeper=keeper,
+        watch=watch,
+        outside=outside,
+        daily=daily,
+        fetching=fetching,
+        connections=connections,
+        listeners=listeners,
+        role=role,
+    )
 
 
 @asynccontextmanager
@@ -147,6 +172,8 @@ async def working(service: Service) -> AsyncIterator[None]:
     archive, stores = service.archive, service.archive.stores
     # Here, the chore that takes them up again adopts the keys.
     archive.vault.ring.never_wait()
+    # Nothing is taken in before it is known from whom.
+    await _refresh_sources(service, clock())
     media = archive.config.media
     examination = MediaJob(
         stores.store,
@@ -164,6 +191,7 @@ async def working(service: Service) -> AsyncIterator[None]:
         {
             "media": Kind(examination.run, limit=timedelta(seconds=media.wall_seconds * 2)),
             RELINK: Kind(archive.register.relinking.run),
+            REPLAY: Kind(service.connections.replays.run),
             **({} if service.fetching is None else {FETCH: service.fetching.kind}),
         },
         clock,
@@ -213,10 +241,18 @@ def _chores(service: Service) -> tuple[Chore, ...]:
     chores = (
         *_household(service.archive).chores(),
         Chore("upgrade copies", timedelta(hours=1), remove_copies),
+        Chore(SOURCES, REFRESH_EVERY, partial(_refresh_sources, service), REFRESH_EVERY),
+        Chore("notice", LOOK_EVERY_NOTICE, service.connections.watch.run),
     )
     if service.daily is not None:
         chores = (*chores, Chore("backup", LOOK_EVERY, service.daily.run, FIRST_LOOK))
     return chores_of(service.role, chores, service.archive.stores.working)
+
+
+async def _refresh_sources(service: Service, now: datetime) -> None:
+    """Take up sources as they are now; understanding first, so that it knows whatever is taken in."""
+    await service.archive.book.refresh()
+    await service.listeners.refresh(now)
 
 
 def _daily_backup(archive: Archive) -> DailyBackup | None:
@@ -291,12 +327,13 @@ def _fill(
     *,
     offer: Callable[[Kept], None],
     keeper: LogKeeper,
-) -> None:
-    """Put the use cases where the handlers find them."""
+    connections: Connections,
+) -> Listeners:
+    """Put the use cases where the handlers find them; return what listens to sources."""
     config = archive.config
     app[SETTINGS] = ApiSettings(
         region=config.archive.default_region,
-        regions={source.name: source.country for source in config.sources if source.country},
+        regions=archive.book.regions,
         timezone=config.archive.timezone.key,
         max_contact_bytes=config.intake.max_delivery_bytes,
     )
@@ -306,7 +343,9 @@ def _fill(
     app[holds.HOLDS], app[erasures.ERASURES] = archive.holds, archive.erasures
     app[content.CONTENTS] = content.Contents(archive.opener)
     app[PUBLISHED_LOG] = keeper.published
-    fill_intake(app, config, intake=archive.intake, tokens=archive.access.tokens, offer=offer)
+    listeners = fill_intake(
+        app, config, intake=archive.intake, tokens=archive.access.tokens, offer=offer
+    )
     app[verification.VERIFIER] = archive.verifier
     access = archive.access
     set_up_pages(
@@ -328,6 +367,22 @@ def _fill(
         region=config.archive.default_region,
         languages=config.archive.languages,
     )
+    app[SOURCES_DESK] = SourceDesk(
+        sources=connections.sources,
+        deliveries=connections.deliveries,
+        replays=connections.replays,
+        previews=connections.previews,
+        refused=app[REFUSALS].of,
+        address=address_of(config),
+        default_region=config.archive.default_region,
+    )
+    return listeners
+
+
+def address_of(config: Config) -> str:
+    """Return where sources reach the archive, as far as the settings say it."""
+    scheme = "https" if config.web.is_tls else "http"
+    return config.web.public_url or f"{scheme}://{config.web.listen}"
 
 
 def _health(

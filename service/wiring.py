@@ -44,10 +44,11 @@ from service.archive.openings import Openings
 from service.archive.published import PublishedLog
 from service.archive.receive import Intake, Sessions
 from service.archive.rotate import Rotation
+from service.archive.source_book import KnownSource, SourceBook
 from service.archive.understand import Understanding
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
-from service.config import Config, PostgresUrl, StorageUrl
+from service.config import Config, PostgresUrl, SourceConfig, StorageUrl
 from service.config.buckets import endpoint_of_aws
 from service.crypto.recipients import parse_recipient
 from service.databases import (
@@ -69,7 +70,8 @@ from service.keys.ring import KeyRing, ring_from
 from service.log.errors import FormatError
 from service.log.timestamp import Trust
 from service.moving.record import MoveRecord
-from service.sources.events import Adapter, SourceRule
+from service.sources.carried import USUALLY_CARRIED
+from service.sources.events import SourceRule
 from service.sources.kinds import KINDS
 from storage.database.group import GroupCommit, GroupKeys
 from storage.database.lock import instance_lock
@@ -128,6 +130,7 @@ class Archive:
     intake: Intake
     interpreter: Interpreter
     understanding: Understanding
+    book: SourceBook
     contacts: Contacts
     finder: Finder
     register: Register
@@ -378,9 +381,12 @@ def archive_from(
 ) -> Archive:
     """Build the use cases over open stores and keys."""
     vault = Vault(ring, stores.keys, ring.blind_index())
-    interpreter = Interpreter(stores.store, stores.blobs, vault, source_rules(config))
+    book = SourceBook(
+        known_sources(config), store=stores.store, vault=vault, defaults=default_rule(config)
+    )
+    interpreter = Interpreter(stores.store, stores.blobs, vault, book.rules)
     understanding = Understanding(
-        stores.store, interpreter, DeliveryOpener(ring, stores.keys), adapters(config)
+        stores.store, interpreter, DeliveryOpener(ring, stores.keys), book.adapters, book
     )
     openings = Openings(stores.store)
     verifier = Verifier(
@@ -397,6 +403,7 @@ def archive_from(
         intake=intake_of(config, stores, ring.intake_keys),
         interpreter=interpreter,
         understanding=understanding,
+        book=book,
         contacts=Contacts(
             stores.store, interpreter, understanding, config.intake.max_recording_bytes
         ),
@@ -473,21 +480,34 @@ def _access(config: Config, stores: Stores, vault: Vault) -> Access:
     )
 
 
-def source_rules(config: Config) -> Mapping[str, SourceRule]:
-    """Return what interpreting needs to know of each source."""
+def known_sources(config: Config) -> Mapping[str, KnownSource]:
+    """Return the sources of the settings, by name."""
     return {
-        source.name: SourceRule(
-            region=source.country or config.archive.default_region,
-            timezone=source.timezone or config.archive.timezone,
-            grace=timedelta(
-                minutes=source.grace_minutes or config.intake.expected_grace_minutes
-            ),
-            company_numbers=frozenset(number.e164 for number in source.company_numbers),
+        source.name: KnownSource(
+            name=source.name,
+            kind=source.kind,
+            rule=_rule_of(config, source),
+            adapters=KINDS[source.kind].adapters,
+            carries=source.carries or USUALLY_CARRIED.get(source.kind, ()),
         )
         for source in config.sources
     }
 
 
-def adapters(config: Config) -> Mapping[str, Mapping[str, Adapter]]:
-    """Return each source's pure functions, by the kind of what it delivers."""
-    return {source.name: KINDS[source.kind].adapters for source in config.sources}
+def default_rule(config: Config) -> SourceRule:
+    """Return the rules of a source that says nothing of its own."""
+    return SourceRule(
+        region=config.archive.default_region,
+        timezone=config.archive.timezone,
+        grace=timedelta(minutes=config.intake.expected_grace_minutes),
+    )
+
+
+def _rule_of(config: Config, source: SourceConfig) -> SourceRule:
+    default = default_rule(config)
+    return SourceRule(
+        region=source.country or default.region,
+        timezone=source.timezone or default.timezone,
+        grace=timedelta(minutes=source.grace_minutes) or default.grace,
+        company_numbers=frozenset(number.e164 for number in source.company_numbers),
+    )

@@ -83,6 +83,7 @@ class SourceBook:
         self.adapters: Mapping[str, Mapping[str, Adapter]] = _View(
             self.all, lambda one: one.adapters
         )
+        self.regions: Mapping[str, str] = _View(self.all, lambda one: one.rule.region)
 
     def all(self) -> Mapping[str, KnownSource]:
         """Return every source, by name."""

@@ -16,6 +16,8 @@ from service.archive.deliveries import DeliveryOpener
 from service.archive.interpret import Arrival, Interpreter, Outcome
 from service.archive.receive import ReceivedRecording, SealedDelivery
 from service.archive.remarks import raise_attention
+from service.archive.source_book import SourceBook
+from service.archive.trials import TRIAL, Delivered, keep_trials_back
 from service.domain.errors import (
     ErasedError,
     InvalidInputError,
@@ -36,12 +38,10 @@ UNREADABLE: Final = "contact_unreadable"
 BROKEN: Final = "internal_error"
 """Why a delivery failed. Stable codes, which name what needs attention."""
 
-_RETRIED: Final = frozenset({"received", "waiting", "failed"})
+_RETRIED: Final = frozenset({"received", "waiting", "failed", TRIAL})
 _BATCH: Final = 200
 
 _log: Final = logging.getLogger("taltio")
-
-Delivered = tuple[DeliveryRow, SealedDelivery]
 
 
 class _SourceGoneError(InvalidInputError):
@@ -49,13 +49,26 @@ class _SourceGoneError(InvalidInputError):
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What a delivery tells and what was remarked when it came; or, in words, why nothing can be read in it."""
+
+    arrivals: Sequence[Arrival] = ()
+    remarks: tuple[str, ...] = ()
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Understanding:
-    """Turns deliveries into contacts, by each source's adapters: one for each kind of what it delivers."""
+    """Turns deliveries into contacts, by each source's adapters: one for each kind of what it delivers.
+
+    What comes from a source that is not live, as ``book`` has it, becomes none.
+    """
 
     store: Store
     interpreter: Interpreter
     opener: DeliveryOpener
     adapters: Mapping[str, Mapping[str, Adapter]]
+    book: SourceBook | None = None
 
     async def understand(
         self, deliveries: Sequence[Delivered], *, now: datetime
@@ -67,6 +80,7 @@ class Understanding:
         Raises:
             storage.errors.StorageError: The store is not at hand.
         """
+        deliveries = await keep_trials_back(self.store, self.book, deliveries)
         objects = await self._objects([row for row, _ in deliveries])
         parsed: list[tuple[DeliveryRow, Sequence[Arrival]]] = []
         for row, delivery in deliveries:
@@ -226,20 +240,27 @@ class Understanding:
     async def explain(self, delivery_id: str, *, now: datetime) -> str | None:
         """Return what is wrong with a delivery that cannot be understood; None when nothing is."""
         rows = await self.store.find(DeliveryRow, {"id": delivery_id})
+        return next(iter([(await self.read(row, now=now)).fault for row in rows]), None)
+
+    async def read(self, row: DeliveryRow, *, now: datetime) -> Reading:
+        """Read one delivery with its source's adapter as it is now, and change nothing.
+
+        Raises:
+            storage.errors.StorageError: The store is not at hand.
+        """
         try:
-            opened = await self.opener.open(rows)
-            objects = await self._objects(rows)
-            for row in rows:
-                self._arrivals(row, opened[row.id], objects, now=now)
+            opened = await self.opener.open([row])
+            objects = await self._objects([row])
+            delivery = opened[row.id]
+            return Reading(self._arrivals(row, delivery, objects, now=now), delivery.remarks)
         except InvalidInputError as error:
-            return error.detail
+            return Reading(fault=error.detail)
         except UnavailableError:
-            return "the keys that open the delivery are not at hand"
+            return Reading(fault="the keys that open the delivery are not at hand")
         except TamperedError:
-            return "the stored delivery was altered"
+            return Reading(fault="the stored delivery was altered")
         except (KeyError, NotFoundError, msgspec.MsgspecError):
-            return "the delivery can no longer be read"
-        return None
+            return Reading(fault="the delivery can no longer be read")
 
     def _arrivals(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, cast
 
+from service.cli.source_parser import add_source_commands
 from service.config import Config
 from service.config.roles import ProcessRole
 from service.domain.actor import Role
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "verify", "read and check everything that is stored", "verify_command:verify"
     )
     _add_customers(commands)
+    _add_sources(commands)
     _add_users(commands)
     _add_tokens(commands)
     _add_keys(commands)
@@ -143,6 +145,11 @@ def _add_customers(commands: "_Commands[argparse.ArgumentParser]") -> None:
     _add(
         group, "import", "bring customers in from a CSV file", "customers:import_customers"
     ).add_argument("file", type=Path, metavar="FILE.csv")
+
+
+def _add_sources(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    group = _group(commands, "sources", "systems that send to the archive")
+    add_source_commands(lambda name, text, function: _add(group, name, text, function))
 
 
 def _add_users(commands: "_Commands[argparse.ArgumentParser]") -> None:

@@ -6,16 +6,18 @@ One frozen dataclass per section of the file. The meaning is kept with the field
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from service.config import addresses, buckets, databases, fetching, values
+from service.config import addresses, buckets, databases, fetching, notices, values
 from service.config.addresses import Address, Network, StorageUrl
 from service.config.buckets import BucketUrl
 from service.config.databases import PostgresUrl
 from service.config.fetching import OriginCredentials
 from service.config.setting import setting
 from service.domain.identifiers import PhoneNumber
+from service.domain.notice import Traffic
 from service.domain.urls import Origin
 from service.log.note import VerifierKey
 from service.sources.kinds import KINDS
@@ -452,6 +454,28 @@ class MediaConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class NoticeConfig:
+    """The notice: what people were told of before they are recorded. Sources go live by it."""
+
+    covers: tuple[Traffic, ...] = setting(
+        notices.TRAFFIC,
+        'What the notice speaks of: channel (call, email, chat) and direction, such as ["call inbound", "email '
+        'inbound"]. A source that carries anything else does not go live.',
+        default=[],
+    )
+    version: str = setting(
+        values.text("a name of at most 64 characters", r"[\x20-\x7e]{0,64}"),
+        'What the notice that holds is called, such as "2026-10". It is recorded when a source goes live.',
+        default="",
+    )
+    valid_from: date | None = setting(
+        notices.DAY,
+        "The first day of that notice, such as 2026-10-01, in [archive] timezone. Empty: it holds already.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class SourceConfig:
     """A system that sends contacts. One [[sources]] for each."""
 
@@ -490,6 +514,12 @@ class SourceConfig:
         values.INHERITED_TIMEZONE,
         "As [archive] timezone, for times of this source that do not tell theirs. Empty: as there.",
         default="",
+    )
+    carries: tuple[Traffic, ...] = setting(
+        notices.TRAFFIC,
+        'What this source carries, such as ["call inbound", "call outbound"]: the notice has to cover it. Empty: '
+        "what its kind usually does.",
+        default=[],
     )
     company_numbers: tuple[PhoneNumber, ...] = setting(
         values.PHONE_NUMBERS,
@@ -574,6 +604,7 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     grants: GrantsConfig = field(default_factory=GrantsConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
+    notice: NoticeConfig = field(default_factory=NoticeConfig)
     sources: tuple[SourceConfig, ...] = ()
     witnesses: tuple[WitnessConfig, ...] = ()
 
@@ -590,6 +621,7 @@ SECTIONS: Mapping[str, type] = {
     "limits": LimitsConfig,
     "grants": GrantsConfig,
     "media": MediaConfig,
+    "notice": NoticeConfig,
 }
 
 LISTS: Mapping[str, type] = {"sources": SourceConfig, "witnesses": WitnessConfig}

@@ -5,6 +5,8 @@ that is part of the path is found nowhere else: not in what is kept, nor in the 
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -26,11 +28,13 @@ from service.intake.app_keys import (
     LISTENERS,
     MAX_DELIVERY_BYTES,
     OFFER,
+    REFUSALS,
     TOKENS,
     Listener,
 )
+from service.intake.refusals import SECRET, SIGNATURE, UNSIGNED
 from service.intake.shared_secret import basic_secret, require_secret
-from service.intake.standard_webhooks import WebhookSecret, verify_signature
+from service.intake.standard_webhooks import WebhookSecret, has_signature, verify_signature
 from service.sources.kinds import Sender
 from service.sources.requests import received_request
 
@@ -43,7 +47,8 @@ async def receive_delivery(request: web.Request) -> web.Response:
     """``POST /intake/{source}``: a delivery that is signed, or a request in the source's own format."""
     listener = _listener(request)
     if listener is not None and listener.sender is Sender.SECRET:
-        await _require_sender(request, listener)
+        with _counted(request, listener, SECRET):
+            await _require_sender(request, listener)
         return await _receive_request(request, listener)
     body = await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
     now = request[NOW]
@@ -51,9 +56,14 @@ async def receive_delivery(request: web.Request) -> web.Response:
         # The same work for a source that there is not: the answer tells nobody which there are.
         verify_signature(request.headers, body, secrets=_NOBODYS, tolerance=_TOLERANCE, now=now)
         raise NotSignedInError("no such source")
-    signed = verify_signature(
-        request.headers, body, secrets=listener.secrets, tolerance=listener.tolerance, now=now
-    )
+    with _counted(request, listener, SIGNATURE if has_signature(request.headers) else UNSIGNED):
+        signed = verify_signature(
+            request.headers,
+            body,
+            secrets=listener.secrets,
+            tolerance=listener.tolerance,
+            now=now,
+        )
     request.app[PACE].take_for_actor(listener.name)
     with request.app[DELIVERIES]:
         kept = await keep_delivery(
@@ -173,12 +183,24 @@ def _listener_by_path(request: web.Request) -> Listener:
         NotSignedInError: It has none.
     """
     listener = _listener(request)
-    require_secret(
-        request.match_info["secret"], secrets=() if listener is None else listener.shared
-    )
+    with _counted(request, listener, SECRET):
+        require_secret(
+            request.match_info["secret"], secrets=() if listener is None else listener.shared
+        )
     if listener is None:
         raise NotSignedInError("no such source")
     return listener
+
+
+@contextmanager
+def _counted(request: web.Request, listener: Listener | None, reason: str) -> Iterator[None]:
+    """Count, for who connects the source, that it was refused inside the block."""
+    try:
+        yield
+    except NotSignedInError:
+        if listener is not None:
+            request.app[REFUSALS].note(listener.name, reason, now=request[NOW])
+        raise
 
 
 async def _require_sender(request: web.Request, listener: Listener) -> None:
