@@ -381,9 +381,7 @@ def archive_from(
 ) -> Archive:
     """Build the use cases over open stores and keys."""
     vault = Vault(ring, stores.keys, ring.blind_index())
-    book = SourceBook(
-        known_sources(config), store=stores.store, vault=vault, defaults=default_rule(config)
-    )
+    book = book_of(config, stores.store, vault)
     interpreter = Interpreter(stores.store, stores.blobs, vault, book.rules)
     understanding = Understanding(
         stores.store, interpreter, DeliveryOpener(ring, stores.keys), book.adapters, book
@@ -492,6 +490,13 @@ def known_sources(config: Config) -> Mapping[str, KnownSource]:
         )
         for source in config.sources
     }
+
+
+def book_of(config: Config, store: Store, vault: Vault) -> SourceBook:
+    """Return the book of the sources; until it is refreshed it knows those of the settings alone."""
+    return SourceBook(
+        known_sources(config), store=store, vault=vault, defaults=default_rule(config)
+    )
 
 
 def default_rule(config: Config) -> SourceRule:

@@ -23,7 +23,8 @@ class DeliveryRow(Row):
 
     ``dedupe`` is unique within a source: one identification arrives once. ``body_token`` tells its bytes from others.
     ``state`` is ``received``, ``understood``, ``waiting`` (for its contact), ``trial`` (its source is not live) or
-    ``failed``; when its time is over, ``erasing`` until its keys are destroyed, then ``erased``. ``await_token`` is the contact it waits for.
+    ``failed``; when its time is over, ``erasing`` until its keys are destroyed, then ``erased``. ``await_token`` is
+    the contact it waits for.
     ``object_id`` names the recording's bytes, for uploads.
     """
 

@@ -280,9 +280,12 @@ class Contacts:
         )
 
     def _require_live(self, source: str) -> None:
-        known = self.understanding.book and self.understanding.book.find(source)
+        book = self.understanding.book
+        known = None if book is None else book.find(source)
         if known is not None and known.is_connecting:
-            raise ContradictionError(f"the source {source} is not live: nothing of it is a contact yet")
+            raise ContradictionError(
+                f"the source {source} is not live: nothing of it is a contact yet"
+            )
 
     async def _interpret(self, arrival: Arrival, *, now: datetime) -> Outcome:
         (outcome,) = await self.interpreter.interpret([arrival], now=now)

@@ -1,7 +1,7 @@
 """The sources that are known now: those of the settings, and those that were connected while the service runs.
 
-Every process that understands deliveries reads the latter anew every two seconds, so that one that is connected, changed
-or removed counts without a restart. Where both name a source, the settings win.
+Every process that understands deliveries reads the latter anew every two seconds, so that one that is connected,
+changed or removed counts without a restart. Where both name a source, the settings win.
 """
 
 import logging
@@ -49,7 +49,9 @@ class _View(Mapping[str, T], Generic[T]):
     """What the sources of a book have, by name, as it is at each moment."""
 
     def __init__(
-        self, sources: Callable[[], Mapping[str, KnownSource]], value: Callable[[KnownSource], T]
+        self,
+        sources: Callable[[], Mapping[str, KnownSource]],
+        value: Callable[[KnownSource], T],
     ) -> None:
         self._sources, self._value = sources, value
 
@@ -123,7 +125,7 @@ class SourceBook:
             try:
                 known[row.name] = self.known(row, details_of(row, sealers[row.id]))
             except (TamperedError, InvalidInputError) as error:
-                _log.error("sources.refused", extra={"source": row.id, "code": error.code})  # noqa: TRY400  # no bug: what is stored was altered
+                _log.error("sources.refused", extra={"source": row.id, "code": error.code})
         self._connected, self._all = known, {**known, **self._fixed}
 
     def known(self, row: SourceRow, details: SourceDetails) -> KnownSource:

@@ -1,8 +1,8 @@
 """Rows of sources that were connected while the service ran, and the values that they hold.
 
-What intake knows a source's deliveries by is sealed under a key of intake, which every process has that takes deliveries
-in; everything else under the row's own key. So a machine that only takes in can check who sends, and can neither read
-nor change what becomes of it.
+What intake knows a source's deliveries by is sealed under a key of intake, which every process has that takes
+deliveries in; everything else under the row's own key. So a machine that only takes in can check who sends, and can
+neither read nor change what becomes of it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -63,7 +63,9 @@ class SourceSeals:
         plain = msgspec.json.encode(replace(secrets, shown=_shown_to_intake(row)))
         sealer = FieldSealer(self.keys.source_key())
         return bytes(
-            sealer.seal(plain, table=_TABLE, row=row.id, column="for_intake", version=row.version)
+            sealer.seal(
+                plain, table=_TABLE, row=row.id, column="for_intake", version=row.version
+            )
         )
 
     def open(self, row: SourceRow) -> SourceSecrets:

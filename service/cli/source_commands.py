@@ -203,7 +203,9 @@ async def _replay(replays: Replays, name: str, scope: Scope) -> None:
     await replays.run(name, _now(), on_progress=Progress("deliveries"))
     row = await replays.find(name)
     if row is not None:
-        print(f"{row.done} tried, {row.changed} told something new, {row.failed} could not be used.")
+        print(
+            f"{row.done} tried, {row.changed} told something new, {row.failed} could not be used."
+        )
 
 
 async def remove(config: Config, options: argparse.Namespace) -> int:

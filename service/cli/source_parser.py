@@ -28,7 +28,10 @@ def add_source_commands(add: Adding) -> None:
     new.add_argument("--country", default="", help="of numbers without a country code")
     new.add_argument("--timezone", default="", help="of times that do not tell theirs")
     new.add_argument(
-        "--grace-minutes", type=int, default=0, help="how long an announced recording is expected"
+        "--grace-minutes",
+        type=int,
+        default=0,
+        help="how long an announced recording is expected",
     )
     new.add_argument(
         "--company-number",
@@ -38,7 +41,9 @@ def add_source_commands(add: Adding) -> None:
         help="a number of your own, which finds nobody; more than once for more",
     )
     add("list", "list the sources, also those of the settings", "source_commands:list_sources")
-    add("show", "tell of one source", "source_commands:show").add_argument("name", metavar="NAME")
+    add("show", "tell of one source", "source_commands:show").add_argument(
+        "name", metavar="NAME"
+    )
     deliveries = add(
         "deliveries", "list what came lately, with its checks", "source_commands:deliveries"
     )
@@ -53,11 +58,17 @@ def add_source_commands(add: Adding) -> None:
         help=f"the secret before counts for so long; {_HOURS} by default, at the most 720",
     )
     mapping = add(
-        "map", "read the source's JSON by a field map, or print the one that is", "source_commands:map_fields"
+        "map",
+        "read the source's JSON by a field map, or print the one that is",
+        "source_commands:map_fields",
     )
     mapping.add_argument("name", metavar="NAME")
     mapping.add_argument(
-        "file", type=Path, nargs="?", metavar="FILE.json", help="an object: a rule for each field"
+        "file",
+        type=Path,
+        nargs="?",
+        metavar="FILE.json",
+        help="an object: a rule for each field",
     )
     live = add("live", "let what comes from now on become contacts", "source_commands:go_live")
     live.add_argument("name", metavar="NAME")

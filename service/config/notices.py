@@ -3,7 +3,8 @@
 import re
 from datetime import date
 
-from service.config.values import Context, Kind, ValueRefusedError, describe, require_texts
+from service.config.problems import ValueRefusedError
+from service.config.values import Context, Kind, describe, require_texts
 from service.domain.errors import InvalidInputError
 from service.domain.notice import Traffic
 

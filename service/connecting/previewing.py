@@ -127,9 +127,7 @@ class Previews:
         states = ["received", "understood", "waiting", "trial", "failed"]
         where = {"source": name, "kind": "contact", "state": states}
         if delivery_id is None:
-            return await self.store.find(
-                DeliveryRow, where, order=("-received_at",), limit=1
-            )
+            return await self.store.find(DeliveryRow, where, order=("-received_at",), limit=1)
         rows = await self.store.find(DeliveryRow, {**where, "id": parse_id("dl", delivery_id)})
         if not rows:
             raise NotFoundError("no such delivery")

@@ -1,8 +1,8 @@
 """Replaying: deliveries are understood anew, as after an adapter or a field map was mended.
 
 What was not understood is tried as if it had just come. What was understood amends its contact where that is empty:
-nothing that is archived changes, nothing begins another contact, and what differs is put before a person. Doing it twice,
-or stopping half-way and going on, comes to the same.
+nothing that is archived changes, nothing begins another contact, and what differs is put before a person. Doing it
+twice, or stopping half-way and going on, comes to the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -198,9 +198,7 @@ class Replays:
             raise UnavailableError(f"{row.source} is replayed by somebody else") from error
         return after
 
-    async def _replay(
-        self, rows: Sequence[DeliveryRow], *, now: datetime
-    ) -> dict[str, Result]:
+    async def _replay(self, rows: Sequence[DeliveryRow], *, now: datetime) -> dict[str, Result]:
         untried = [row for row in rows if row.state in _UNTRIED]
         await self.understanding.understand_rows(untried, now=now)
         now_are = {

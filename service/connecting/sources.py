@@ -261,7 +261,9 @@ class Sources:
     async def _changeable(self, name: str, actor: Actor) -> KnownSource:
         known = await self.get(name, actor=actor)
         if known.row is None:
-            raise ContradictionError(f"{name} is of the settings: change it there ([[sources]])")
+            raise ContradictionError(
+                f"{name} is of the settings: change it there ([[sources]])"
+            )
         return known
 
     async def _change(

@@ -15,7 +15,7 @@ from service.domain.errors import InvalidInputError
 
 @dataclass(frozen=True, slots=True, order=True)
 class Traffic:
-    """What a source carries, or the notice covers: contacts of one channel in one direction; written ``call inbound``."""
+    """Contacts of one channel in one direction, which a source carries or the notice covers; ``call inbound``."""
 
     channel: Channel
     direction: Direction

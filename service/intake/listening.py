@@ -64,7 +64,7 @@ class Listeners(Mapping[str, Listener]):
                     secrets = seals.open(row)
                 except TamperedError:
                     secrets = SourceSecrets(secret="")
-                    _log.error("intake.source_refused", extra={"source": row.id})  # noqa: TRY400  # what is stored was altered; no bug
+                    _log.error("intake.source_refused", extra={"source": row.id})
             known[row] = secrets
         connected = {
             row.name: listener
@@ -91,7 +91,9 @@ def _listener(
             secrets=tuple(map(WebhookSecret.parse, texts))
             if kind.sender is Sender.SIGNATURE
             else (),
-            shared=tuple(map(SharedSecret.parse, texts)) if kind.sender is Sender.SECRET else (),
+            shared=tuple(map(SharedSecret.parse, texts))
+            if kind.sender is Sender.SECRET
+            else (),
             tolerance=tolerance,
         )
     except InvalidInputError:

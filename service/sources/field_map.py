@@ -14,7 +14,7 @@ customer.phone   /call/from
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Self
@@ -64,7 +64,9 @@ REQUIRED: Final = ("source_id", "channel", "direction", "started_at")
 """What every contact begins with."""
 
 _ANY: Final = "*"
-_LOCAL: Final = re.compile(r"(\d{4}-\d\d-\d\d)[ T]([0-2]\d:[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?)", re.ASCII)
+_LOCAL: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)[ T]([0-2]\d:[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?)", re.ASCII
+)
 # From here on a number counts milliseconds: in seconds it would be the year 5138.
 _MILLISECONDS: Final = 100_000_000_000
 _LAST_SECOND: Final = 253_402_300_799
@@ -85,7 +87,7 @@ class FieldRule:
 
     pointer: JsonPointer | None
     constant: str = ""
-    values: Mapping[str, str] = MappingProxyType({})
+    values: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -108,7 +110,9 @@ class FieldRule:
         for meaning in meanings:
             sent, arrow, meant = meaning.partition("=>")
             if not arrow or sent.strip() in values:
-                raise InvalidInputError("after | stands a value => its meaning, each value once")
+                raise InvalidInputError(
+                    "after | stands a value => its meaning, each value once"
+                )
             values[sent.strip()] = meant.strip()
         return cls(JsonPointer.parse(place.strip()), values=MappingProxyType(values))
 
@@ -174,16 +178,14 @@ class FieldMap:
 
     def apply(self, document: object, rule: SourceRule) -> tuple[MappedField, ...]:
         """Return what each rule makes of ``document``, in the order of ``FIELDS``."""
-        return tuple(
-            self._field(name, document, rule) for name in FIELDS if name in self.rules
-        )
+        return tuple(self._field(name, document, rule) for name in FIELDS if name in self.rules)
 
     def adapter(self) -> Adapter:
         """Return the adapter of a source with this map."""
 
         def understand(body: bytes, rule: SourceRule, now: datetime) -> Understood:
             mapped = self.apply(decode_json(body), rule)
-            wrong = [f"{field.name}: {field.error}" for field in mapped if field.error]
+            wrong = [f"{one.name}: {one.error}" for one in mapped if one.error]
             if wrong:
                 raise InvalidInputError("; ".join(wrong))
             return contact_from(mapped, rule, now)
@@ -232,7 +234,7 @@ def contact_from(
     Raises:
         InvalidInputError: They do not make one; the detail names the field.
     """
-    body = json.dumps(_document({field.name: field.value for field in mapped})).encode()
+    body = json.dumps(_document({one.name: one.value for one in mapped})).encode()
     _, understood = parse_contact(body, region=rule.region, now=now)
     return understood
 
@@ -256,9 +258,7 @@ def _document(fields: Mapping[str, object]) -> dict[str, object]:
     told = {name: value for name, value in fields.items() if value is not None}
     document: dict[str, object] = {name: told[name] for name in _SCALARS if name in told}
     document["parties"] = list(_parties(told))
-    recording = {
-        name.partition(".")[2]: told[name] for name in _RECORDING if name in told
-    }
+    recording = {name.partition(".")[2]: told[name] for name in _RECORDING if name in told}
     if "url" in recording:
         document["recordings"] = [recording]
     if "messages" in told:

@@ -40,7 +40,9 @@ class JsonPointer:
         if text and not text.startswith("/"):
             raise InvalidInputError("a pointer begins with /, such as /call/id")
         if _BAD_ESCAPE.search(text):
-            raise InvalidInputError("in a pointer ~ stands before 0 or 1 only (~0 is ~, ~1 is /)")
+            raise InvalidInputError(
+                "in a pointer ~ stands before 0 or 1 only (~0 is ~, ~1 is /)"
+            )
         tokens = text.split("/")[1:]
         return cls(tuple(token.replace("~1", "/").replace("~0", "~") for token in tokens))
 
@@ -54,7 +56,9 @@ class JsonPointer:
         for token in self.tokens:
             if isinstance(value, dict):
                 value = value.get(token, ABSENT)
-            elif isinstance(value, list) and _INDEX.fullmatch(token) and int(token) < len(value):
+            elif (
+                isinstance(value, list) and _INDEX.fullmatch(token) and int(token) < len(value)
+            ):
                 value = value[int(token)]
             else:
                 return ABSENT
