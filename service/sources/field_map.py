@@ -6,7 +6,7 @@ values mean here, or a constant. There are no expressions and no templates.
 ```
 source_id        /call/id
 channel          = call
-direction        /call/dir | in => inbound | out => outbound
+direction        /call/dir | in = inbound | out = outbound
 customer.phone   /call/from
 ```
 """
@@ -75,7 +75,7 @@ _PROBE: Final[Mapping[str, object]] = MappingProxyType(
         "source_id": "probe",
         "channel": "call",
         "direction": "inbound",
-        "started_at": "2026-01-01T00:00:00Z",
+        "started_at": "0001-01-01T00:00:00Z",
         "parties": [],
     }
 )
@@ -108,10 +108,10 @@ class FieldRule:
             raise InvalidInputError(f"a rule knows at most {MAX_VALUES} values")
         values: dict[str, str] = {}
         for meaning in meanings:
-            sent, arrow, meant = meaning.partition("=>")
-            if not arrow or sent.strip() in values:
+            sent, equals, meant = meaning.partition("=")
+            if not equals or sent.strip() in values:
                 raise InvalidInputError(
-                    "after | stands a value => its meaning, each value once"
+                    "after | stands a value = its meaning, each value once"
                 )
             values[sent.strip()] = meant.strip()
         return cls(JsonPointer.parse(place.strip()), values=MappingProxyType(values))
@@ -143,6 +143,12 @@ class MappedField:
     name: str
     value: object = None
     error: str | None = None
+
+    @property
+    def told(self) -> str:
+        """What is wrong, with the name of the field in front."""
+        error = self.error or ""
+        return error if error.startswith(self.name) else f"{self.name}: {error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +191,7 @@ class FieldMap:
 
         def understand(body: bytes, rule: SourceRule, now: datetime) -> Understood:
             mapped = self.apply(decode_json(body), rule)
-            wrong = [f"{one.name}: {one.error}" for one in mapped if one.error]
+            wrong = [one.told for one in mapped if one.error]
             if wrong:
                 raise InvalidInputError("; ".join(wrong))
             return contact_from(mapped, rule, now)

@@ -7,10 +7,12 @@ from babel.messages.pofile import read_po
 from service.archive import expect
 from service.archive.checks import AnchorKind, Code
 from service.archive.fetch_faults import FETCH_REASONS
+from service.connecting import replaying
 from service.domain.contact import SCALARS, Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
 from service.domain.retention import Ground
+from service.intake import refusals
 from service.web.i18n import LANGUAGES, choose_language, load_words
 from service.web.problem_pages import LOOKS
 from service.web.searchform import FIELDS, BoxKind
@@ -52,6 +54,8 @@ COMPOSED = {
     "openings.what.{}": {"recording", "message"},
     "error.{}.title": LOOKS,
     "error.{}.lead": LOOKS,
+    "source.refused.{}": {refusals.UNSIGNED, refusals.SIGNATURE, refusals.SECRET},
+    "replay.{}": {replaying.RUNNING, replaying.DONE},
     "lost.{}": {expect.CAUSE, *FETCH_REASONS},
 }
 # Words for codes of others, shown as they are where there are none.
@@ -62,6 +66,7 @@ KNOWN = (
     "attention.advice.",
     "messages.fault.",
     "met.",
+    "delivery.",
 )
 
 
