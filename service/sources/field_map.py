@@ -110,9 +110,7 @@ class FieldRule:
         for meaning in meanings:
             sent, equals, meant = meaning.partition("=")
             if not equals or sent.strip() in values:
-                raise InvalidInputError(
-                    "after | stands a value = its meaning, each value once"
-                )
+                raise InvalidInputError("after | stands a value = its meaning, each value once")
             values[sent.strip()] = meant.strip()
         return cls(JsonPointer.parse(place.strip()), values=MappingProxyType(values))
 

@@ -103,7 +103,7 @@ def _surroundings(request: web.Request, language: str, visitor: Visitor) -> dict
         "n": words.count,
         "f": formats,
         "words": words.messages,
-        "now": request[NOW],
+        "now": request[NOW].replace(microsecond=0),
         "advice": partial(viewmodels.advice_words, words=words),
         "known": partial(viewmodels.known_words, messages=words.messages),
         "check_words": partial(viewmodels.check_words, words=words),

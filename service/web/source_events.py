@@ -41,7 +41,7 @@ class Patience:
     heartbeat_seconds: float = 15
     life_seconds: float = 300
     stall_seconds: float = 20
-    per_actor: int = 4
+    per_actor: int = 8
     in_all: int = 64
 
 
@@ -125,6 +125,9 @@ async def _tell(request: web.Request, response: web.StreamResponse, streams: Str
     told_at = loop.time()
     await _send(response, _BEGINNING, patience)
     while loop.time() < ends_at and not streams.stopping.is_set():
+        if request.transport is None or request.transport.is_closing():
+            # Gone: the place is free for the next page.
+            return
         try:
             now_is = await deliveries.fingerprint(name, actor=actor)
         except (ArchiveError, StorageError):

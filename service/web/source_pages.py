@@ -155,6 +155,7 @@ async def _source_page(
         "required_fields": REQUIRED,
         "texts": page.source.details.field_map if texts is None else texts,
         "preview": preview,
+        "shown_fields": {one.name: one for one in preview.fields} if preview else {},
         "is_previewed": is_previewed,
         "is_misnamed": is_misnamed,
         "fault": fault,

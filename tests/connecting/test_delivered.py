@@ -14,8 +14,8 @@ from service.web.i18n import LANGUAGES, load_words
 from storage.ports import Replace
 from storage.rows import RecordingRow
 from tests.archive.test_spine import call, chunks, import_customers
-from tests.connecting.conftest import ADMIN
 from tests.conftest import NOW
+from tests.connecting.conftest import ADMIN
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ async def checks(site):
         for check in newest.checks:
             key = f"delivery.{check.name}.{check.code}"
             assert key in words or f"attention.reason.{check.code}" in words, key
-            if check.verdict is Verdict.BAD and check.name not in {"recording"}:
+            if check.verdict is Verdict.BAD and check.name != "recording":
                 assert f"{key}.mend" in words or f"attention.advice.{check.code}" in words, key
     return {check.name: (check.verdict.value, check.code) for check in newest.checks}
 

@@ -8,8 +8,8 @@ from service.connecting.previewing import shape_of
 from service.domain.contact import Channel
 from service.domain.errors import NotFoundError
 from service.log.entry import EntryType
-from tests.connecting.conftest import ADMIN
 from tests.conftest import NOW
+from tests.connecting.conftest import ADMIN
 
 CALL = {
     "id": "A-1",
@@ -72,7 +72,8 @@ async def test_the_contact_that_would_come_out_is_shown_by_its_shape(site, kept)
     assert (shown.facts.channel, len(shown.facts.parties)) == (Channel.CALL, 1)
 
 
-async def test_a_value_that_is_none_of_its_field_is_not_repeated(site, kept):
+@pytest.mark.usefixtures("kept")
+async def test_a_value_that_is_none_of_its_field_is_not_repeated(site):
     shown = await preview(site, {**MAP, "direction": "/caller/name", "channel": "/caller/mail"})
     assert shown.facts is None
     wrong = {one.name: one for one in shown.fields if one.error}
@@ -81,7 +82,8 @@ async def test_a_value_that_is_none_of_its_field_is_not_repeated(site, kept):
     assert "maija" not in repr(shown)
 
 
-async def test_a_map_that_is_none_is_told_beside_what_came(site, kept):
+@pytest.mark.usefixtures("kept")
+async def test_a_map_that_is_none_is_told_beside_what_came(site):
     shown = await preview(site, {"source_id": "/id"})
     assert "channel" in shown.fault
     assert shown.leaves

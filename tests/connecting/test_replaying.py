@@ -14,8 +14,8 @@ from service.worker.jobs import JobRunner, Kind
 from storage.ports import Put, Replace
 from storage.rows import AttentionRow, ContactRow, DeliveryRow, JobRow, ReplayRow
 from tests.archive.test_spine import call
-from tests.connecting.conftest import ADMIN
 from tests.conftest import NOW
+from tests.connecting.conftest import ADMIN
 
 OTHER = {
     "call": {"id": "c-9", "dir": "in", "begin": "2026-11-20T14:02:00+02:00", "q": "Laskutus"}

@@ -22,8 +22,8 @@ from service.wiring import opened_archive, rotation_of
 from storage.ports import Put
 from storage.rows import ContactRow, KeyRow, SourceRow
 from tests.archive.test_spine import call
-from tests.connecting.conftest import ADMIN, SETTINGS
 from tests.conftest import NOW, actor
+from tests.connecting.conftest import ADMIN, SETTINGS
 
 
 async def stored(site, name="phones"):
@@ -233,7 +233,7 @@ async def test_a_source_of_the_settings_is_changed_there(site, name):
         await getattr(site.sources, name)("pbx", actor=ADMIN, now=NOW)
 
 
-async def test_where_both_name_a_source_the_settings_win(site, config, tmp_path, caplog):
+async def test_where_both_name_a_source_the_settings_win(site, tmp_path, caplog):
     await site.add("late")
     both = SETTINGS + '\n[[sources]]\nname = "late"\nkind = "api"\n'
     async with opened_archive(parse_config(both, base=tmp_path)) as other:
