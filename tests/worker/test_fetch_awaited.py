@@ -154,7 +154,7 @@ async def test_what_is_delivered_while_it_is_fetched_is_the_one(archive):
 async def test_what_was_begun_before_other_bytes_were_announced_is_not_kept(
     archive, told, asked
 ):
-    """But a new URL for the same is no reason to throw away what comes: many are signed anew each time they are told."""
+    """But a new URL for the same is no reason to throw away what comes: many are signed anew each time."""
     slow = Slow()
     async with serving(archive, slow) as (desk, server):
         await desk.announce(named(server))
@@ -275,7 +275,7 @@ async def test_a_source_whose_server_is_slow_keeps_no_other_waiting(archive):
         )
         task = asyncio.create_task(runner.run())
         async with asyncio.timeout(5):
-            while not await desk.rows(RecordingRow, state="present"):
+            while not await desk.rows(RecordingRow, state="present"):  # noqa: ASYNC110  # the store tells nobody
                 await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

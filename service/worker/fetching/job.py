@@ -131,7 +131,7 @@ class FetchJob:
             await settle_faults(self.store, row.contact_id, now=now)
 
     async def bury(self, dead: JobRow, now: datetime) -> Change | None:
-        """Return what marks a recording as lost because of what its job failed for, and puts the contact before a person.
+        """Return what marks a recording as lost for what its job failed for, and puts the contact before a person.
 
         The recording itself says then what is to be fetched, and nothing is left of the job.
         """
