@@ -247,10 +247,11 @@ async def test_the_settings_of_a_source_are_its_rules(tmp_path):
     key_provider(config).create(now=NOW)
     async with opened_archive(config, create=True) as archive:
         fetching = fetching_of(archive)
-    assert set(fetching.fetchers) == {"pbx"}
+    assert fetching.fetchers["other"].rules.origins == {}
     rules = fetching.fetchers["pbx"].rules
     sent = {str(origin): header for origin, header in rules.origins.items()}
     assert sent == {"https://pbx.example": "Bearer abc", "https://cdn.example": None}
     assert (rules.max_bytes, rules.bytes_per_second) == (2_000_000, 7)
     assert rules.longest.total_seconds() == 180
-    assert fetching.kind.limit > rules.longest
+    assert fetching.kinds["fetch:pbx"].limit > rules.longest
+    assert set(fetching.kinds) == {"fetch", "fetch:pbx", "fetch:other"}
