@@ -7,6 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from service.config import Config, SourceConfig
 from service.domain.errors import InvalidInputError
 from service.wiring import Archive
@@ -43,6 +47,7 @@ def _rules(source: SourceConfig, most_bytes: int) -> FetchRules:
     return FetchRules(
         origins={origin: known.get(origin) for origin in source.fetch_origins},
         networks=source.fetch_networks,
+        content_keys=_content_keys(source.fetch_content_keys),
         tls=_tls(source.fetch_certificate_authority),
         max_bytes=min(source.fetch_max_bytes, most_bytes),
         bytes_per_second=source.fetch_bytes_per_second,
@@ -50,18 +55,43 @@ def _rules(source: SourceConfig, most_bytes: int) -> FetchRules:
     )
 
 
-def _authorization(file: Path) -> str:
+def _secret_text(setting: str, file: Path) -> str:
+    """Return what a file says that nobody else may read."""
     try:
         mode = file.stat().st_mode
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"[[sources]] fetch_credentials: {file} cannot be read"
-        ) from error
+        raise InvalidInputError(f"[[sources]] {setting}: {file} cannot be read") from error
     if not stat.S_ISREG(mode) or mode & _OTHERS:
+        raise InvalidInputError(f"[[sources]] {setting}: others may read {file}; chmod 0400 it")
+    return text
+
+
+def _content_keys(directory: Path | None) -> Mapping[str, RSAPrivateKey]:
+    if directory is None:
+        return {}
+    files = sorted(directory.glob("*.pem"))
+    if not files:
+        raise InvalidInputError(f"[[sources]] fetch_content_keys: {directory} has no ID.pem")
+    return {file.stem: _content_key(file) for file in files}
+
+
+def _content_key(file: Path) -> RSAPrivateKey:
+    pem = _secret_text("fetch_content_keys", file)
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # The chain is cut: what was read is a secret.
+        key = None
+    if not isinstance(key, RSAPrivateKey):
         raise InvalidInputError(
-            f"[[sources]] fetch_credentials: others may read {file}; chmod 0400 it"
+            f"[[sources]] fetch_content_keys: {file} is no RSA key without a passphrase"
         )
+    return key
+
+
+def _authorization(file: Path) -> str:
+    text = _secret_text("fetch_credentials", file)
     try:
         return parse_credentials(text)
     except InvalidInputError as error:

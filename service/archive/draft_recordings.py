@@ -20,6 +20,8 @@ from storage.rows import JobRow, ObjectRow, RecordingRow
 Note = Callable[..., None]
 """Takes the type of a log entry, its data, and the ids that it is about beside the contact."""
 
+MAIL_CHECK: Final = "mail_check"
+"""The kind of the job that checks the signatures of a mail."""
 FETCHED_WITHIN: Final = timedelta(days=3)
 """Longer than fetching is tried: what is not there by then, and was not given up, is lost all the same."""
 
@@ -254,6 +256,11 @@ def fetch_job(recording_id: str, kind: str, *, now: datetime) -> JobRow:
 def fetch_job_id(recording_id: str) -> str:
     """Return the id of the job that fetches a recording."""
     return f"jb_{recording_id.removeprefix('rc_')}"
+
+
+def mail_check_job(object_id: str, *, now: datetime) -> JobRow:
+    """Return the job that checks the signatures of a mail, which is named by its bytes."""
+    return _job(new_id("jb"), MAIL_CHECK, object_id, now=now)
 
 
 def _job(job_id: str, kind: str, subject: str, *, now: datetime) -> JobRow:

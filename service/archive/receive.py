@@ -101,18 +101,21 @@ async def keep_delivery(
     ident: str,
     body: bytes,
     now: datetime,
+    compared: bytes | None = None,
     remarks: tuple[str, ...] = (),
     upload: Upload | None = None,
 ) -> Kept:
     """Keep what ``source`` sent. On return it survives a power cut.
 
     The same bytes under the same identification are kept once; other bytes under it are kept too, with the remark
-    ``id_reused``, unless ``upload`` yields. ``remarks`` travel with the delivery to whoever understands it.
+    ``id_reused``, unless ``upload`` yields. ``compared`` is what of ``body`` stays the same when it is sent
+    again, where that is not all of it. ``remarks`` travel with the delivery to whoever understands it.
 
     Raises:
         storage.errors.StorageError: Nothing was kept, unless it says otherwise.
     """
-    digest = upload.sealed.sha256 if upload else hashlib.sha256(body).hexdigest()
+    told = body if compared is None else compared
+    digest = upload.sealed.sha256 if upload else hashlib.sha256(told).hexdigest()
     dedupe = intake.index.token("delivery", f"{source}\n{kind}\n{ident}")
     new = _New(source, kind, dedupe, intake.index.token("body", digest), upload, now)
     delivery = SealedDelivery(ident=ident, remarks=remarks, body=body)

@@ -29,6 +29,7 @@ class FetchFault(StrEnum):
     TOO_LARGE = "fetch_too_large"
     WRONG_ANSWER = "fetch_wrong_answer"
     OTHER_BYTES = "fetch_other_bytes"
+    NO_KEY = "fetch_no_key"
     FAILED = "fetch_failed"
 
 
@@ -37,6 +38,7 @@ _TRIES: Final[Mapping[FetchFault, int]] = MappingProxyType(
     {
         FetchFault.NOT_ALLOWED: 1,
         FetchFault.TOO_LARGE: 1,
+        FetchFault.NO_KEY: 1,
         FetchFault.DENIED: 4,
         FetchFault.GONE: 4,
         FetchFault.OTHER_BYTES: 4,

@@ -382,7 +382,7 @@ REFUSED = [
     ('[[sources]]\nname = "a"', 1, "kind: is missing"),
     ('[[sources]]\nkind = "api"', 1, "name: is missing"),
     ('[[sources]]\nname = "A b"\nkind = "api"', 2, "expected a name of small letters"),
-    ('[[sources]]\nname = "a"\nkind = "twilio"', 3, 'expected "standard-webhooks" or "api"'),
+    ('[[sources]]\nname = "a"\nkind = "telex"', 3, 'expected "standard-webhooks" or "api" or'),
     ('[[sources]]\nname = "a"\nkind = "standard-webhooks"', 3, "needs secret_file"),
     ('[[sources]]\nname = "a"\nkind = "api"\nsecret_file = "s"', 3, "no secret_file"),
     # Fetching

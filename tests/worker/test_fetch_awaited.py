@@ -275,7 +275,7 @@ async def test_a_source_whose_server_is_slow_keeps_no_other_waiting(archive):
         )
         task = asyncio.create_task(runner.run())
         async with asyncio.timeout(5):
-            while not await desk.rows(RecordingRow, state="present"):  # noqa: ASYNC110  # the store tells nobody
+            while not await desk.rows(RecordingRow, state="present"):  # noqa: ASYNC110  # the store has no event
                 await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -675,5 +675,6 @@ def test_only_what_ends_by_waiting_is_tried_for_a_day():
         FetchFault.DENIED,
         FetchFault.GONE,
         FetchFault.OTHER_BYTES,
+        FetchFault.NO_KEY,
     }
     assert is_final(TamperedError("x"), 1)

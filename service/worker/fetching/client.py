@@ -18,6 +18,8 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
+from service.crypto.content_key import ContentOpener
+from service.crypto.errors import PayloadError
 from service.domain.contact import AnnouncedRecording
 from service.domain.fetching import FetchError, FetchFault
 from service.domain.urls import WebUrl
@@ -138,11 +140,41 @@ class Answer:
         return self.announced.content_type or self._declared_type()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the bytes as they come. When it ends they are whole, and what was announced.
+        """Yield the recording as its bytes come. When it ends they are whole, and what was announced.
 
         Raises:
             FetchError: They are not, are no recording, or come too slowly. What was yielded is to be thrown away.
         """
+        opener = self._opener()
+        async for chunk in self._stored():
+            opened = chunk if opener is None else opener.update(chunk)
+            if opened:
+                yield opened
+        if opener is not None:
+            try:
+                opener.finish()
+            except PayloadError:
+                raise FetchError(FetchFault.OTHER_BYTES, "the tag") from None
+
+    def _opener(self) -> ContentOpener | None:
+        """Return what opens the recording; None where it is not encrypted.
+
+        Raises:
+            FetchError: It is encrypted for a key that is not here.
+        """
+        sealed = self.announced.content_key
+        if sealed is None:
+            return None
+        private = self.rules.content_keys.get(sealed.key_id)
+        if private is None:
+            raise FetchError(FetchFault.NO_KEY)
+        try:
+            return ContentOpener(private, wrapped=sealed.wrapped, iv=sealed.iv)
+        except PayloadError:
+            raise FetchError(FetchFault.NO_KEY, "it opens another key") from None
+
+    async def _stored(self) -> AsyncIterator[bytes]:
+        """Yield the bytes as they are stored there, likewise."""
         length = self._promised_length()
         digest, received = hashlib.sha256(), 0
         async for chunk in self._judged():

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
 from service.domain.errors import InvalidInputError
 from service.domain.fetching import FetchError, FetchFault
 from service.domain.reach import Network, is_internal_name, is_reachable
@@ -25,6 +27,7 @@ class FetchRules:
         origins: From where, each with the value of the Authorization header for it alone; None: nothing is sent.
         networks: Networks beyond the public ones.
         tls: What certificates have to lead to; None: as the system trusts.
+        content_keys: The private keys for which the source encrypts, by their ids.
         max_bytes: A larger recording is refused.
         bytes_per_second, window: In each ``window`` so many have to come on the average.
         longest: After so long an answer is given up.
@@ -33,6 +36,7 @@ class FetchRules:
     origins: Mapping[Origin, str | None] = field(default_factory=dict, repr=False)
     networks: Sequence[Network] = ()
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+    content_keys: Mapping[str, RSAPrivateKey] = field(default_factory=dict, repr=False)
     max_bytes: int = 1024**3
     bytes_per_second: int = 8192
     window: timedelta = timedelta(seconds=30)
