@@ -14,6 +14,7 @@ from typing import Final
 from bench.machine import describe
 from bench.results import Result, table, write
 from bench.rows import (
+    adapters,
     bytes_in,
     bytes_out,
     finding,
@@ -21,6 +22,7 @@ from bench.rows import (
     object_store,
     postgres,
     process,
+    storm,
     verification,
 )
 from bench.sizes import GIB, LONG, NORMAL, TINY, Sizes
@@ -37,7 +39,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "memory": process.memory,
     "start": process.started,
     "verify": verification.verified,
+    **adapters.ROWS,
     "import": intake.imported,
+    "storm": storm.stormed,
     "s3-upload": object_store.uploaded,
     "s3-ranges": object_store.ranges,
     "pg-kept": postgres.kept,

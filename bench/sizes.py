@@ -27,6 +27,8 @@ class Sizes:
     contacts_each: int
     lookups: int
     lookup_bound: float
+    storm_seconds: float
+    storm_recording_bytes: int
 
 
 NORMAL: Final = Sizes(
@@ -46,6 +48,8 @@ NORMAL: Final = Sizes(
     contacts_each=100,
     lookups=400,
     lookup_bound=1.5,
+    storm_seconds=180.0,
+    storm_recording_bytes=5 * MIB,
 )
 
 LONG: Final = Sizes(
@@ -65,6 +69,8 @@ LONG: Final = Sizes(
     contacts_each=100,
     lookups=1_000,
     lookup_bound=2.0,
+    storm_seconds=3600.0,
+    storm_recording_bytes=5 * MIB,
 )
 
 TINY: Final = Sizes(
@@ -84,4 +90,6 @@ TINY: Final = Sizes(
     contacts_each=20,
     lookups=5,
     lookup_bound=1.5,
+    storm_seconds=2.0,
+    storm_recording_bytes=2 * MIB,
 )

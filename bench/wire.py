@@ -181,10 +181,16 @@ def ask(
     body: bytes = b"",
 ) -> Any:  # noqa: ANN401  # JSON
     """Return the JSON that is answered, or None where the answer has no body."""
-    with _connected(address) as connection:
-        connection.sendall(request(method, path, headers, body))
-        _, answered = _answer(connection)
+    answered = send(address, request(method, path, headers, body))
     return json.loads(answered) if answered else None
+
+
+def send(address: Address, made: bytes) -> bytes:
+    """Send a request, made beforehand, over a connection of its own; return the body of the answer."""
+    with _connected(address) as connection:
+        connection.sendall(made)
+        _, answered = _answer(connection)
+    return answered
 
 
 def upload(

@@ -8,10 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from service.archive.receive import Sessions
+from service.archive.fetch_faults import FETCH_REASONS
+from service.archive.intake_memory import Sessions
 from service.backup.due import age_of
 from service.config import Config, StorageUrl
 from service.config.roles import ProcessRole
+from service.domain.fetching import FETCH, fetch_kind
 from service.domain.times import to_microseconds
 from service.http.limits import Room
 from service.http.meters import Meters, Metric, counter, gauge
@@ -45,6 +47,7 @@ class Measuring:
     watch: Watch
     outside: Sequence[Asking]
     daily: DailyBackup | None
+    fetches: Mapping[str, int]
     meters: Meters
     deliveries: Room
     uploads: Room
@@ -83,12 +86,39 @@ class Measuring:
             *await _of_waiting(store, now),
             gauge("jobs_dead", "Jobs that failed for good.", dead),
             gauge("jobs_queued", "Jobs that wait or run.", queued),
+            *await self._of_fetching(),
             *await self._of_log(now),
             *await self._of_backups(now),
             gauge(
                 "interpretation_backlog",
                 "Deliveries that wait in memory.",
                 self.interpretation.backlog,
+            ),
+        ]
+
+    async def _of_fetching(self) -> Sequence[Metric]:
+        store = self.archive.stores.store
+        kinds = [FETCH, *(fetch_kind(source.name) for source in self.archive.config.sources)]
+        waiting = await store.count(JobRow, {"kind": kinds})
+        open_items = {"reason": list(FETCH_REASONS), "state": "open"}
+        return [
+            gauge(
+                "fetches_waiting",
+                "Recordings that wait to be fetched, or are being fetched.",
+                waiting,
+            ),
+            gauge(
+                "fetches_failed",
+                "Contacts that need attention for a recording that could not be fetched.",
+                await store.count(AttentionRow, open_items),
+            ),
+            counter(
+                "fetches_total",
+                "Attempts to fetch a recording, by what became of them.",
+                [
+                    ((("outcome", name),), number)
+                    for name, number in sorted(self.fetches.items())
+                ],
             ),
         ]
 

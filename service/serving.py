@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from service.anchoring import asking_outside, troubles
-from service.api import content, erasures, grants, holds, verification
+from service.api import content, erasures, grants, holds, statements, verification
 from service.api.app_keys import (
     ATTENTION,
     CONTACTS,
@@ -22,13 +23,16 @@ from service.api.app_keys import (
     ApiSettings,
 )
 from service.api.system import HEALTH, Check, Health, Measure
+from service.archive.draft_recordings import MAIL_CHECK
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
+from service.archive.silence import LISTEN_EVERY
 from service.backup_sites import held_for_backup
 from service.config import Config, StorageUrl
 from service.config.roles import ProcessRole
 from service.databases import remove_upgrade_copies
+from service.fetching import fetching_of
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
 from service.http.limits import DELIVERIES, UPLOADS, Pace
@@ -36,8 +40,10 @@ from service.http.meters import METERS
 from service.listeners import fill_intake
 from service.measuring import Measuring
 from service.sharing_out import checks_beyond, chores_of, routes_of
+from service.spooling import spools_of
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
+from service.web.completeness_pages import COMPLETE
 from service.web.disposal_desk import ArchiveDisposals
 from service.web.pages import set_up_pages
 from service.web.problem_pages import show_problem
@@ -45,11 +51,14 @@ from service.wiring import Archive, Stores, authentic_log, ledger_files, publish
 from service.wiring_backups import backup_places, opened_daily
 from service.worker.backups import FIRST_LOOK, LOOK_EVERY, DailyBackup
 from service.worker.checkpoints import LogKeeper
+from service.worker.fetching.job import FetchJob
 from service.worker.following import Following
 from service.worker.housekeeping import Chore, Household, Housekeeping
 from service.worker.interpretation import Interpretation
-from service.worker.jobs import JobRunner, Kind
+from service.worker.jobs import Ending, JobRunner, Kind
 from service.worker.leftovers import Leftovers
+from service.worker.mail_check_job import MailCheckJob
+from service.worker.mail_check_job import bury as bury_mail_check
 from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
 from service.worker.outside import Asking
@@ -75,6 +84,7 @@ class Service:
     watch: Watch
     outside: tuple[Asking, ...]
     daily: DailyBackup | None
+    fetching: FetchJob | None
     role: ProcessRole = ProcessRole.ALL
 
     @property
@@ -104,7 +114,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     """Build the application of ``role``; that of intake has a builder of its own.
 
     Raises:
-        InvalidInputError: The secret of a source cannot be read; the detail names the file.
+        InvalidInputError: A secret of a source cannot be read; the detail names the file.
     """
     ring = archive.vault.ring
     interpretation = Interpretation(
@@ -115,6 +125,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     _fill(app, archive, offer=interpretation.offer, keeper=keeper)
     watch, daily = Watch(), _daily_backup(archive) if role.works else None
     outside = asking_outside(archive, keeper, clock) if role.works else ()
+    fetching = fetching_of(archive) if role.works else None
     readiness = _readiness(archive, keeper, watch)
     measuring = Measuring(
         archive=archive,
@@ -125,13 +136,14 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         watch=watch,
         outside=outside,
         daily=daily,
+        fetches=Counter() if fetching is None else fetching.outcomes,
         meters=app[METERS],
         deliveries=app[DELIVERIES],
         uploads=app[UPLOADS],
         clock=clock,
     )
     app[HEALTH] = _health(readiness, measuring, outside, daily, role)
-    return Service(archive, app, interpretation, keeper, watch, outside, daily, role)
+    return Service(archive, app, interpretation, keeper, watch, outside, daily, fetching, role)
 
 
 @asynccontextmanager
@@ -157,6 +169,8 @@ async def working(service: Service) -> AsyncIterator[None]:
         {
             "media": Kind(examination.run, limit=timedelta(seconds=media.wall_seconds * 2)),
             RELINK: Kind(archive.register.relinking.run),
+            MAIL_CHECK: _mail_checking(archive),
+            **({} if service.fetching is None else service.fetching.kinds),
         },
         clock,
     )
@@ -178,6 +192,18 @@ async def working(service: Service) -> AsyncIterator[None]:
         loops["openings"] = partial(archive.openings.run, clock=clock)
     async with supervised(loops, interpretation=service.interpretation, watch=service.watch):
         yield
+
+
+def _mail_checking(archive: Archive) -> Kind:
+    """Return how the signatures of mails are checked: two at a time, for most of the time is DNS's."""
+    stores = archive.stores
+    check = MailCheckJob(stores.store, stores.log, stores.blobs, archive.vault)
+    return Kind(
+        check.run,
+        limit=timedelta(minutes=5),
+        concurrency=2,
+        ending=Ending(bury=bury_mail_check),
+    )
 
 
 def _understanding(service: Service) -> Mapping[str, Loop]:
@@ -202,10 +228,17 @@ def _chores(service: Service) -> tuple[Chore, ...]:
     async def remove_copies(now: datetime) -> None:
         await asyncio.to_thread(remove_upgrade_copies, service.archive.config, now)
 
+    async def listen(now: datetime) -> None:
+        await service.archive.silence.look(now=now)
+
     chores = (
         *_household(service.archive).chores(),
         Chore("upgrade copies", timedelta(hours=1), remove_copies),
+        Chore("silence", LISTEN_EVERY, listen),
     )
+    # Without interpretation of its own the process follows what others took in, and so this.
+    offer = service.interpretation.offer if service.role.takes_in else None
+    chores = (*chores, *spools_of(service.archive, clock, offer))
     if service.daily is not None:
         chores = (*chores, Chore("backup", LOOK_EVERY, service.daily.run, FIRST_LOOK))
     return chores_of(service.role, chores, service.archive.stores.working)
@@ -294,6 +327,8 @@ def _fill(
     )
     app[CONTACTS], app[FINDER] = archive.contacts, archive.finder
     app[ATTENTION] = archive.attention
+    app[statements.RECONCILING] = archive.reconciling
+    app[statements.COMPLETENESS] = app[COMPLETE] = archive.completeness
     app[grants.GRANTS] = archive.grants
     app[holds.HOLDS], app[erasures.ERASURES] = archive.holds, archive.erasures
     app[content.CONTENTS] = content.Contents(archive.opener)

@@ -23,6 +23,7 @@ from service.access.throttle import Throttle
 from service.access.tokens import Tokens
 from service.access.users import Users
 from service.archive.attention import Attention
+from service.archive.completeness import Completeness
 from service.archive.contact_checks import ContactChecker
 from service.archive.contacts import Contacts
 from service.archive.counted import CountedBlobs, CountedKeys, CountedStore, Failures
@@ -34,17 +35,22 @@ from service.archive.erasure_ledger import FILE as ERASURES
 from service.archive.erasure_ledger import ErasureLedger
 from service.archive.expect import Expectations
 from service.archive.export import Exporter
+from service.archive.gaps import Gaps
 from service.archive.grants import Grants
 from service.archive.hold import Holds
-from service.archive.interpret import Interpreter, SourceRule
+from service.archive.intake_memory import Sessions
+from service.archive.interpret import Interpreter
 from service.archive.lookup import Finder
+from service.archive.mail_reading import MailReading
 from service.archive.marked import AuthenticLog, Marker, MarkingStore
 from service.archive.open import Opener
 from service.archive.openings import Openings
 from service.archive.published import PublishedLog
-from service.archive.receive import Intake, Sessions
+from service.archive.receive import Intake
+from service.archive.reconcile import Reconciling
 from service.archive.rotate import Rotation
-from service.archive.understand import Adapter, Understanding
+from service.archive.silence import Silence
+from service.archive.understand import Understanding
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
 from service.config import Config, PostgresUrl, StorageUrl
@@ -59,6 +65,7 @@ from service.databases import (
     scrub_of,
 )
 from service.domain.errors import InvalidInputError, UnavailableError
+from service.domain.fetching import fetch_kind
 from service.key_safes import safe_of
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
@@ -68,8 +75,9 @@ from service.keys.ring import KeyRing, ring_from
 from service.log.errors import FormatError
 from service.log.timestamp import Trust
 from service.moving.record import MoveRecord
-from service.sources.events import Understood
-from service.sources.generic import parse_contact
+from service.sources.events import Adapter, SourceRule
+from service.sources.kinds import KINDS
+from service.worker.mail.run import ChildMailReader
 from storage.database.group import GroupCommit, GroupKeys
 from storage.database.lock import instance_lock
 from storage.files import FileBlobs
@@ -132,6 +140,9 @@ class Archive:
     register: Register
     attention: Attention
     expectations: Expectations
+    reconciling: Reconciling
+    completeness: Completeness
+    silence: Silence
     grants: Grants
     openings: Openings
     opener: Opener
@@ -361,8 +372,13 @@ def archive_from(
     vault = Vault(ring, stores.keys, ring.blind_index())
     interpreter = Interpreter(stores.store, stores.blobs, vault, source_rules(config))
     understanding = Understanding(
-        stores.store, interpreter, DeliveryOpener(ring, stores.keys), adapters(config)
+        stores.store,
+        interpreter,
+        DeliveryOpener(ring, stores.keys),
+        adapters(config),
+        MailReading(stores.store, stores.blobs, vault, ChildMailReader(), interpreter.rule_of),
     )
+    names = [source.name for source in config.sources]
     openings = Openings(stores.store)
     verifier = Verifier(
         ContactChecker(stores.store, stores.log, stores.blobs, vault),
@@ -385,6 +401,11 @@ def archive_from(
         register=Register(stores.store, interpreter, config.archive.timezone.key),
         attention=Attention(stores.store, understanding, verifier),
         expectations=Expectations(stores.store, vault),
+        reconciling=Reconciling(
+            stores.store, interpreter, Gaps(stores.store), config.archive.timezone
+        ),
+        completeness=Completeness(stores.store, names, config.archive.timezone),
+        silence=Silence(stores.store, names),
         grants=Grants(
             stores.store, vault, openings.forget, timedelta(hours=config.grants.hours)
         ),
@@ -459,20 +480,20 @@ def source_rules(config: Config) -> Mapping[str, SourceRule]:
     return {
         source.name: SourceRule(
             region=source.country or config.archive.default_region,
+            timezone=source.timezone or config.archive.timezone,
             grace=timedelta(
                 minutes=source.grace_minutes or config.intake.expected_grace_minutes
             ),
+            columns=source.cdr_columns,
             company_numbers=frozenset(number.e164 for number in source.company_numbers),
+            company_addresses=frozenset(source.company_addresses),
+            checks_mail=source.mail_checks,
+            fetched_as=fetch_kind(source.name),
         )
         for source in config.sources
     }
 
 
-def adapters(config: Config) -> Mapping[str, Adapter]:
-    """Return each source's pure function."""
-    return {source.name: _understand_contact for source in config.sources}
-
-
-def _understand_contact(body: bytes, rule: SourceRule, now: datetime) -> Understood:
-    _, understood = parse_contact(body, region=rule.region, now=now)
-    return understood
+def adapters(config: Config) -> Mapping[str, Mapping[str, Adapter]]:
+    """Return each source's pure functions, by the kind of what it delivers."""
+    return {source.name: KINDS[source.kind].adapters for source in config.sources}

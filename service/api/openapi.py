@@ -234,7 +234,7 @@ def _security(route: Route) -> list[Json]:
     if route.needs is Need.PUBLIC:
         return []
     if route.needs is Need.SENDER:
-        return [{operation.proof.value: []}] if operation.proof else []
+        return [{proof.value: []} for proof in operation.proofs]
     ways: list[Json] = []
     if Credential.TOKEN in route.accepts:
         ways.append({"bearer": []})
@@ -258,6 +258,17 @@ def _schemes() -> Json:
             "in": "header",
             "name": TOKEN_HEADER,
             "description": "The token of the session, which its pages carry.",
+        },
+        "basic": {
+            "type": "http",
+            "scheme": "basic",
+            "description": "The name of a source, and its secret.",
+        },
+        "twilio": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-Twilio-Signature",
+            "description": "Twilio's signature of the URL and its parameters.",
         },
         "signature": {
             "type": "apiKey",

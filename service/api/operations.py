@@ -26,6 +26,8 @@ class Proof(StrEnum):
 
     TOKEN = "bearer"  # noqa: S105  # the name of a scheme
     SIGNATURE = "signature"
+    TWILIO = "twilio"
+    SECRET = "basic"  # noqa: S105  # the name of a scheme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class Operation:
         body: The type of the JSON that is sent; or text, the media type of bytes.
         answers: By status: the type of the JSON, or text, the media type of bytes, or None for nothing.
         problems: Statuses of problems beyond those that follow from the rest.
-        proof: For routes whose handler checks the sender.
+        proofs: For routes whose handler checks the sender; any of them. None: the path itself has the secret.
     """
 
     query: Mapping[str, JsonType] = field(default_factory=dict)
@@ -45,7 +47,7 @@ class Operation:
     body: JsonType | str | None = None
     answers: Mapping[int, JsonType | str | None] = field(default_factory=dict)
     problems: tuple[int, ...] = ()
-    proof: Proof | None = None
+    proofs: tuple[Proof, ...] = ()
 
 
 def _text(description: str) -> JsonType:
@@ -87,6 +89,15 @@ _RENDITION: Final = {
         ),
     ]
 }
+_UNMASKED: Final = {
+    "unmasked": Annotated[
+        Literal["yes"],
+        Meta(
+            description="With card numbers and identity codes in the clear, which is recorded. They are hidden if not "
+            "said; then `Masked-Places` says in how many places, and the answer is whole."
+        ),
+    ]
+}
 _RANGE: Final = {
     "Range": _text("One range of bytes (RFC 9110, section 14); anything else is ignored."),
     "If-Range": _text("The ETag that the range belongs to."),
@@ -95,11 +106,25 @@ _CONTENT: Final = {200: BYTES, 206: BYTES}
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /intake/{source}": Operation(
-        body=BYTES, answers={200: shapes.Kept}, proof=Proof.SIGNATURE
+        body=BYTES,
+        answers={200: shapes.Kept},
+        proofs=(Proof.SIGNATURE, Proof.TWILIO, Proof.SECRET, Proof.TOKEN),
     ),
+    "GET /intake/{source}": Operation(answers={200: shapes.Kept}, proofs=(Proof.TWILIO,)),
     "PUT /intake/{source}/{source_id}/recordings/{name}": Operation(
-        body=BYTES, answers={200: shapes.Kept}, proof=Proof.TOKEN
+        body=BYTES, answers={200: shapes.Kept}, proofs=(Proof.TOKEN,)
     ),
+    "POST /intake/{source}/k/{secret}": Operation(body=BYTES, answers={200: shapes.Kept}),
+    "PUT /intake/{source}/k/{secret}/{source_id}/recordings/{name}": Operation(
+        body=BYTES, answers={200: shapes.Kept}
+    ),
+    "POST /api/v1/sources/{source}/statements": Operation(
+        body=BYTES,
+        query={"trial": _text("`yes`: only say what would come of it.")},
+        answers={200: shapes.ReconciledDays},
+        problems=(404,),
+    ),
+    "GET /api/v1/sources/completeness": Operation(answers={200: shapes.CompletenessPage}),
     "POST /api/v1/contacts": Operation(
         body=ContactJson,
         answers={201: shapes.ShownContact, 200: shapes.KnownContact},
@@ -192,9 +217,21 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         problems=(410,),
     ),
     "GET /api/v1/messages/{id}/content": Operation(
-        query=_GRANT_QUERY,
+        query={**_GRANT_QUERY, **_UNMASKED},
         headers={**_GRANT, **_RANGE},
         answers={200: TEXT, 206: TEXT},
+        problems=(410, 416, 429),
+    ),
+    "GET /api/v1/messages/{id}/original": Operation(
+        query=_GRANT_QUERY,
+        headers={**_GRANT, **_RANGE},
+        answers=_CONTENT,
+        problems=(410, 416, 429),
+    ),
+    "GET /api/v1/messages/{id}/attachments/{number}": Operation(
+        query=_GRANT_QUERY,
+        headers={**_GRANT, **_RANGE},
+        answers=_CONTENT,
         problems=(410, 416, 429),
     ),
     "GET /api/v1/openapi.json": Operation(answers={200: dict[str, Any]}),

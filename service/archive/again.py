@@ -13,6 +13,7 @@ from service.archive.alarm import REASON as INTEGRITY
 from service.archive.checks import State
 from service.archive.draft import RECORDED_THOUGH_NONE
 from service.archive.expect import RECORDING_LOST
+from service.archive.fetch_faults import FETCH_REASONS, fetch_again
 from service.archive.jobs import JOB_DEAD
 from service.archive.records import contact_of, customer_of
 from service.archive.understand import Understanding
@@ -33,7 +34,14 @@ from storage.rows import (
 
 _SOUND: Final = frozenset({State.ANCHORED, State.PENDING})
 _RETRIED: Final = frozenset(
-    {JOB_DEAD, INTEGRITY, RECORDING_LOST, RECORDED_THOUGH_NONE, TIME_OUT_OF_WINDOW}
+    {
+        JOB_DEAD,
+        INTEGRITY,
+        RECORDING_LOST,
+        RECORDED_THOUGH_NONE,
+        TIME_OUT_OF_WINDOW,
+        *FETCH_REASONS,
+    }
 )
 
 Look = Callable[[str, datetime], Awaitable[bool]]
@@ -69,13 +77,15 @@ class Again:
             RECORDING_LOST: self._has_come,
             RECORDED_THOUGH_NONE: self._is_not_recorded,
             TIME_OUT_OF_WINDOW: self._is_plausible,
+            **dict.fromkeys(FETCH_REASONS, self._is_fetched),
         }
         object.__setattr__(self, "_looks", looks)
 
     async def is_over(self, row: AttentionRow, *, now: datetime) -> bool:
         """Try again what an item is about; tell whether all that it was raised for is over.
 
-        A delivery is understood again. A contact is verified again, is given what waits for it, is read again.
+        A delivery is understood again. A contact is verified again, is given what waits for it, is read again; its
+        recordings are fetched again.
 
         Raises:
             UnavailableError: What is needed for it is not at hand.
@@ -130,6 +140,15 @@ class Again:
             await self.understanding.attach_waiting([rows[0].source_token], now=now)
         lost = {"contact_id": about, "state": RecordingState.LOST.value}
         return not await store.count(RecordingRow, lost)
+
+    async def _is_fetched(self, about: str, now: datetime) -> bool:
+        """Tell whether the contact's recordings have come, or are fetched anew: if that fails, it is raised again."""
+        store, interpreter = self.understanding.store, self.understanding.interpreter
+        for contact in await store.find(ContactRow, {"id": about, "state": "kept"}):
+            kind = interpreter.rule_of(contact.source).fetched_as
+            if await fetch_again(store, interpreter.vault, about, kind, now=now):
+                return True
+        return await self._has_come(about, now)
 
     async def _is_not_recorded(self, about: str, now: datetime) -> bool:
         del now

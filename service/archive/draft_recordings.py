@@ -1,15 +1,16 @@
 """The recordings of one contact in the making: announced, arrived, healed, or called off."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from service.archive.receive import ReceivedRecording
-from service.archive.records import SealedRecording
-from service.archive.vault import open_value, seal_value
+from service.archive.records import SealedRecording, recording_of
+from service.archive.vault import seal_value
 from service.crypto.blind_index import BlindIndex
 from service.crypto.fields import FieldSealer
-from service.domain.contact import RecordingState
+from service.domain.contact import AnnouncedRecording, RecordingState
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
 from service.log.entry import EntryType
@@ -19,7 +20,13 @@ from storage.rows import JobRow, ObjectRow, RecordingRow
 Note = Callable[..., None]
 """Takes the type of a log entry, its data, and the ids that it is about beside the contact."""
 
-_AWAITED = frozenset({RecordingState.EXPECTED.value, RecordingState.LOST.value})
+MAIL_CHECK: Final = "mail_check"
+"""The kind of the job that checks the signatures of a mail."""
+FETCHED_WITHIN: Final = timedelta(days=3)
+"""Longer than fetching is tried: what is not there by then, and was not given up, is lost all the same."""
+
+AWAITED: Final = frozenset({RecordingState.EXPECTED.value, RecordingState.LOST.value})
+"""The states of recordings that may still come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +43,17 @@ class Attached:
 
 @dataclass(slots=True)
 class RecordingsDraft:
-    """The recordings of the contact ``contact_id``; ``stored`` are its rows as read, by their name tokens."""
+    """The recordings of the contact ``contact_id``; ``stored`` are its rows as read, by their name tokens.
+
+    ``fetched_as`` is the kind of the jobs that fetch them.
+    """
 
     contact_id: str
     sealer: FieldSealer
     index: BlindIndex
     now: datetime
     note: Note
+    fetched_as: str
     stored: Mapping[bytes, RecordingRow]
     rows: dict[bytes, RecordingRow] = field(init=False)
     _writes: list[Write] = field(default_factory=list)
@@ -77,17 +88,69 @@ class RecordingsDraft:
             if later != row.expected_until:
                 self._keep(replace(row, expected_until=later), SealedRecording())
 
-    def call_off(self) -> None:
-        """Expect nothing any more, because the source says that there is no recording."""
-        row = self.rows.get(self._token(""))
-        if row is None or row.state not in _AWAITED:
-            return
+    def announce(self, told: Sequence[AnnouncedRecording]) -> list[str]:
+        """Let recordings be fetched, unless they are there, being fetched, or erased; each URL once.
+
+        Another URL for one that is awaited takes the place of the first, for many are good for minutes only. Returns
+        the ids of those that are there with other bytes than ``told`` says.
+        """
+        urls = {self._announced(row) for row in self.rows.values()} if told else set()
+        others = [self._announce(one, urls) for one in told]
+        return [other for other in others if other is not None]
+
+    def _announce(self, told: AnnouncedRecording, urls: Collection[str | None]) -> str | None:
+        token = self._token(told.name)
+        known = self.rows.get(token)
+        if known is None and told.url in urls:
+            return None
+        awaited = known or self.rows.get(self._token(""))
+        if awaited is not None and awaited.state not in AWAITED:
+            is_there = awaited.state == RecordingState.PRESENT
+            is_other = is_there and told.sha256 not in {None, self._open(awaited).sha256}
+            return awaited.id if is_other else None
+        is_expected = awaited is not None and awaited.state == RecordingState.EXPECTED
+        if awaited is not None and is_expected and self._open(awaited).announced == told:
+            return None
+        row = RecordingRow(
+            id=awaited.id if awaited else new_id("rc"),
+            version=0,
+            contact_id=self.contact_id,
+            name_token=token,
+            state=RecordingState.EXPECTED.value,
+            expected_until=to_microseconds(self.now + FETCHED_WITHIN),
+            received_at=None,
+            object_id=None,
+            sealed=b"",
+        )
+        if awaited is not None:
+            del self.rows[awaited.name_token]
+        content_type = told.content_type or ""
+        self._keep(
+            row, SealedRecording(name=told.name, content_type=content_type, announced=told)
+        )
+        self._writes.append(Put(fetch_job(row.id, self.fetched_as, now=self.now)))
+        self.note(EntryType.RECORDING_EXPECTED, {}, row.id)
+        return None
+
+    def call_off(self, *, with_named: bool) -> None:
+        """Expect nothing any more, because the source says that there is no recording; nor fetch any that it named."""
+        unnamed = self._token("")
+        for row in list(self.rows.values()):
+            if row.state in AWAITED and (with_named or row.name_token == unnamed):
+                self._call_off(row)
+
+    def _call_off(self, row: RecordingRow) -> None:
         del self.rows[row.name_token]
-        before = self.stored.get(row.name_token)
+        before = next((one for one in self.stored.values() if one.id == row.id), None)
         if before is not None:
             # Replaced first, so that nothing is removed which changed since it was read.
             gone = replace(before, version=before.version + 1)
-            self._writes += [Replace(gone), Remove(RecordingRow, (row.id,))]
+            self._writes += [
+                Replace(gone),
+                Remove(RecordingRow, (row.id,)),
+                Remove(JobRow, (fetch_job_id(row.id),)),
+            ]
+            self.note(EntryType.RECORDING_CALLED_OFF, {}, row.id)
 
     def attach(
         self, received: ReceivedRecording, stored: ObjectRow, *, is_strict: bool
@@ -100,7 +163,7 @@ class RecordingsDraft:
         """
         token = self._token(received.name)
         known = self.rows.get(token)
-        if known is None or known.state in _AWAITED:
+        if known is None or known.state in AWAITED:
             return self._attach(token, received, stored)
         beside = self._token(f"{received.name}\n{received.sha256}")
         for same in (known, self.rows.get(beside)):
@@ -129,6 +192,7 @@ class RecordingsDraft:
             sha256=received.sha256,
             salt=received.salt,
             commitment=received.commitment,
+            announced=self._open(awaited).announced if awaited else None,
         )
         if awaited is not None:
             del self.rows[awaited.name_token]
@@ -165,15 +229,15 @@ class RecordingsDraft:
         self.rows[row.name_token] = replace(row, version=version, sealed=value)
 
     def _is(self, row: RecordingRow, received: ReceivedRecording) -> bool:
-        sealed = open_value(
-            self.sealer,
-            row.sealed,
-            SealedRecording,
-            table="recordings",
-            row=row.id,
-            version=row.version,
-        )
-        return sealed.sha256 == received.sha256
+        return self._open(row).sha256 == received.sha256
+
+    def _announced(self, row: RecordingRow) -> str | None:
+        """Return the URL under which a recording was announced; None where there is none."""
+        told = self._open(row).announced if row.state != RecordingState.ERASED else None
+        return told.url if told else None
+
+    def _open(self, row: RecordingRow) -> SealedRecording:
+        return recording_of(row, self.sealer)
 
     def _token(self, name: str) -> bytes:
         return self.index.token("recording_name", f"{self.contact_id}\n{name}")
@@ -181,10 +245,29 @@ class RecordingsDraft:
 
 def media_job(recording_id: str, *, now: datetime) -> JobRow:
     """Return the job that examines a recording: facts, peaks, a playable rendition."""
+    return _job(new_id("jb"), "media", recording_id, now=now)
+
+
+def fetch_job(recording_id: str, kind: str, *, now: datetime) -> JobRow:
+    """Return the job of ``kind`` that fetches a recording. Each has one: put again, it begins anew."""
+    return _job(fetch_job_id(recording_id), kind, recording_id, now=now)
+
+
+def fetch_job_id(recording_id: str) -> str:
+    """Return the id of the job that fetches a recording."""
+    return f"jb_{recording_id.removeprefix('rc_')}"
+
+
+def mail_check_job(object_id: str, *, now: datetime) -> JobRow:
+    """Return the job that checks the signatures of a mail, which is named by its bytes."""
+    return _job(new_id("jb"), MAIL_CHECK, object_id, now=now)
+
+
+def _job(job_id: str, kind: str, subject: str, *, now: datetime) -> JobRow:
     return JobRow(
-        id=new_id("jb"),
-        kind="media",
-        subject=recording_id,
+        id=job_id,
+        kind=kind,
+        subject=subject,
         state="queued",
         run_at=to_microseconds(now),
         attempts=0,

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
+
 from service.archive.alarm import REASON, raise_alarm
 from service.archive.digest import append_proving
+from service.archive.draft_recordings import AWAITED
 from service.archive.records import (
-    SealedRecording,
     contact_of,
     contact_row,
     decide_recording_state,
+    recording_of,
 )
 from service.archive.remarks import raise_attention
 from service.archive.vault import Vault, seal_value
@@ -24,7 +27,7 @@ from service.domain.errors import TamperedError
 from service.domain.times import to_microseconds
 from service.log.entry import EntryType, LogEntry
 from storage.errors import StaleError
-from storage.ports import Change, Replace, Span, Store
+from storage.ports import Change, Replace, Span, Store, Write
 from storage.rows import AttentionRow, ContactRow, RecordingRow
 
 CAUSE = "not_delivered_in_time"
@@ -65,6 +68,22 @@ class Expectations:
             after = rows[-1].id
         return lost
 
+    async def lose(self, recording_id: str, cause: str, *, now: datetime) -> Change | None:
+        """Return what marks an awaited recording as lost because of ``cause``, to be committed by the caller.
+
+        None when it is not awaited any more: it came, or was erased. One that is lost already is given the new cause.
+
+        Raises:
+            TamperedError: The contact or the recording is not what was sealed there.
+        """
+        where = {"id": recording_id, "state": list(AWAITED)}
+        found = await self._read(await self.store.find(RecordingRow, where))
+        sealers = await self.vault.find_sealers([one.contact.id for one in found])
+        for one in found:
+            if one.contact.id in sealers:
+                return _lost(one, sealers[one.contact.id], cause, now=now)
+        return None
+
     async def _page(self, now: datetime, after: str) -> Sequence[RecordingRow]:
         where = {
             "state": RecordingState.EXPECTED.value,
@@ -82,7 +101,7 @@ class Expectations:
             if sealer is None:
                 continue
             try:
-                changes.append(_lost(one, sealer, now=now))
+                changes.append(_lost(one, sealer, CAUSE, now=now) + _raised(one, now=now))
             except TamperedError:
                 await self._alarm(one.contact.id, now=now)
         lost = 0
@@ -126,16 +145,17 @@ class Expectations:
             )
 
 
-def _lost(one: _Overdue, sealer: FieldSealer, *, now: datetime) -> Change:
+def _lost(one: _Overdue, sealer: FieldSealer, cause: str, *, now: datetime) -> list[Write]:
     """Return the writes that give the recording up.
 
     Raises:
-        TamperedError: The contact is not what was sealed there.
+        TamperedError: The contact or the recording is not what was sealed there.
     """
     version = one.row.version + 1
+    before = recording_of(one.row, sealer)
     sealed = seal_value(
         sealer,
-        SealedRecording(cause=CAUSE),
+        msgspec.structs.replace(before, cause=cause),
         table="recordings",
         row=one.row.id,
         version=version,
@@ -157,18 +177,17 @@ def _lost(one: _Overdue, sealer: FieldSealer, *, now: datetime) -> Change:
         at=now,
         actor=SYSTEM.id,
         about=(contact.id, lost.id),
-        data={"cause": CAUSE},
+        data={"cause": cause},
     )
     row = contact_row(contact, source_token=one.contact.source_token, sealer=sealer)
-    return [
-        Replace(row),
-        Replace(lost),
-        append_proving(entry, [row, lost]),
-        *raise_attention(
-            RECORDING_LOST,
-            about=contact.id,
-            source=one.contact.source,
-            actor=SYSTEM.id,
-            now=now,
-        ),
-    ]
+    return [Replace(row), Replace(lost), append_proving(entry, [row, lost])]
+
+
+def _raised(one: _Overdue, *, now: datetime) -> list[Write]:
+    return raise_attention(
+        RECORDING_LOST,
+        about=one.contact.id,
+        source=one.contact.source,
+        actor=SYSTEM.id,
+        now=now,
+    )

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from service.archive.arrivals import ERASED, Arrival, Outcome, SourceRule
+from service.archive.arrivals import ERASED, Arrival, Outcome
 from service.archive.assemble import Assembled, Assembler, Group, Stored
 from service.archive.draft import Draft
 from service.archive.link import Linking, Relinked
 from service.archive.remarks import Remark, joined, raise_attention
 from service.archive.vault import Vault
 from service.domain.errors import UnavailableError
+from service.sources.events import SourceRule
 from storage.errors import ConflictError, StaleError
 from storage.ports import BlobStore, Change, Replace, Store, Write
 from storage.rows import (
@@ -28,7 +29,7 @@ from storage.rows import (
     RecordingRow,
 )
 
-__all__ = ["Arrival", "Interpreter", "Outcome", "SourceRule", "company_numbers_of"]
+__all__ = ["Arrival", "Interpreter", "Outcome", "company_numbers_of"]
 
 # Each time, one of those who amend the same contact at the same moment succeeds.
 _ATTEMPTS: Final = 32
@@ -180,7 +181,9 @@ class Interpreter:
             for recording in await self.store.find(RecordingRow, {"contact_id": ids}):
                 of_contact = recordings.setdefault(recording.contact_id, {})
                 of_contact[recording.name_token] = recording
-            if any(a.facts and a.facts.messages for g in groups for _, a in g.arrivals):
+            if any(
+                a.mail or (a.facts and a.facts.messages) for g in groups for _, a in g.arrivals
+            ):
                 for message in await self.store.find(MessageRow, {"contact_id": ids}):
                     messages.setdefault(message.contact_id, set()).add(message.message_token)
         sealers = await self.vault.find_sealers(ids)

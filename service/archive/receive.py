@@ -9,14 +9,14 @@ blob or an unused key; what was acknowledged is whole.
 
 import hashlib
 import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
+from service.archive.intake_memory import Recent, Sessions
 from service.archive.objects import SealedObject, seal_object
 from service.crypto.blind_index import BlindIndex
 from service.crypto.fields import FieldSealer
@@ -24,7 +24,7 @@ from service.crypto.wrap import new_key
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
 from service.keys.intake import IntakeKeys
-from service.keys.session import SESSION_LIFETIME, IntakeSession
+from service.keys.session import IntakeSession
 from service.log.entry import EntryType, LogEntry, commitment, encode_entry
 from storage.errors import ConflictError, StaleError, StorageError, UnavailableError
 from storage.ports import Add, Append, BlobStore, Change, KeyStore, Store, Write
@@ -69,72 +69,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A recording's sealed bytes, and the writes that belong to the same acknowledgement."""
+    """A recording's sealed bytes, and the writes that belong to the same acknowledgement.
+
+    One that ``yields`` gives way to what came first under its identification, whatever its bytes are.
+    """
 
     sealed: SealedObject
     writes: tuple[Write, ...]
-
-
-class Sessions:
-    """The intake session of this process: begun when needed, used for at most its life, then forgotten."""
-
-    def __init__(
-        self, keys: Callable[[], IntakeKeys], lifetime: timedelta = SESSION_LIFETIME
-    ) -> None:
-        self._keys = keys
-        self._lifetime = lifetime
-        self._id = ""
-        self._session: IntakeSession | None = None
-        self._is_stored = False
-
-    def current(self, now: datetime) -> tuple[str, IntakeSession, bool]:
-        """Return the session's id, the session, and whether its sealed form is stored.
-
-        Until it is, every key is put together with it.
-        """
-        if self._session is None or not self._session.is_usable(now):
-            self._id, self._is_stored = new_id("is"), False
-            self._session = IntakeSession(self._keys(), now=now, lifetime=self._lifetime)
-        return self._id, self._session, self._is_stored
-
-    @property
-    def begun_at(self) -> datetime | None:
-        """When the session that is in use began; None when there is none."""
-        return None if self._session is None else self._session.begun_at
-
-    def forget_over(self, now: datetime) -> None:
-        """Forget the session when its life is over, also while nothing comes, or when its epoch is not current now."""
-        session = self._session
-        if session is None:
-            return
-        if not session.is_usable(now) or session.epoch != self._keys().epoch:
-            session.forget()
-            self._session = None
-
-    def mark_stored(self, session_id: str) -> None:
-        """Note that the sealed form of the session is durable."""
-        if session_id == self._id:
-            self._is_stored = True
-
-
-class Recent:
-    """The identifications that this process kept lately. Senders repeat what is new, and in storms.
-
-    Of these the store is asked before anything is written, which costs an eighth of a commit that is refused.
-    """
-
-    def __init__(self, most: int = 65_536) -> None:
-        self._most = most
-        self._tokens: OrderedDict[bytes, None] = OrderedDict()
-
-    def __contains__(self, token: bytes) -> bool:
-        return token in self._tokens
-
-    def add(self, token: bytes) -> None:
-        """Remember ``token``, and forget the oldest beyond the most."""
-        self._tokens[token] = None
-        if len(self._tokens) > self._most:
-            self._tokens.popitem(last=False)
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +101,21 @@ async def keep_delivery(
     ident: str,
     body: bytes,
     now: datetime,
+    compared: bytes | None = None,
     remarks: tuple[str, ...] = (),
     upload: Upload | None = None,
 ) -> Kept:
     """Keep what ``source`` sent. On return it survives a power cut.
 
     The same bytes under the same identification are kept once; other bytes under it are kept too, with the remark
-    ``id_reused``. ``remarks`` travel with the delivery to whoever understands it.
+    ``id_reused``, unless ``upload`` yields. ``compared`` is what of ``body`` stays the same when it is sent
+    again, where that is not all of it. ``remarks`` travel with the delivery to whoever understands it.
 
     Raises:
         storage.errors.StorageError: Nothing was kept, unless it says otherwise.
     """
-    digest = upload.sealed.sha256 if upload else hashlib.sha256(body).hexdigest()
+    told = body if compared is None else compared
+    digest = upload.sealed.sha256 if upload else hashlib.sha256(told).hexdigest()
     dedupe = intake.index.token("delivery", f"{source}\n{kind}\n{ident}")
     new = _New(source, kind, dedupe, intake.index.token("body", digest), upload, now)
     delivery = SealedDelivery(ident=ident, remarks=remarks, body=body)
@@ -180,7 +125,7 @@ async def keep_delivery(
             return await _keep(intake, new, delivery)
         except ConflictError as error:
             twin = await _require_twin(intake, new, error)
-    if twin.body_token == new.body_token:
+    if twin.body_token == new.body_token or (upload and upload.yields):
         return await _kept_before(intake, new, delivery)
     # The identification stands for other bytes already. These are kept beside them, once.
     dedupe = intake.index.token("delivery", f"{source}\n{kind}\n{ident}\n{digest}")
@@ -333,8 +278,11 @@ async def keep_recording(
     name: str,
     content_type: str,
     now: datetime,
+    yields: bool = False,
 ) -> Kept:
     """Keep a recording whose contact may or may not be known yet, sealing it as it streams.
+
+    With ``yields`` it is kept only if nothing was under this name before, whatever its bytes are.
 
     Raises:
         TooLargeError: It is larger than is taken.
@@ -359,10 +307,10 @@ async def keep_recording(
             intake,
             source=source,
             kind="recording",
-            ident=f"{source_id}\n{name}",
+            ident=_ident(source_id, name),
             body=msgspec.msgpack.encode(received),
             now=now,
-            upload=Upload(sealed, (Add(sealed.row), entry)),
+            upload=Upload(sealed, (Add(sealed.row), entry), yields),
         )
     except StorageError:
         await remove_unless_stored(object_id, intake.store, intake.keys, intake.blobs)
@@ -371,6 +319,24 @@ async def keep_recording(
         await intake.keys.destroy_keys([object_id])
         await intake.blobs.remove(object_id)
     return kept
+
+
+async def find_kept_recording(
+    intake: Intake, *, source: str, source_id: str, name: str
+) -> DeliveryRow | None:
+    """Return the delivery of what was kept first under this name; None where there is none, or it is erased."""
+    ident = _ident(source_id, name)
+    dedupe = intake.index.token("delivery", f"{source}\nrecording\n{ident}")
+    where = {
+        "source": source,
+        "dedupe": dedupe,
+        "state": ["received", "understood", "waiting", "failed"],
+    }
+    return next(iter(await intake.store.find(DeliveryRow, where, limit=1)), None)
+
+
+def _ident(source_id: str, name: str) -> str:
+    return f"{source_id}\n{name}"
 
 
 async def remove_unless_stored(

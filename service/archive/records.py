@@ -9,12 +9,21 @@ from datetime import datetime
 
 import msgspec
 
+from service.archive.mail_records import SealedMail
 from service.archive.vault import open_value, seal_value
 from service.crypto.fields import FieldSealer
-from service.domain.contact import Channel, Contact, Direction, Party, RecordingState
+from service.domain.contact import (
+    AnnouncedRecording,
+    Channel,
+    Contact,
+    Direction,
+    Party,
+    RecordingState,
+)
 from service.domain.customer import Certainty, Customer, Link, LinkState
+from service.domain.pauses import RecordingPause
 from service.domain.times import from_microseconds, to_microseconds
-from storage.rows import ContactRow, CustomerRow, LinkRow
+from storage.rows import ContactRow, CustomerRow, LinkRow, MessageRow, RecordingRow
 
 
 class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,6 +39,11 @@ class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
     announced: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    answered_at: datetime | None = None
+    outcome: str | None = None
+    recording_pauses: tuple[RecordingPause, ...] = ()
+    is_stated: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,6 +51,7 @@ class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``sha256`` is that of the bytes as received, in hexadecimal; ``commitment`` is HMAC-SHA-256 of it under ``salt`` and
     stands in the log. ``cause`` says why a recording is lost. ``facts`` are those of `service.worker.media`.
+    ``announced`` is where its source said that it can be fetched, and what it said of it.
     """
 
     name: str = ""
@@ -46,15 +61,44 @@ class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
     commitment: str = ""
     cause: str = ""
     facts: dict[str, object] | None = None
+    announced: AnnouncedRecording | None = None
 
 
 class SealedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is personal in a message, apart from its text."""
+    """What is personal in a message, apart from its text. ``mail`` is what a mail has beside it."""
 
     sender: str
     sha256: str
     salt: bytes
     commitment: str
+    mail: SealedMail | None = None
+
+
+def message_of(row: MessageRow, sealer: FieldSealer) -> SealedMessage:
+    """Return what is sealed in ``row``.
+
+    Raises:
+        TamperedError: The sealed field is not what was sealed there.
+    """
+    return open_value(
+        sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1
+    )
+
+
+def recording_of(row: RecordingRow, sealer: FieldSealer) -> SealedRecording:
+    """Return what is sealed in ``row``.
+
+    Raises:
+        TamperedError: The sealed field is not what was sealed there.
+    """
+    return open_value(
+        sealer,
+        row.sealed,
+        SealedRecording,
+        table="recordings",
+        row=row.id,
+        version=row.version,
+    )
 
 
 def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -> ContactRow:
@@ -70,6 +114,11 @@ def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -
         announced=contact.announced,
         started_at_as_sent=contact.started_at_as_sent,
         ended_at_as_sent=contact.ended_at_as_sent,
+        answered_at=contact.answered_at,
+        outcome=contact.outcome,
+        recording_pauses=contact.recording_pauses,
+        is_stated=contact.is_stated,
+        aliases=contact.aliases,
     )
     return ContactRow(
         id=contact.id,
@@ -121,6 +170,11 @@ def contact_of(row: ContactRow, sealer: FieldSealer) -> Contact:
         announced=sealed.announced,
         started_at_as_sent=sealed.started_at_as_sent,
         ended_at_as_sent=sealed.ended_at_as_sent,
+        answered_at=sealed.answered_at,
+        outcome=sealed.outcome,
+        recording_pauses=sealed.recording_pauses,
+        is_stated=sealed.is_stated,
+        aliases=sealed.aliases,
     )
 
 

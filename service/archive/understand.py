@@ -5,7 +5,7 @@ before a person.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 
 from service.archive.deliveries import DeliveryOpener
-from service.archive.interpret import Arrival, Interpreter, Outcome, SourceRule
+from service.archive.interpret import Arrival, Interpreter, Outcome
+from service.archive.mail_reading import MAIL, MailReading
 from service.archive.receive import ReceivedRecording, SealedDelivery
 from service.archive.remarks import raise_attention
 from service.domain.errors import (
@@ -23,13 +24,10 @@ from service.domain.errors import (
     TamperedError,
     UnavailableError,
 )
-from service.sources.events import Understood
+from service.sources.events import Adapter
 from storage.errors import StaleError, StorageError
 from storage.ports import Change, Replace, Span, Store
 from storage.rows import ContactRow, DeliveryRow, ObjectRow
-
-Adapter = Callable[[bytes, SourceRule, datetime], Understood]
-"""A source's pure function: raw bytes, the source's rules and the time of receipt in; what they tell out."""
 
 NOT_UNDERSTOOD: Final = "not_understood"
 SOURCE_GONE: Final = "source_gone"
@@ -53,12 +51,14 @@ class _SourceGoneError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True)
 class Understanding:
-    """Turns deliveries into contacts, by each source's adapter."""
+    """Turns deliveries into contacts, by each source's adapters: one for each kind of what it delivers."""
 
     store: Store
     interpreter: Interpreter
     opener: DeliveryOpener
-    adapters: Mapping[str, Adapter]
+    adapters: Mapping[str, Mapping[str, Adapter]]
+    mails: MailReading | None = None
+    """What understands mails; without it they cannot be."""
 
     async def understand(
         self, deliveries: Sequence[Delivered], *, now: datetime
@@ -72,14 +72,63 @@ class Understanding:
         """
         objects = await self._objects([row for row, _ in deliveries])
         parsed: list[tuple[DeliveryRow, Sequence[Arrival]]] = []
+        reading = self.mails
+        mails = [] if reading is None else self._mails(deliveries)
+        others = {row.id for row, _ in mails}
         for row, delivery in deliveries:
+            if row.id in others:
+                continue
             try:
                 parsed.append((row, self._arrivals(row, delivery, objects, now=now)))
             except Exception as error:  # noqa: BLE001  # whatever an adapter raises is about this one delivery
                 await self._fail(row, error, now=now)
-        arrivals, outcomes = await self._interpret(parsed, now=now)
+        if reading is None or not mails:
+            arrivals, outcomes = await self._interpret(parsed, now=now)
+        else:
+            read = await self._read_mails(reading, mails, objects, now=now)
+            arrivals, outcomes = await self._worked_in(reading, parsed, read, now=now)
         await self._meet(arrivals, outcomes, now=now)
         return outcomes
+
+    def _mails(self, deliveries: Sequence[Delivered]) -> list[Delivered]:
+        """Return those that are mails of a source which there is."""
+        return [
+            one for one in deliveries if one[0].kind == MAIL and one[0].source in self.adapters
+        ]
+
+    async def _read_mails(
+        self,
+        reading: MailReading,
+        mails: Sequence[Delivered],
+        objects: Mapping[str, ObjectRow],
+        *,
+        now: datetime,
+    ) -> list[tuple[DeliveryRow, Sequence[Arrival]]]:
+        read, failed = await reading.arrivals(
+            [(one, objects.get(one[0].object_id or "")) for one in mails], now=now
+        )
+        for row, error in failed:
+            reason = ALTERED if isinstance(error, TamperedError) else UNREADABLE
+            await self._fail(row, error, now=now, reason=reason)
+        return [(row, [arrival]) for row, arrival in read]
+
+    async def _worked_in(
+        self,
+        reading: MailReading,
+        parsed: Sequence[tuple[DeliveryRow, Sequence[Arrival]]],
+        read: Sequence[tuple[DeliveryRow, Sequence[Arrival]]],
+        *,
+        now: datetime,
+    ) -> tuple[list[Arrival], list[Outcome]]:
+        """Interpret, and remove what was sealed of mails for nothing."""
+        arrivals: list[Arrival] = []
+        try:
+            arrivals, outcomes = await self._interpret([*parsed, *read], now=now)
+            await reading.tidy(arrivals, outcomes)
+        finally:
+            worked_in = set(map(id, arrivals))
+            await reading.drop([a for _, some in read for a in some if id(a) not in worked_in])
+        return arrivals, outcomes
 
     async def _interpret(
         self, parsed: Sequence[tuple[DeliveryRow, Sequence[Arrival]]], *, now: datetime
@@ -88,7 +137,7 @@ class Understanding:
         arrivals = [arrival for _, of_delivery in parsed for arrival in of_delivery]
         try:
             outcomes = await self.interpreter.interpret(arrivals, now=now) if arrivals else []
-            await self._settle_others(parsed)
+            await self._settle_others(parsed, arrivals, outcomes)
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001  # told below, of the one delivery that it is about
@@ -102,14 +151,33 @@ class Understanding:
         return arrivals, outcomes
 
     async def _settle_others(
-        self, parsed: Sequence[tuple[DeliveryRow, Sequence[Arrival]]]
+        self,
+        parsed: Sequence[tuple[DeliveryRow, Sequence[Arrival]]],
+        arrivals: Sequence[Arrival],
+        outcomes: Sequence[Outcome],
     ) -> None:
-        """Mark as understood what tells of no contact, or of several, after all of them."""
-        settled: list[Change] = [
-            [Replace(replace(row, version=row.version + 1, state="understood", reason=None))]
-            for row, arrivals in parsed
-            if len(arrivals) != 1
-        ]
+        """Mark as understood what tells of no contact, or of several, after all of them.
+
+        Where a contact of several has not begun, the delivery waits for it, and then tells all of them again.
+        """
+        token_of = self.interpreter.token_of
+        awaited = {
+            id(a): token_of(a.source, a.source_id)
+            for a, o in zip(arrivals, outcomes, strict=True)
+            if o.contact is None and o.refusal is None
+        }
+        settled: list[Change] = []
+        for row, of_delivery in parsed:
+            if len(of_delivery) == 1:
+                continue
+            token = next((awaited[id(a)] for a in of_delivery if id(a) in awaited), None)
+            state = "understood" if token is None else "waiting"
+            if (row.state, row.await_token) != (state, token):
+                version = row.version + 1
+                after = replace(
+                    row, version=version, state=state, reason=None, await_token=token
+                )
+                settled.append([Replace(after)])
         if settled:
             await self._commit_unless_stale(settled)
 
@@ -214,7 +282,9 @@ class Understanding:
             opened = await self.opener.open(rows)
             objects = await self._objects(rows)
             for row in rows:
-                self._arrivals(row, opened[row.id], objects, now=now)
+                # Nothing that a mail says is an error.
+                if row.kind != MAIL:
+                    self._arrivals(row, opened[row.id], objects, now=now)
         except InvalidInputError as error:
             return error.detail
         except UnavailableError:
@@ -247,9 +317,12 @@ class Understanding:
                     remarks=delivery.remarks,
                 )
             ]
-        adapter = self.adapters.get(row.source)
-        if adapter is None:
+        adapters = self.adapters.get(row.source)
+        if adapters is None:
             raise _SourceGoneError(f"the source {row.source} is not configured any more")
+        adapter = adapters.get(row.kind)
+        if adapter is None:
+            raise InvalidInputError(f"{row.source} is of a kind that delivers no {row.kind}")
         understood = adapter(delivery.body, self.interpreter.rule_of(row.source), now)
         return [
             Arrival(

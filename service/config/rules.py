@@ -6,7 +6,8 @@ from pathlib import Path
 
 from service.config.addresses import StorageUrl
 from service.config.buckets import BucketUrl, find_residency_fault
-from service.config.sections import Config
+from service.config.sections import Config, SourceConfig
+from service.sources.kinds import KINDS, Sender
 
 SettingPath = tuple[str | int, ...]
 
@@ -147,9 +148,59 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         if source.kind == "standard-webhooks" and not source.secret_file:
             reason = '"standard-webhooks" needs secret_file'
             yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
-        if source.kind == "api" and has_secret:
-            yield Contradiction((*at, "kind"), '"api" uses a token and no secret_file', ())
+        if source.kind == "twilio" and not (source.secret_file and config.web.public_url):
+            reason = (
+                '"twilio" needs secret_file, and [web] public_url, which its signatures are of'
+            )
+            yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
+        kind = KINDS.get(source.kind)
+        if kind is not None and kind.sender is Sender.TOKEN and has_secret:
+            reason = f'"{source.kind}" uses a token and no secret_file'
+            yield Contradiction((*at, "kind"), reason, ())
+        if kind is not None and kind.files is None and source.spool:
+            reason = f'"{source.kind}" leaves no files'
+            yield Contradiction((*at, "spool"), reason, ((*at, "kind"),))
+        if source.spool and _is_inside(source.spool, config.archive.directory):
+            reason = "lies inside the archive directory; what is there is the archive's own"
+            yield Contradiction((*at, "spool"), reason, (("archive", "directory"),))
         seen.add(source.name)
+        yield from _fetching(at, source)
+        yield from _mail(at, source)
+
+
+def _mail(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep mail from being taken in the clear from another machine, and settings from meaning nothing."""
+    listen, certificate = source.mail_listen, source.mail_certificate
+    if listen is None:
+        return
+    if source.kind != "mail":
+        yield Contradiction(
+            (*at, "mail_listen"), 'is for sources of kind "mail"', ((*at, "kind"),)
+        )
+    if not listen.is_loopback and not certificate:
+        reason = "other machines than this one need mail_certificate and mail_certificate_key"
+        yield Contradiction((*at, "mail_listen"), reason, ((*at, "mail_certificate"),))
+    if (certificate is None) != (source.mail_certificate_key is None):
+        reason = "mail_certificate and mail_certificate_key belong together"
+        yield Contradiction((*at, "mail_certificate"), reason, ())
+
+
+def _fetching(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep settings from being written that do nothing, or send credentials nowhere."""
+    origins = (*at, "fetch_origins")
+    for credentials in source.fetch_credentials:
+        if credentials.origin not in source.fetch_origins:
+            reason = f"{credentials.origin} is none of fetch_origins"
+            yield Contradiction((*at, "fetch_credentials"), reason, (origins,))
+    others = {
+        "fetch_networks": source.fetch_networks,
+        "fetch_content_keys": source.fetch_content_keys,
+        "fetch_certificate_authority": source.fetch_certificate_authority,
+    }
+    for name, value in others.items():
+        if value and not source.fetch_origins:
+            reason = "means nothing without fetch_origins"
+            yield Contradiction((*at, name), reason, (origins,))
 
 
 def _anchors(config: Config) -> Iterator[Contradiction]:

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from service.config import addresses, buckets, databases, values
+from service.config import addresses, buckets, databases, fetching, mail, values
 from service.config.addresses import Address, Network, StorageUrl
 from service.config.buckets import BucketUrl
 from service.config.databases import PostgresUrl
+from service.config.fetching import OriginCredentials
 from service.config.setting import setting
 from service.domain.identifiers import PhoneNumber
+from service.domain.urls import Origin
 from service.log.note import VerifierKey
+from service.sources.kinds import KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,13 +461,15 @@ class SourceConfig:
         "known by it.",
     )
     kind: str = setting(
-        values.choice("standard-webhooks", "api"),
+        values.choice(*KINDS),
         '"standard-webhooks": signed deliveries to /intake/NAME (standardwebhooks.com). '
         '"api": contacts through /api/v1 with a token bound to this source.',
     )
     secret_file: Path | None = setting(
         values.SECRET_FILE,
-        "File with the secret that deliveries are signed with (whsec_…).",
+        "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
+        '"freeswitch" and "asterisk" 32 to 128 letters, digits, - and _; for "twilio" the auth token, or '
+        "ID:SECRET of a SharedKey.",
         default="",
     )
     previous_secret_file: Path | None = setting(
@@ -482,10 +487,122 @@ class SourceConfig:
         "As [archive] default_region, for this source. Empty: as there.",
         default="",
     )
+    timezone: ZoneInfo | None = setting(
+        values.INHERITED_TIMEZONE,
+        "As [archive] timezone, for times of this source that do not tell theirs. Empty: as there.",
+        default="",
+    )
+    cdr_columns: tuple[str, ...] = setting(
+        values.CDR_COLUMNS,
+        'The columns of the CSV of a source of kind "asterisk", where cdr_custom writes its own, e.g. '
+        '["clid", "src", "dst", "start_epoch", "-", "uniqueid", "linkedid"]; "-" is passed over. '
+        "Empty: those of cdr_csv.",
+        default=[],
+    )
+    spool: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "A directory in which this source leaves files, looked into every minute: what has not changed since "
+        'the last look is kept and moved to its folder "taken". For "freeswitch": err-log-dir, and where '
+        "recordings are that could not be sent. Empty: none.",
+        default="",
+    )
     company_numbers: tuple[PhoneNumber, ...] = setting(
         values.PHONE_NUMBERS,
         "Your own numbers. They are in every call and so are not indexed and find nobody.",
         default=[],
+    )
+    company_addresses: tuple[str, ...] = setting(
+        values.COMPANY_ADDRESSES,
+        "Your own e-mail addresses, and your domains as @example.com: mail from them goes out, and "
+        "whoever else is in it is the customer.",
+        default=[],
+    )
+    fetch_origins: tuple[Origin, ...] = setting(
+        fetching.ORIGINS,
+        "Where recordings may be fetched from that this source announces by URL, also after a "
+        "redirect. Plain http:// only where it is written so. Empty: nothing is fetched.",
+        default=[],
+    )
+    fetch_networks: tuple[Network, ...] = setting(
+        fetching.NETWORKS,
+        "Networks that are not public and may be connected to all the same, e.g. 10.0.0.0/8 for a "
+        "phone system there. Link-local addresses, where clouds keep credentials, never are.",
+        default=[],
+    )
+    fetch_credentials: tuple[OriginCredentials, ...] = setting(
+        fetching.CREDENTIALS,
+        'For each origin that asks who we are, "https://pbx.example:8443 secrets/pbx": a file, mode '
+        '0400 or 0600, with one line, "Basic user:password" or "Bearer token". Sent to that origin '
+        "alone.",
+        default=[],
+    )
+    fetch_content_keys: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Directory of the private keys for which the source encrypts its recordings: RSA, PEM, each in a "
+        "file of its own called ID.pem (mode 0400). Empty: it encrypts none.",
+        default="",
+    )
+    fetch_certificate_authority: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "The certificate that those of the origins must lead to, a PEM file. Empty: as the system "
+        "trusts.",
+        default="",
+    )
+    fetch_max_bytes: int = setting(
+        values.whole_number(1024, 1024**4),
+        "A larger recording is not fetched; nor is one larger than [intake] max_recording_bytes.",
+        default=1024**3,
+    )
+    fetch_bytes_per_second: int = setting(
+        values.whole_number(1, 1024**3),
+        "An answer that comes slower than this, for half a minute, is given up and tried again.",
+        default=8192,
+    )
+    fetch_minutes: int = setting(
+        values.whole_number(1, fetching.MAX_FETCH_MINUTES),
+        "An answer that takes longer than this is given up likewise.",
+        default=60,
+    )
+
+    mail_listen: Address | None = setting(
+        addresses.OPTIONAL_ADDRESS,
+        'Address and port at which a source of kind "mail" takes mail in, e.g. 127.0.0.1:8024. Empty: none.',
+        default="",
+    )
+    mail_protocol: str = setting(
+        values.choice("lmtp", "smtp"),
+        "What is spoken there.",
+        default="lmtp",
+    )
+    mail_peers: tuple[Network, ...] = setting(
+        addresses.NETWORKS,
+        "Addresses or networks of the mail servers that may deliver there; all others are turned away.",
+        default=["127.0.0.0/8", "::1/128"],
+    )
+    mail_recipients: tuple[str, ...] = setting(
+        mail.RECIPIENTS,
+        "The addresses that are taken there, e.g. archive@example.fi or @archive.example.fi. Empty: any.",
+        default=[],
+    )
+    mail_max_bytes: int = setting(
+        values.whole_number(1, 2**40),
+        "A larger message is refused for good.",
+        default=50 * 1024**2,
+    )
+    mail_certificate: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Certificate for STARTTLS (PEM), needed where mail comes from other machines; then nothing is "
+        "taken without TLS.",
+        default="",
+    )
+    mail_certificate_key: Path | None = setting(
+        values.OPTIONAL_PATH, "Its private key (PEM).", default=""
+    )
+    mail_checks: bool = setting(
+        values.BOOLEAN,
+        "Whether the signatures of mails (DKIM, ARC) and their servers (SPF) are checked when they come, and the keys "
+        "of their senders kept with the verdict. Their names are asked of the machine's DNS.",
+        default=True,
     )
 
 

@@ -43,6 +43,19 @@ def parse_time(text: str, *, timezone: str) -> datetime:
     return parse_rfc3339(text)
 
 
+def resolve_local(local: datetime, timezone: ZoneInfo) -> tuple[datetime, bool]:
+    """Return the naive ``local`` time of ``timezone`` in UTC, and whether it was on the clocks once exactly.
+
+    In the hour that an autumn night has twice, the first is taken; in the one that a spring night skips, what clocks
+    that were not changed showed. For both the answer is no.
+
+    Raises:
+        ValueError: It lies outside of the years 1 to 9999.
+    """
+    first, second = (local.replace(tzinfo=timezone, fold=fold) for fold in (0, 1))
+    return _to_utc(first), first.utcoffset() == second.utcoffset()
+
+
 def parse_rfc3339(text: str) -> datetime:
     """Return an RFC 3339 time in UTC, to the microsecond.
 

@@ -1,6 +1,7 @@
 """``/intake``: who sends is checked over the raw bytes; what is sent is kept before it is acknowledged.
 
-Nothing is parsed here. Whatever is authenticated is kept and answered 200, also what nobody will understand.
+Nothing is parsed here. Whatever is authenticated is kept and answered 200, also what nobody will understand. A secret
+that is part of the path is found nowhere else: not in what is kept, nor in the journal, which has the route alone.
 """
 
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from service.archive.receive import Kept, keep_delivery, keep_recording
+from service.archive.receive_request import keep_request
 from service.domain.actor import Actor, Role
 from service.domain.errors import NotPermittedError, NotSignedInError
 from service.domain.identifiers import require_source_name
@@ -27,7 +29,11 @@ from service.intake.app_keys import (
     TOKENS,
     Listener,
 )
+from service.intake.shared_secret import basic_secret, require_secret
 from service.intake.standard_webhooks import WebhookSecret, verify_signature
+from service.intake.twilio_signature import verify_twilio
+from service.sources.kinds import Sender
+from service.sources.requests import received_request, target_of
 
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
@@ -35,9 +41,16 @@ UNTIMELY: Final = "outside_tolerance"
 
 
 async def receive_delivery(request: web.Request) -> web.Response:
-    """``POST /intake/{source}``: a signed delivery of a source."""
+    """``POST /intake/{source}``: a delivery that is signed, or a request in the source's own format."""
     listener = _listener(request)
-    body = await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
+    if listener is not None and listener.sender is Sender.SECRET:
+        await _require_sender(request, listener)
+        return await _receive_request(request, listener, await _body(request))
+    body = await _body(request)
+    if listener is not None and listener.sender is Sender.TWILIO:
+        url = f"{listener.public_url}{request.raw_path}"
+        verify_twilio(request.headers, url=url, body=body, secrets=listener.twilio)
+        return await _receive_request(request, listener, body)
     now = request[NOW]
     if listener is None or not listener.secrets:
         # The same work for a source that there is not: the answer tells nobody which there are.
@@ -60,9 +73,52 @@ async def receive_delivery(request: web.Request) -> web.Response:
     return _acknowledged(request, kept)
 
 
+async def receive_call_back(request: web.Request) -> web.Response:
+    """``GET /intake/{source}``: a delivery of a system that tells everything in the query."""
+    listener = _listener(request)
+    if listener is None or listener.sender is not Sender.TWILIO:
+        raise NotSignedInError("no such source")
+    return await receive_delivery(request)
+
+
+async def receive_delivery_by_path(request: web.Request) -> web.Response:
+    """``POST /intake/{source}/k/{secret}``: a request of a source that can send its secret nowhere else."""
+    listener = _listener_by_path(request)
+    return await _receive_request(request, listener, await _body(request))
+
+
 async def receive_recording(request: web.Request) -> web.Response:
     """``PUT /intake/{source}/{source_id}/recordings/{name}``: a recording, before or after its contact."""
     await _require_token(request)
+    return await _receive_recording(request)
+
+
+async def receive_recording_by_path(request: web.Request) -> web.Response:
+    """``PUT /intake/{source}/k/{secret}/{source_id}/recordings/{name}``: the same of a source without credentials."""
+    _listener_by_path(request)
+    return await _receive_recording(request)
+
+
+async def _body(request: web.Request) -> bytes:
+    return await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
+
+
+async def _receive_request(
+    request: web.Request, listener: Listener, body: bytes
+) -> web.Response:
+    """Keep a request of a sender that is known by now."""
+    request.app[PACE].take_for_actor(listener.name)
+    target = target_of(listener.name, request.raw_path.partition("?")[2])
+    sent = received_request(request.method, target, request.raw_headers, body)
+    with request.app[DELIVERIES]:
+        kept = await keep_request(
+            request.app[INTAKE], sent, source=listener.name, now=request[NOW]
+        )
+    return _acknowledged(request, kept)
+
+
+async def _receive_recording(request: web.Request) -> web.Response:
+    """Keep a recording of a sender that is known by now."""
     intake = request.app[INTAKE]
     with request.app[UPLOADS]:
         kept = await keep_recording(
@@ -88,6 +144,27 @@ def routes() -> list[Route]:
             counted=Counted.DELIVERY,
         ),
         Route(
+            method="GET",
+            path="/intake/{source}",
+            handler=receive_call_back,
+            needs=Need.SENDER,
+            counted=Counted.DELIVERY,
+        ),
+        Route(
+            method="POST",
+            path="/intake/{source}/k/{secret}",
+            handler=receive_delivery_by_path,
+            needs=Need.SENDER,
+            counted=Counted.DELIVERY,
+        ),
+        Route(
+            method="PUT",
+            path="/intake/{source}/k/{secret}/{source_id}/recordings/{name}",
+            handler=receive_recording_by_path,
+            needs=Need.SENDER,
+            counted=Counted.UPLOAD,
+        ),
+        Route(
             method="PUT",
             path="/intake/{source}/{source_id}/recordings/{name}",
             handler=receive_recording,
@@ -104,6 +181,34 @@ _TOLERANCE: Final = timedelta()
 
 def _listener(request: web.Request) -> Listener | None:
     return request.app[LISTENERS].get(request.match_info["source"])
+
+
+def _listener_by_path(request: web.Request) -> Listener:
+    """Return the source whose secret the path has.
+
+    Raises:
+        NotSignedInError: It has none.
+    """
+    listener = _listener(request)
+    require_secret(
+        request.match_info["secret"], secrets=() if listener is None else listener.shared
+    )
+    if listener is None:
+        raise NotSignedInError("no such source")
+    return listener
+
+
+async def _require_sender(request: web.Request, listener: Listener) -> None:
+    """Return when the source's secret is sent by HTTP Basic, or a token that is bound to it.
+
+    Raises:
+        NotSignedInError, NotPermittedError, NotFoundError: Neither is.
+    """
+    if bearer_token(request) is not None:
+        await _require_token(request)
+        return
+    secret = basic_secret(request.headers.get("Authorization", ""), user=listener.name)
+    require_secret(secret, secrets=listener.shared)
 
 
 async def _require_token(request: web.Request) -> Actor:

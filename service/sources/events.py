@@ -1,8 +1,36 @@
-"""What a source's adapter makes of a delivery."""
+"""What a source's adapter is given, and what it makes of a delivery."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
 
 from service.domain.contact import ContactFacts
+from service.domain.fetching import FETCH
+
+HELSINKI: Final = ZoneInfo("Europe/Helsinki")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRule:
+    """What understanding needs to know of a source.
+
+    ``region`` (ISO 3166) and ``timezone`` are those of numbers and times that do not tell theirs; ``grace`` is how long
+    an announced recording is expected. ``company_addresses`` are the company's own; a domain begins with ``@``.
+    ``columns`` are those of the source's CSV, where they are not the usual ones.
+    ``checks_mail``: DNS may be asked about the signatures of mails.
+    ``fetched_as`` is the kind of the jobs that fetch its recordings.
+    """
+
+    region: str = "FI"
+    timezone: ZoneInfo = HELSINKI
+    grace: timedelta = timedelta(hours=1)
+    company_numbers: frozenset[str] = frozenset()
+    columns: tuple[str, ...] = ()
+    company_addresses: frozenset[str] = frozenset()
+    checks_mail: bool = False
+    fetched_as: str = FETCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +39,10 @@ class Understood:
 
     contacts: tuple[ContactFacts, ...]
     remarks: tuple[str, ...] = ()
+
+
+Adapter = Callable[[bytes, SourceRule, datetime], Understood]
+"""A source's pure function: what was delivered, the source's rules and the time of receipt in; what they tell out.
+
+Raises `InvalidInputError` for what it cannot read.
+"""

@@ -1,9 +1,12 @@
 """The archive's own contact JSON: what `POST /api/v1/contacts` takes and `standard-webhooks` sources send.
 
 ```
-{source?, source_id, channel, direction, started_at, ended_at?, parties[], queue?, subject?, customer_number?,
- metering_point?, messages?: [{from, at, text}], recording?: "expected"|"none", not_recorded_reason?}
+{source?, source_id, channel, direction, started_at, ended_at?, answered_at?, outcome?, parties[], queue?, subject?,
+ customer_number?, metering_point?, messages?: [{from, at, text}], recording?: "expected"|"none",
+ not_recorded_reason?, recordings?: [], recording_pauses?: []}
 parties: {role, phone?, email?, name?, agent_id?}
+recordings, to be fetched: {name, url, content_type?, size_bytes?, sha256?}
+recording_pauses: {recording, start, end?, reason, who?, start_seconds?, end_seconds?}
 ```
 """
 
@@ -12,12 +15,15 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
 from service.domain.contact import (
     MAX_PARTIES,
+    MAX_RECORDINGS,
+    NONE,
+    AnnouncedRecording,
     Channel,
     ContactFacts,
     Direction,
@@ -34,16 +40,22 @@ from service.domain.identifiers import (
     PhoneNumber,
     require_plain,
 )
+from service.domain.pauses import MAX_PAUSES, RecordingPause, merge_pauses
 from service.domain.times import format_time, parse_rfc3339
+from service.domain.urls import MAX_URL_CHARACTERS
 from service.sources.events import Understood
 from service.sources.strict_json import decode_json
 
 MAX_MESSAGES = 2_000
+MAX_SECONDS = 10_000_000
+"""No place in a recording is later."""
 TIME_OUT_OF_WINDOW = "time_out_of_window"
 """The remark on a contact that cannot have been when it is said to."""
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _CLOCK_SKEW = timedelta(days=1)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+\-]{1,63}/[a-z0-9!#$&^_.+\-]{1,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _SENT_VALUE = re.compile(r"Invalid enum value '.*'", re.DOTALL)
 
 T = TypeVar("T")
@@ -69,6 +81,28 @@ class MessageJson(
     text: str
 
 
+class RecordingJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recording that the archive is to fetch, as it is sent; `sha256` in hexadecimal."""
+
+    name: str
+    url: str
+    content_type: str | None = None
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
+    sha256: str | None = None
+
+
+class PauseJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pause of the recording called `recording`, as it is sent; the seconds are where in that recording it lies."""
+
+    recording: str
+    start: str
+    reason: str
+    end: str | None = None
+    who: str | None = None
+    start_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)] | None = None
+    end_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)] | None = None
+
+
 class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A contact as it is sent."""
 
@@ -79,6 +113,8 @@ class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parties: tuple[PartyJson, ...]
     source: str | None = None
     ended_at: str | None = None
+    answered_at: str | None = None
+    outcome: str | None = None
     queue: str | None = None
     subject: str | None = None
     customer_number: str | None = None
@@ -86,6 +122,8 @@ class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     messages: tuple[MessageJson, ...] = ()
     recording: Literal["expected", "none"] | None = None
     not_recorded_reason: str | None = None
+    recordings: tuple[RecordingJson, ...] = ()
+    recording_pauses: tuple[PauseJson, ...] = ()
 
 
 def parse_contact(
@@ -114,6 +152,10 @@ def parse_contact(
         raise InvalidInputError(
             f"a contact has at most {MAX_PARTIES} parties and {MAX_MESSAGES} messages"
         )
+    if len(sent.recordings) > MAX_RECORDINGS:
+        raise InvalidInputError(f"a contact names at most {MAX_RECORDINGS} recordings")
+    if len(sent.recording_pauses) > MAX_PAUSES:
+        raise InvalidInputError(f"a contact has at most {MAX_PAUSES} recording_pauses")
     facts = _facts(sent, region=regions.get(sent.source or "", region))
     return sent.source, Understood((facts,), _remarks(facts, now=now))
 
@@ -131,6 +173,8 @@ def _facts(sent: ContactJson, *, region: str) -> ContactFacts:
         direction=sent.direction,
         started_at=started_at,
         ended_at=ended_at,
+        answered_at=_optional(sent.answered_at, lambda text: _time(text, "answered_at")),
+        outcome=_optional(sent.outcome, lambda text: require_plain(text, what="outcome")),
         queue=_optional(sent.queue, lambda text: require_plain(text, what="queue")),
         subject=_optional(sent.subject, lambda text: _text(text, "subject")),
         customer_number=_optional(sent.customer_number, lambda t: CustomerNumber.parse(t).text),
@@ -141,6 +185,8 @@ def _facts(sent: ContactJson, *, region: str) -> ContactFacts:
         not_recorded_reason=_optional(
             sent.not_recorded_reason, lambda text: _text(text, "not_recorded_reason")
         ),
+        recordings=_recordings(sent),
+        recording_pauses=_pauses(sent),
     )
 
 
@@ -154,6 +200,69 @@ def _message(sent: MessageJson) -> MessageText:
         sender=_text(sent.sender, "messages.from"),
         sent_at=_time(sent.at, "messages.at"),
         text=_text(sent.text, "messages.text"),
+    )
+
+
+def _recordings(sent: ContactJson) -> tuple[AnnouncedRecording, ...]:
+    """Return the recordings that are to be fetched.
+
+    A URL that cannot be fetched is no reason to refuse the contact: what became of it is shown there.
+    """
+    if sent.recordings and sent.recording == NONE:
+        raise InvalidInputError("recordings are named, and recording is none")
+    announced = tuple(_recording(one) for one in sent.recordings)
+    for what in ("name", "url"):
+        if len({getattr(one, what) for one in announced}) < len(announced):
+            raise InvalidInputError(f"recordings: a {what} is there twice")
+    return announced
+
+
+def _recording(sent: RecordingJson) -> AnnouncedRecording:
+    # As it was sent: its signature may be of these very characters.
+    url = _require_text(sent.url, "recordings.url").strip()
+    if not url or len(url) > MAX_URL_CHARACTERS:
+        raise InvalidInputError(f"recordings.url has 1 to {MAX_URL_CHARACTERS} characters")
+    kind = _optional(sent.content_type, lambda text: text.partition(";")[0].strip().lower())
+    sha256 = _optional(sent.sha256, str.lower)
+    if kind is not None and not _MEDIA_TYPE.fullmatch(kind):
+        raise InvalidInputError("recordings.content_type is not a media type such as audio/wav")
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise InvalidInputError("recordings.sha256 is not 64 hexadecimal digits")
+    return AnnouncedRecording(
+        name=require_plain(sent.name, what="recordings.name"),
+        url=url,
+        content_type=kind,
+        size_bytes=sent.size_bytes,
+        sha256=sha256,
+    )
+
+
+def _pauses(sent: ContactJson) -> tuple[RecordingPause, ...]:
+    pauses, is_contradicted = merge_pauses((), [_pause(one) for one in sent.recording_pauses])
+    if is_contradicted:
+        raise InvalidInputError("recording_pauses: one is there twice, and differs")
+    return pauses
+
+
+def _pause(sent: PauseJson) -> RecordingPause:
+    started_at = _time(sent.start, "recording_pauses.start")
+    ended_at = _optional(sent.end, lambda text: _time(text, "recording_pauses.end"))
+    if ended_at is not None and ended_at < started_at:
+        raise InvalidInputError("recording_pauses.end is before start")
+    start, end = sent.start_seconds, sent.end_seconds
+    if end is not None and (start is None or end < start):
+        raise InvalidInputError("recording_pauses.end_seconds comes after a start_seconds")
+    reason = _optional(sent.reason, lambda text: _text(text, "recording_pauses.reason"))
+    if reason is None:
+        raise InvalidInputError("recording_pauses.reason is empty")
+    return RecordingPause(
+        recording=require_plain(sent.recording, what="recording_pauses.recording"),
+        started_at=started_at,
+        ended_at=ended_at,
+        reason=reason,
+        who=_optional(sent.who, lambda text: _text(text, "recording_pauses.who")),
+        start_seconds=start,
+        end_seconds=end,
     )
 
 
@@ -189,11 +298,16 @@ def _as_sent(text: str | None, at: datetime | None) -> str | None:
 
 
 def _text(text: str, what: str) -> str:
-    """Return ``text`` in NFC; NUL and lone surrogates cannot be stored and are refused."""
+    """Return ``text`` in NFC, if it is one that can be stored."""
+    return unicodedata.normalize("NFC", _require_text(text, what))
+
+
+def _require_text(text: str, what: str) -> str:
+    """Return ``text``; NUL and lone surrogates cannot be stored and are refused."""
     # What is printable is neither, and most texts are but for their line ends.
     if not text.isprintable() and ("\x00" in text or _SURROGATE.search(text)):
         raise InvalidInputError(f"{what} has characters that are not text")
-    return unicodedata.normalize("NFC", text)
+    return text
 
 
 def is_plausible(at: datetime, *, now: datetime) -> bool:
@@ -202,7 +316,9 @@ def is_plausible(at: datetime, *, now: datetime) -> bool:
 
 
 def _remarks(facts: ContactFacts, *, now: datetime) -> tuple[str, ...]:
-    told = (facts.started_at, facts.ended_at, *(message.sent_at for message in facts.messages))
+    whole = (facts.started_at, facts.ended_at, facts.answered_at)
+    pauses = [at for one in facts.recording_pauses for at in (one.started_at, one.ended_at)]
+    told = (*whole, *pauses, *(message.sent_at for message in facts.messages))
     if any(at is not None and not is_plausible(at, now=now) for at in told):
         return (TIME_OUT_OF_WINDOW,)
     return ()

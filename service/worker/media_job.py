@@ -28,8 +28,8 @@ from service.archive.payload import (
     open_payload,
     require_committed,
 )
-from service.archive.records import SealedRecording
-from service.archive.vault import Vault, open_value, seal_value
+from service.archive.records import SealedRecording, recording_of
+from service.archive.vault import Vault, seal_value
 from service.crypto.fields import FieldSealer
 from service.domain.actor import SYSTEM
 from service.domain.contact import RecordingState
@@ -119,14 +119,7 @@ class MediaJob:
             return None
         row = rows[0]
         sealer = await self.vault.get_sealer(row.contact_id)
-        sealed = open_value(
-            sealer,
-            row.sealed,
-            SealedRecording,
-            table="recordings",
-            row=row.id,
-            version=row.version,
-        )
+        sealed = recording_of(row, sealer)
         if sealed.facts is not None:
             return None
         objects = await self.store.find(ObjectRow, {"id": row.object_id})

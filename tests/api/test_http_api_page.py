@@ -27,6 +27,15 @@ ROWS = {
 OPENERS = "complaint_handler, dpo; with a grant"
 
 
+WORDS = {
+    "signature": "signature",
+    "twilio": "Twilio's signature",
+    "basic": "secret",
+    "bearer": "token",
+    "path": "its secret in the path",
+}
+
+
 def _who(route):
     """Return the roles as the page is to name them."""
     (item,) = describe([route])["paths"].values()
@@ -36,8 +45,10 @@ def _who(route):
     if route.needs is Need.SIGNED_IN:
         return OPENERS
     if route.needs is Need.SENDER:
-        is_signed = operation["security"] == [{"signature": []}]
-        return "the source, by signature" if is_signed else "integration"
+        ways = [next(iter(way)) for way in operation["security"]]
+        if ways == ["bearer"]:
+            return "integration"
+        return f"the source, by {' or '.join(WORDS[way] for way in ways or ['path'])}"
     people = "; sessions" if Credential.TOKEN not in route.accepts else ""
     return ", ".join(operation["x-roles"]) + people
 

@@ -175,9 +175,9 @@ async def test_trying_again_with_a_mended_adapter_settles_the_item(archive):
     item = await failed(archive)
 
     def mended(_, rule, now):
-        return archive.understanding.adapters["pbx"](call(), rule, now)
+        return archive.understanding.adapters["pbx"]["contact"](call(), rule, now)
 
-    understanding = replace(archive.understanding, adapters={"pbx": mended})
+    understanding = replace(archive.understanding, adapters={"pbx": {"contact": mended}})
     attention = replace(archive.attention, understanding=understanding)
     assert not (await attention.retry(item.id, actor=HANDLER, now=NOW)).is_open
     assert await archive.stores.store.count(ContactRow, {}) == 1

@@ -8,6 +8,7 @@ import pytest
 
 from service.archive.receive import keep_delivery
 from service.domain.actor import Role
+from service.domain.contact import Channel, ContactFacts, Direction
 from service.domain.errors import UnavailableError
 from service.domain.times import to_microseconds
 from service.sources.events import Understood
@@ -105,7 +106,7 @@ async def test_what_an_adapter_cannot_cope_with_is_shown_and_holds_up_no_other(a
             raise ZeroDivisionError("Maija Esimerkki")
         return parse_contact(body, region=rule.region, now=now)[1]
 
-    understanding = replace(archive.understanding, adapters={"pbx": adapter})
+    understanding = replace(archive.understanding, adapters={"pbx": {"contact": adapter}})
     for n in range(3):
         await keep(archive, n=n)
     assert await catch_up(archive, understanding) == 3
@@ -129,7 +130,9 @@ async def test_a_delivery_of_a_source_that_is_gone_waits_until_it_is_back(archiv
 
 
 async def test_what_tells_of_no_contact_is_understood(archive):
-    nothing = replace(archive.understanding, adapters={"pbx": lambda *_: Understood(())})
+    nothing = replace(
+        archive.understanding, adapters={"pbx": {"contact": lambda *_: Understood(())}}
+    )
     await keep(archive)
     await catch_up(archive, nothing)
     assert await states(archive) == [UNDERSTOOD]
@@ -141,7 +144,7 @@ async def test_what_tells_of_several_contacts_is_understood_after_all_of_them(ar
         ids = [f"{told.source_id}-{n}" for n in range(3)]
         return Understood(tuple(replace(told, source_id=one) for one in ids))
 
-    understanding = replace(archive.understanding, adapters={"pbx": several})
+    understanding = replace(archive.understanding, adapters={"pbx": {"contact": several}})
     await keep(archive)
     await catch_up(archive, understanding)
     assert await states(archive) == [UNDERSTOOD]
@@ -277,3 +280,58 @@ async def test_what_cannot_be_opened_is_explained(archive, fault, words):
 
         understanding = replace(understanding, opener=Closed())
     assert words in await understanding.explain(row.id, now=NOW)
+
+
+# -- parts of a contact
+
+
+def telling(*contacts):
+    """Return an archive's adapter: each delivery tells the contacts that stand under its body."""
+    told = dict(contacts)
+    return {"pbx": {"contact": lambda body, _rule, _now: Understood(told[body])}}
+
+
+LEG = ContactFacts(source_id="c-1", is_part=True, queue="Vika")
+WHOLE = ContactFacts(
+    source_id="c-1",
+    is_part=True,
+    channel=Channel.CALL,
+    direction=Direction.INBOUND,
+    started_at=NOW,
+)
+
+
+@pytest.mark.parametrize("is_one_batch", [True, False])
+async def test_what_cannot_begin_a_contact_waits_for_it(archive, is_one_batch):
+    adapters = telling((b"leg", (LEG,)), (b"whole", (WHOLE,)))
+    understanding = replace(archive.understanding, adapters=adapters)
+    kept = [await keep(archive, b"leg", n=1), await keep(archive, b"whole", n=2)]
+    if is_one_batch:
+        await understanding.understand(kept, now=NOW)
+    else:
+        await understanding.understand(kept[:1], now=NOW)
+        assert await states(archive) == [("received", None), ("waiting", None)]
+        await understanding.understand(kept[1:], now=NOW)
+    assert await states(archive) == [UNDERSTOOD] * 2
+    (row,) = await archive.stores.store.find(ContactRow, {})
+    assert (await archive.contacts.get(row.id, actor=HANDLER)).contact.queue == "Vika"
+    assert await reasons(archive) == []
+
+
+async def test_a_delivery_of_several_contacts_waits_for_the_one_that_has_not_begun(archive):
+    other = replace(WHOLE, source_id="c-2")
+    adapters = telling((b"several", (other, LEG)), (b"whole", (WHOLE,)))
+    understanding = replace(archive.understanding, adapters=adapters)
+    await understanding.understand([await keep(archive, b"several", n=1)], now=NOW)
+    assert await states(archive) == [("waiting", None)]
+    await understanding.understand([await keep(archive, b"whole", n=2)], now=NOW)
+    assert await states(archive) == [UNDERSTOOD] * 2
+    assert len(await archive.stores.store.find(ContactRow, {})) == 2
+
+
+async def test_a_kind_of_delivery_that_the_source_has_no_adapter_for_is_shown(archive):
+    kept = await keep_delivery(
+        archive.intake, source="pbx", kind="request", ident="1", body=b"x", now=NOW
+    )
+    await archive.understanding.understand([(kept.row, kept.delivery)], now=NOW)
+    assert await states(archive) == [("failed", "not_understood")]

@@ -257,7 +257,7 @@ async def test_a_newer_program_s_backup_is_refused(backups, kind):
     folder = backups.config.backup.directory / made.manifest.name
     encoded = (folder / "backup.json").read_bytes()
     old, new = (
-        (b'"revision": "0001"', b'"revision": "9999"')
+        (f'"revision": "{ARCHIVE.head}"'.encode(), b'"revision": "9999"')
         if kind == "rows"
         else (b'"version": 1', b'"version": 2')
     )
@@ -279,11 +279,11 @@ async def test_a_backup_of_an_older_program_is_brought_up_to_date(
 
     def upgrade(connection, history):
         upgraded.append(history.name)
-        connection.exec_driver_sql(f"UPDATE {history.table} SET version_num = '0002'")  # noqa: S608  # our own name
+        connection.exec_driver_sql(f"UPDATE {history.table} SET version_num = '9998'")  # noqa: S608  # our own name
 
     file = __import__("storage.database.file", fromlist=["file"])
     monkeypatch.setattr(file, "upgrade", upgrade)
-    history = types.SimpleNamespace(name="archive", table=ARCHIVE.table, head="0002")
+    history = types.SimpleNamespace(name="archive", table=ARCHIVE.table, head="9998")
     (tmp_path / "up").mkdir()
     snapshots = SqliteSnapshots(tmp_path / "up" / "rows.db", history, ARCHIVE_TABLES)
     await backups.bringing_up().put_back(
@@ -291,7 +291,7 @@ async def test_a_backup_of_an_older_program_is_brought_up_to_date(
     )
     assert upgraded == ["archive"]
     db = sqlite3.connect(tmp_path / "up" / "rows.db")
-    assert db.execute("SELECT version_num FROM archive_revision").fetchone() == ("0002",)
+    assert db.execute("SELECT version_num FROM archive_revision").fetchone() == ("9998",)
     db.close()
 
 

@@ -241,6 +241,8 @@ def test_the_error_reads_as_one_line_for_each_problem(tmp_path):
     ]
 
 
+PBX = '[[sources]]\nname = "a"\nkind = "api"\n'
+AB = PBX + 'fetch_origins = ["https://a.example"]\n'
 REFUSED = [
     # Names
     ("directory = 1", 1, "belongs under [archive]"),
@@ -380,9 +382,34 @@ REFUSED = [
     ('[[sources]]\nname = "a"', 1, "kind: is missing"),
     ('[[sources]]\nkind = "api"', 1, "name: is missing"),
     ('[[sources]]\nname = "A b"\nkind = "api"', 2, "expected a name of small letters"),
-    ('[[sources]]\nname = "a"\nkind = "twilio"', 3, 'expected "standard-webhooks" or "api"'),
+    ('[[sources]]\nname = "a"\nkind = "telex"', 3, 'expected "standard-webhooks" or "api" or'),
     ('[[sources]]\nname = "a"\nkind = "standard-webhooks"', 3, "needs secret_file"),
     ('[[sources]]\nname = "a"\nkind = "api"\nsecret_file = "s"', 3, "no secret_file"),
+    # Fetching
+    (f'{PBX}fetch_origins = "https://a"', 4, "expected a list"),
+    (f'{PBX}fetch_origins = ["a.example"]', 4, "expected origins such as"),
+    (f'{PBX}fetch_origins = ["https://*.example"]', 4, "expected origins such as"),
+    (f'{PBX}fetch_origins = ["https://a.example/b"]', 4, "expected origins such as"),
+    (f'{PBX}fetch_origins = ["ftp://a.example"]', 4, "neither https:// nor http://"),
+    (f'{PBX}fetch_origins = ["https://127.1"]', 4, "its host is a number"),
+    (f'{PBX}fetch_origins = ["https://a", "https://A:443"]', 4, "https://a is named twice"),
+    (f'{AB}fetch_networks = ["pbx"]', 5, "expected addresses or networks"),
+    (f'{AB}fetch_networks = ["10.0.0.5/8"]', 5, "expected addresses or networks"),
+    (f'{AB}fetch_networks = ["::/0"]', 5, "is every address"),
+    (f'{AB}fetch_networks = ["169.254.0.0/16"]', 5, "is never connected to"),
+    (f'{AB}fetch_networks = ["169.254.169.254"]', 5, "is never connected to"),
+    (f'{AB}fetch_networks = ["ff00::/8"]', 5, "is never connected to"),
+    (f'{PBX}fetch_networks = ["10.0.0.0/8"]', 4, "means nothing without fetch_origins"),
+    (f'{PBX}fetch_certificate_authority = "a"', 4, "means nothing without fetch_origins"),
+    (f'{AB}fetch_credentials = ["https://a.example"]', 5, "a space and the path of a file"),
+    (f'{AB}fetch_credentials = ["https://b.example f"]', 5, "is none of fetch_origins"),
+    (f'{AB}fetch_credentials = ["https://a.example:444 f"]', 5, "is none of fetch_origins"),
+    (f'{AB}fetch_credentials = ["http://a.example f"]', 5, "is none of fetch_origins"),
+    (f'{AB}fetch_credentials = ["https://a.example f", "https://a.example g"]', 5, "twice"),
+    (f'{AB}fetch_credentials = ["https://a.example Basic a:b"]', 5, "a secret itself"),
+    (f"{AB}fetch_max_bytes = 1", 5, "from 1024 to"),
+    (f"{AB}fetch_bytes_per_second = 0", 5, "from 1 to"),
+    (f"{AB}fetch_minutes = 241", 5, "from 1 to 240"),
     (SOURCE + 'secret = "x"', 5, "did you mean secret_file?"),
     (SOURCE + 'country = "Suomi"', 5, "two capital letters"),
     (SOURCE + 'company_numbers = ["12"]', 5, "telephone number"),
@@ -442,6 +469,34 @@ def test_keys_in_the_archive_are_refused_behind_a_symbolic_link_too(tmp_path):
 )
 def test_a_value_that_could_not_be_read_contradicts_nothing(text):
     assert len(refusals(text)) == text.count("= 1") + text.count("[1]") + text.count('"pq"')
+
+
+def test_a_source_says_where_recordings_may_be_fetched_from():
+    (source,) = read(
+        PBX + 'fetch_origins = ["https://PBX.example:8443/", "http://10.0.0.5"]\n'
+        'fetch_networks = ["10.0.0.0/8", "fd12::1"]\n'
+        'fetch_credentials = ["https://pbx.example:8443 secrets/pbx", "http://10.0.0.5 /etc/b"]\n'
+    ).sources
+    assert [str(origin) for origin in source.fetch_origins] == [
+        "https://pbx.example:8443",
+        "http://10.0.0.5",
+    ]
+    assert [(str(one.origin), one.file) for one in source.fetch_credentials] == [
+        ("https://pbx.example:8443", BASE / "secrets/pbx"),
+        ("http://10.0.0.5", Path("/etc/b")),
+    ]
+    assert [str(network) for network in source.fetch_networks] == ["10.0.0.0/8", "fd12::1/128"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'fetch_origins = ["https://pbx:hush-hush@a.example"]',
+        'fetch_origins = ["https://a.example"]\nfetch_credentials = ["https://a.example Bearer hush-hush"]',
+    ],
+)
+def test_a_secret_that_is_written_where_none_belongs_is_not_repeated(line):
+    assert "hush" not in str(refusals(PBX + line))
 
 
 def test_sources_without_names_are_not_of_the_same_name():

@@ -13,6 +13,7 @@ import pytest
 from storage.database.connection import connect
 from storage.database.file import prepare
 from storage.errors import UnavailableError
+from storage.migrations import ARCHIVE, KEYS
 from tests.crash.migrating import ROWS, histories
 from tests.system.programs import run
 
@@ -94,7 +95,8 @@ async def test_the_service_refuses_a_newer_archive_in_words_and_changes_nothing(
     site = make_site()
     async with site.serving() as service:
         assert await service.interrupt() == 0
-    for name, table in (("taltio", "archive_revision"), ("keys", "keys_revision")):
+    for name, history in (("taltio", ARCHIVE), ("keys", KEYS)):
+        table = history.table
         path = site.data / f"{name}.db"
         set_revision(path, table, "9999")
         before = path.read_bytes()
@@ -104,7 +106,7 @@ async def test_the_service_refuses_a_newer_archive_in_words_and_changes_nothing(
             assert "install that version or a newer one" in said
             assert "Traceback" not in said
         assert path.read_bytes() == before
-        set_revision(path, table, "0001")
+        set_revision(path, table, history.head)
 
 
 def set_revision(path: Path, table: str, revision: str) -> None:

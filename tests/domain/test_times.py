@@ -1,6 +1,7 @@
 """Times are read strictly and kept exactly."""
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from service.domain.times import (
     from_microseconds,
     parse_rfc3339,
     parse_time,
+    resolve_local,
     to_microseconds,
 )
 
@@ -110,3 +112,18 @@ def test_no_text_breaks_the_parser(text):
 def test_times_before_1970_are_negative():
     assert to_microseconds(datetime(1969, 12, 31, 23, 59, 59, 999999, UTC)) == -1
     assert to_microseconds(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("local", "utc", "is_certain"),
+    [
+        ("2026-11-22T14:00:00", "2026-11-22T12:00:00Z", True),
+        ("2026-10-25T03:30:00", "2026-10-25T00:30:00Z", False),  # twice: summer time first
+        ("2026-10-25T04:00:00", "2026-10-25T02:00:00Z", True),
+        ("2026-03-29T03:30:00", "2026-03-29T01:30:00Z", False),  # skipped
+        ("2026-03-29T04:00:00", "2026-03-29T01:00:00Z", True),
+    ],
+)
+def test_a_local_time_is_resolved_and_doubt_is_told(local, utc, is_certain):
+    resolved = resolve_local(datetime.fromisoformat(local), ZoneInfo(HELSINKI))
+    assert resolved == (parse_rfc3339(utc), is_certain)

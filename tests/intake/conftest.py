@@ -17,12 +17,31 @@ from service.wiring import Archive
 from tests.archive.test_spine import call
 
 KEY, OLD_KEY = b"invented-and-long-enough-now", b"invented-and-long-enough-then"
+SECRET, OLD_SECRET = (
+    "invented-and-sent-with-each-one-now",
+    "invented-and-sent-with-each-one-then",
+)
+TWILIO_TOKEN = "0123456789abcdef0123456789abcdef"
 SOURCES = """
+[web]
+public_url = "https://arkisto.example.fi"
+
 [[sources]]
 name = "hook"
 kind = "standard-webhooks"
 secret_file = "new.secret"
 previous_secret_file = "old.secret"
+
+[[sources]]
+name = "switch"
+kind = "freeswitch"
+secret_file = "switch.secret"
+previous_secret_file = "before.secret"
+
+[[sources]]
+name = "cloud"
+kind = "twilio"
+secret_file = "cloud.secret"
 
 [[sources]]
 name = "pbx"
@@ -35,6 +54,10 @@ def config(tmp_path) -> Config:
     for name, key in [("new", KEY), ("old", OLD_KEY)]:
         file = tmp_path / f"{name}.secret"
         file.write_text("whsec_" + base64.b64encode(key).decode())
+        file.chmod(0o400)
+    for name, secret in [("switch", SECRET), ("before", OLD_SECRET), ("cloud", TWILIO_TOKEN)]:
+        file = tmp_path / f"{name}.secret"
+        file.write_text(f"{secret}\n")
         file.chmod(0o400)
     return parse_config(SOURCES, base=tmp_path)
 

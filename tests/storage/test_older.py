@@ -19,7 +19,7 @@ from storage.migrations import ARCHIVE, KEYS
 from tests.system.programs import ENVIRONMENT, ROOT
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-# The program as it may be one day: with a second revision of the archive's tables, and of the keys'.
+# The program as it may be one day: with one more revision of the archive's tables, and of the keys'.
 NEWER = """
 import os, shutil, sys
 from dataclasses import replace
@@ -31,8 +31,9 @@ for name, deadly in (("ARCHIVE", "die"), ("KEYS", "never")):
     old = getattr(migrations, name)
     folder = here / f"newer-{old.name}"
     shutil.copytree(old.folder, folder, dirs_exist_ok=True)
-    (folder / "r0002_more.py").write_text(f'''
-revision, down_revision = "0002", "0001"
+    newer = f"{int(old.head) + 1:04}"
+    (folder / f"r{newer}_more.py").write_text(f'''
+revision, down_revision = "{newer}", "{old.head}"
 import os
 from alembic import op
 def upgrade():
@@ -40,7 +41,7 @@ def upgrade():
     if os.path.exists("{here / deadly}"):
         os._exit(9)
 ''')
-    setattr(migrations, name, replace(old, head="0002", folder=folder))
+    setattr(migrations, name, replace(old, head=newer, folder=folder))
 from service.cli.main import main
 sys.exit(main())
 """
@@ -89,6 +90,11 @@ def revision(path, table="archive_revision"):
     return found
 
 
+def following(history):
+    """Return the revision that comes after the newest."""
+    return f"{int(history.head) + 1:04}"
+
+
 def users_in(path: Path) -> int:
     with closing(sqlite3.connect(path)) as db:
         return db.execute("SELECT count(*) FROM users").fetchone()[0]
@@ -102,10 +108,9 @@ def test_serve_copies_an_older_archive_brings_it_forward_and_serves(archive):
     (copy,) = (data / "upgrade").iterdir()
     assert f"upgrade.copied directory={copy}" in said
     assert "Taltio is at" in said
-    for name in ("taltio", "keys"):
-        table = "archive_revision" if name == "taltio" else "keys_revision"
-        assert revision(data / f"{name}.db", table) == "0002"
-        assert revision(copy / f"{name}.db", table) == "0001"
+    for name, history in (("taltio", ARCHIVE), ("keys", KEYS)):
+        assert revision(data / f"{name}.db", history.table) == following(history)
+        assert revision(copy / f"{name}.db", history.table) == history.head
         assert (copy / f"{name}.db").stat().st_mode & 0o777 == 0o600
     assert users_in(copy / "taltio.db") == users_in(data / "taltio.db") > 0
     assert "upgrade.copied" not in serve(archive, "newer.py"), "once is enough"
@@ -124,11 +129,11 @@ def test_killed_in_the_middle_it_is_as_it_was_and_the_next_start_finishes(archiv
     (archive / "die").touch()
     serve(archive, "newer.py", code=9)
     (first,) = (data / "upgrade").iterdir()
-    assert revision(data / "taltio.db") == revision(first / "taltio.db") == "0001"
+    assert revision(data / "taltio.db") == revision(first / "taltio.db") == ARCHIVE.head
     (archive / "die").unlink()
     assert "Taltio is at" in serve(archive, "newer.py")
-    assert revision(data / "taltio.db") == "0002"
-    assert revision(first / "taltio.db") == "0001", "the first copy is kept"
+    assert revision(data / "taltio.db") == following(ARCHIVE)
+    assert revision(first / "taltio.db") == ARCHIVE.head, "the first copy is kept"
 
 
 @pytest.fixture

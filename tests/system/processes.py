@@ -82,9 +82,11 @@ def call(source_id: str, **changes: object) -> bytes:
     ).encode()
 
 
-async def deliver(client: aiohttp.ClientSession, address: str, source_id: str) -> int:
+async def deliver(
+    client: aiohttp.ClientSession, address: str, source_id: str, body: bytes = b""
+) -> int:
     """Deliver a signed contact; return the status."""
-    body = call(source_id)
+    body = body or call(source_id)
     headers = signed(body, f"msg-{source_id}", datetime.now(UTC))
     async with client.post(
         f"{address}/intake/hook", data=io.BytesIO(body), headers=headers

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service.archive.fetch_faults import FETCH_REASONS
 from service.web.i18n import LANGUAGES, load_words
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +18,7 @@ RAISING = {
     "raise_attention": 0,
     "Remark": 0,
     "_raise": 0,
+    "_remind_of": 0,
     "remark": 0,
     "_failed": 1,
     "fail": 1,
@@ -82,7 +84,9 @@ RAISED = set().union(
         for module, tree in MODULES.items()
         for node in ast.walk(tree)
         if not module.startswith(("service.cli", "service.config", "service.web"))
-    )
+    ),
+    # Each is a reason by itself.
+    FETCH_REASONS,
 )
 
 

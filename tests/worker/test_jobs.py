@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -18,10 +19,10 @@ from service.domain.errors import (
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
 from service.keys.errors import KeysUnavailableError
-from service.worker.jobs import PAUSES, JobRunner, Kind
+from service.worker.jobs import PAUSES, Ending, JobRunner, Kind, raise_dead
 from storage.errors import FullError, StaleError
 from storage.errors import UnavailableError as StoreUnavailableError
-from storage.ports import Add
+from storage.ports import Add, Put
 from storage.rows import AttentionRow, JobRow
 from tests.conftest import NOW, actor
 from tests.fakes import Clock, FaultyStore
@@ -259,6 +260,141 @@ async def test_kinds_do_not_wait_for_each_other_and_one_kind_keeps_its_concurren
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert most == 1
+
+
+# -- how a kind ends
+
+
+async def test_a_kind_says_how_long_it_is_tried_and_what_is_stored_in_the_end(store, clock):
+    buried = []
+
+    async def bury(dead, now):
+        buried.append((dead.subject, dead.last_error))
+        return await raise_dead(dead, now)
+
+    pauses = (timedelta(minutes=1), timedelta(hours=1))
+    work = Work(*(UnavailableError("x") for _ in range(3)))
+    running = runner(store, clock, work, ending=Ending(pauses=pauses, bury=bury))
+    await store.commit([Add(job())])
+    for pause in pauses:
+        assert await running.run_one("k")
+        clock.now += pause
+    assert buried == []
+    assert await running.run_one("k")
+    assert buried == [(SUBJECT, "unavailable")]
+    (row,) = await jobs_of(store)
+    (item,) = await store.find(AttentionRow, {})
+    assert (row.state, item.reason) == ("dead", "job_dead")
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+async def test_pauses_are_spread_at_random(store, clock, chance):
+    running = runner(store, clock, Work(UnavailableError("x")), ending=Ending(spread=0.5))
+    await store.commit([Add(job())])
+    await replace(running, chance=lambda: chance).run_one("k")
+    (row,) = await jobs_of(store)
+    assert row.run_at == to_microseconds(NOW + PAUSES[0] * (1 + chance / 2))
+
+
+async def test_what_changes_while_a_job_is_buried_is_decided_again(store, clock):
+    work = Work(TamperedError("x"))
+    await store.commit([Add(job())])
+    store.faults = [StaleError("x"), StaleError("x")]
+    assert await runner(store, clock, work).run_one("k")
+    (row,) = await jobs_of(store)
+    assert row.state == "dead"
+    assert len(await store.find(AttentionRow, {})) == 1
+
+
+async def test_a_job_of_which_nothing_is_left_in_the_end_is_gone(store, clock):
+    async def bury(_dead, _now):
+        return None
+
+    running = runner(store, clock, Work(TamperedError("x")), ending=Ending(bury=bury))
+    await store.commit([Add(job())])
+    assert await running.run_one("k")
+    assert await jobs_of(store) == []
+    assert await store.find(AttentionRow, {}) == []
+
+
+async def test_keys_that_go_away_while_a_job_is_buried_put_it_off(store, clock):
+    async def bury(_dead, _now):
+        raise KeysUnavailableError("away")
+
+    running = runner(store, clock, Work(TamperedError("x")), ending=Ending(bury=bury))
+    await store.commit([Add(job())])
+    assert await running.run_one("k")
+    (row,) = await jobs_of(store)
+    assert (row.state, row.attempts, row.last_error) == ("queued", 0, "keys_unavailable")
+
+
+@pytest.mark.parametrize(
+    "error", [UnavailableError("x"), TamperedError("x"), None], ids=["put off", "ended", "done"]
+)
+async def test_a_job_that_was_begun_anew_meanwhile_stays_as_it_is(store, clock, error):
+    fresh = job()
+
+    async def anew(_subject, _now):
+        await store.commit([Put(fresh)])
+        if error is not None:
+            raise error
+
+    await store.commit([Add(fresh)])
+    assert await runner(store, clock, anew).run_one("k")
+    assert await jobs_of(store) == [fresh]
+    assert await store.find(AttentionRow, {}) == []
+
+
+async def test_a_job_that_is_begun_anew_while_it_is_buried_stays_as_it_is(store, clock):
+    fresh = job()
+
+    async def bury(dead, now):
+        await store.commit([Put(fresh)])
+        return await raise_dead(dead, now)
+
+    running = runner(store, clock, Work(TamperedError("x")), ending=Ending(bury=bury))
+    await store.commit([Add(fresh)])
+    assert await running.run_one("k")
+    assert await jobs_of(store) == [fresh]
+    assert await store.find(AttentionRow, {}) == []
+
+
+@pytest.mark.parametrize(("seconds", "wait"), [(5, 10), (20, 20)])
+async def test_a_failure_may_ask_for_a_longer_pause_and_for_no_shorter_one(
+    store, clock, seconds, wait
+):
+    ending = Ending(spread=0.5, at_least=lambda _error: timedelta(seconds=seconds))
+    running = runner(store, clock, Work(UnavailableError("x")), ending=ending)
+    await store.commit([Add(job())])
+    await replace(running, chance=lambda: 1.0).run_one("k")
+    (row,) = await jobs_of(store)
+    assert row.run_at == to_microseconds(NOW + timedelta(seconds=wait) * 1.5)
+
+
+async def test_a_backlog_of_one_kind_holds_up_no_other(store, clock):
+    """However much of the slow kind has been due for longer."""
+    release, done = asyncio.Event(), []
+
+    async def slow(_subject, _now):
+        await release.wait()
+
+    async def quick(subject, _now):
+        done.append(subject)
+        if len(done) == 3:
+            release.set()
+
+    await store.commit(
+        [Add(job(subject=new_id("rc"), kind="slow", run_at=0)) for _ in range(5)]
+    )
+    await store.commit([Add(job(subject=new_id("rc"), kind="quick")) for _ in range(3)])
+    kinds = {"slow": Kind(slow, concurrency=2), "quick": Kind(quick)}
+    running = JobRunner(store, kinds, lambda: clock.now, poll_every=timedelta(0))
+    async with asyncio.timeout(5):
+        task = asyncio.create_task(running.run())
+        await holds(lambda jobs: not jobs, store)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(done) == 3
 
 
 # -- as people see them

@@ -1,0 +1,1 @@
+"""Fetching recordings that their source announced by URL."""
