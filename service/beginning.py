@@ -15,15 +15,16 @@ from storage.syncing import sync_directory
 
 
 async def is_new(config: Config) -> bool:
-    """Tell whether there is no archive yet where ``config`` says.
+    """Tell whether there is no archive yet where ``config`` says, or one that was stopped while it was begun.
 
     Raises:
         UnavailableError: There was one, of which something is left: an empty one in its place would hide the loss.
         storage.errors.UnavailableError: The database's server, or the directory of backups, cannot be asked.
     """
+    is_begun = _mark(config).exists()
     if await is_database_there(config):
-        return False
-    left = {} if _mark(config).exists() else dict(_left_elsewhere(config))
+        return is_begun
+    left = {} if is_begun else dict(_left_elsewhere(config))
     if (ledger := config.archive.directory / LEDGER_DIRECTORY).exists():
         left["[archive] directory"] = f"its ledger in {ledger}"
     if left:
@@ -50,6 +51,8 @@ def beginning(config: Config) -> Iterator[None]:
         raise _unfit(config, "written", error) from error
     yield
     mark.unlink()
+    # Come back after a power cut, it would let what is lost of an archive be made anew.
+    sync_directory(mark.parent)
 
 
 def make_directory(config: Config) -> None:

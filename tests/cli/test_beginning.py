@@ -100,6 +100,21 @@ async def test_what_was_stopped_when_it_had_its_keys_goes_on(config):
     assert not await is_new(config)
 
 
+@pytest.mark.parametrize("made", ["opened_keys", "open_store", "opened_blobs"])
+async def test_what_was_stopped_before_all_of_its_stores_were_made_goes_on(
+    config, monkeypatch, made
+):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"service.wiring.{made}", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            await started(config)
+    assert {"blobs", "keys.db", "taltio.db"} <= set(await started(config))
+    assert not await is_new(config)
+
+
 async def test_a_directory_that_cannot_be_made_is_said_in_a_sentence(config):
     config.archive.directory.parent.mkdir(exist_ok=True)
     config.archive.directory.write_text("a file")
