@@ -1,13 +1,12 @@
 """Builds the archive from its configuration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    contextmanager,
     nullcontext,
 )
 from dataclasses import dataclass, field, replace
@@ -60,7 +59,6 @@ from service.crypto.recipients import parse_recipient
 from service.databases import (
     Alone,
     copy_older_archive,
-    is_database_there,
     key_place,
     open_store,
     opened_keys,
@@ -70,7 +68,7 @@ from service.domain.errors import InvalidInputError, UnavailableError
 from service.domain.fetching import fetch_kind
 from service.key_safes import safe_of
 from service.keys.epoch import EpochKind
-from service.keys.file import FileKeyProvider, holds_keys
+from service.keys.file import FileKeyProvider
 from service.keys.intake import IntakeKeys
 from service.keys.provider import KeyProvider
 from service.keys.ring import KeyRing, ring_from
@@ -87,7 +85,6 @@ from storage.ledger import FileLedger
 from storage.ports import BlobStore, KeyStore, LogStore, News, Scrub, Store, Turn
 from storage.published import PublishedFiles
 from storage.soundness import Soundness
-from storage.syncing import sync_directory
 
 LOG_DIRECTORY, LEDGER_DIRECTORY = "log", "ledger"
 # Failed sign-ins that one address may have at once, and how soon it may try again.
@@ -153,49 +150,6 @@ class Archive:
     holds: Holds
     erasures: Erasures
     access: Access
-
-
-async def is_new(config: Config) -> bool:
-    """Tell whether there is no archive yet where ``config`` says.
-
-    Raises:
-        UnavailableError: There was one, and its database or its whole directory is missing: an empty one in its place
-            would hide the loss.
-        storage.errors.UnavailableError: The database's server cannot be asked.
-    """
-    if await is_database_there(config):
-        return False
-    used = config.archive.directory / LEDGER_DIRECTORY
-    if used.exists():
-        raise UnavailableError(
-            f"{config.storage.database} has no archive, though {used} shows that the archive was in use: restore the "
-            "database, or choose another [archive] directory for a new archive"
-        )
-    if not _beginning(config).exists() and holds_keys(config.keys.directory):
-        raise UnavailableError(
-            f"{config.keys.directory} has the keys of an archive, though there is none in {config.archive.directory}: "
-            "mount the disk that it is on, or restore it (taltio backup restore). For a new archive, let [keys] "
-            "directory name another"
-        )
-    return True
-
-
-@contextmanager
-def beginning(config: Config) -> Iterator[None]:
-    """Begin an archive inside the block. When it is stopped within it, the next start goes on.
-
-    Raises:
-        OSError: The archive's directory cannot be written.
-    """
-    mark = _beginning(config)
-    mark.touch(mode=0o600)
-    sync_directory(mark.parent)
-    yield
-    mark.unlink()
-
-
-def _beginning(config: Config) -> Path:
-    return config.archive.directory / ".beginning"
 
 
 def held_alone(config: Config) -> AbstractContextManager[None]:
