@@ -27,7 +27,7 @@ def _read_recipients(value: object, _: Context) -> tuple[str, ...]:
 def _read_mailboxes(value: object, _: Context) -> tuple[str, ...]:
     names = require_texts(value)
     for one in names:
-        if not one or not one.isprintable():
+        if not one:
             raise ValueRefusedError(f"expected names such as INBOX, got {one!r}")
     if len(set(names)) < len(names):
         raise ValueRefusedError("a mailbox is named twice")
