@@ -263,7 +263,9 @@ async def test_what_cannot_be_read_is_archived_by_its_envelope(archive):
         (NOW + timedelta(days=3), NOW),
     ],
 )
-async def test_a_mailbox_knows_when_a_mail_came_and_no_envelope(archive, arrived_at, started_at):
+async def test_a_mailbox_knows_when_a_mail_came_and_no_envelope(
+    archive, arrived_at, started_at
+):
     post = Post(archive, Reader(ReadMail(problem="cpu_limit")))
     polled = Envelope(
         mail_from="",

@@ -18,8 +18,9 @@ from service.worker.imap import mailbox
 from service.worker.imap.mailbox import Mailbox, MailboxRules
 from service.worker.outside import Asking
 from storage.errors import FullError, StorageError
-from storage.rows import AttentionRow, DeliveryRow, GapRow, MailboxRow, ObjectRow
-from tests.archive.mails import letter
+from storage.rows import AttentionRow, ContactRow, DeliveryRow, GapRow, MailboxRow, ObjectRow
+from tests.archive.mails import Post, letter
+from tests.archive.test_erase import erase
 from tests.certificates import CertificateAuthority
 from tests.conftest import NOW
 from tests.imap import PASSWORD, USER, Imap, brought, serving, until
@@ -199,6 +200,20 @@ async def test_numbered_anew_all_is_read_again_and_known_by_its_bytes(reader, ca
     assert (await reader.kept())[-1].mailbox == ("INBOX", 8, 42)
     assert "imap.numbered_anew" in caplog.messages
     assert await reader.gaps() == []
+
+
+async def test_what_was_erased_does_not_come_back_when_the_mailbox_is_read_again(reader):
+    reader.imap.bring(ONE)
+    await reader.read(source="post")
+    post = Post(reader.archive)
+    await post.understanding.catch_up(now=NOW, received_before=None)
+    (found,) = await reader.find(ContactRow)
+    await erase(reader.archive, found.id)
+    reader.imap.uid_validity = 8
+    reading = await reader.read(source="post")
+    assert reading.outcomes == {"duplicate": 1}
+    assert [row.state for row in await reader.find(ContactRow)] == ["erased"]
+    assert await reader.find(ObjectRow) == []
 
 
 async def test_mails_that_were_removed_unread_need_attention_once_a_day(reader):
