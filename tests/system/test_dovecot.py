@@ -134,9 +134,6 @@ class Box:
 
 @asynccontextmanager
 async def running(folder, authority):
-    folder.chmod(0o755)
-    for above in folder.parents[:2]:
-        above.chmod(0o755)
     authority.serving("localhost")
     (folder / "mail").mkdir()
     shutil.chown(folder / "mail", "nobody", "nogroup")
@@ -164,9 +161,9 @@ async def running(folder, authority):
 
 
 @pytest.fixture
-async def box(archive, tmp_path):
-    authority = CertificateAuthority(tmp_path / "ca")
-    async with running(tmp_path, authority) as port:
+async def box(archive, open_folder):
+    authority = CertificateAuthority(open_folder / "ca")
+    async with running(open_folder, authority) as port:
         box = Box(archive, authority, port)
         await asyncio.to_thread(box.change, lambda client: client.create(ENCODED))
         yield box
