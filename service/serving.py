@@ -38,6 +38,7 @@ from service.http.frame import Frame, build_application
 from service.http.limits import DELIVERIES, UPLOADS, Pace
 from service.http.meters import METERS
 from service.listeners import fill_intake
+from service.mailboxes import Mailboxes, mailboxes_of
 from service.measuring import Measuring
 from service.sharing_out import checks_beyond, chores_of, routes_of
 from service.spooling import spools_of
@@ -83,6 +84,7 @@ class Service:
     keeper: LogKeeper
     watch: Watch
     outside: tuple[Asking, ...]
+    mailboxes: Mailboxes
     daily: DailyBackup | None
     fetching: FetchJob | None
     role: ProcessRole = ProcessRole.ALL
@@ -126,6 +128,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     watch, daily = Watch(), _daily_backup(archive) if role.works else None
     outside = asking_outside(archive, keeper, clock) if role.works else ()
     fetching = fetching_of(archive) if role.works else None
+    mailboxes = mailboxes_of(archive, role, clock=clock, offer=interpretation.offer)
     readiness = _readiness(archive, keeper, watch)
     measuring = Measuring(
         archive=archive,
@@ -135,6 +138,8 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         readiness=readiness,
         watch=watch,
         outside=outside,
+        mailboxes=mailboxes.asking,
+        mails=mailboxes.outcomes,
         daily=daily,
         fetches=Counter() if fetching is None else fetching.outcomes,
         meters=app[METERS],
@@ -142,8 +147,19 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         uploads=app[UPLOADS],
         clock=clock,
     )
-    app[HEALTH] = _health(readiness, measuring, outside, daily, role)
-    return Service(archive, app, interpretation, keeper, watch, outside, daily, fetching, role)
+    app[HEALTH] = _health(readiness, measuring, (*outside, *mailboxes.asking), daily, role)
+    return Service(
+        archive=archive,
+        app=app,
+        interpretation=interpretation,
+        keeper=keeper,
+        watch=watch,
+        outside=outside,
+        mailboxes=mailboxes,
+        daily=daily,
+        fetching=fetching,
+        role=role,
+    )
 
 
 @asynccontextmanager
@@ -181,7 +197,7 @@ async def working(service: Service) -> AsyncIterator[None]:
             every=timedelta(seconds=archive.config.log.checkpoint_seconds),
         ),
         "jobs": jobs.run,
-        **{one.name: one.run for one in service.outside},
+        **{one.name: one.run for one in (*service.outside, *service.mailboxes.asking)},
     }
     loops: dict[str, Loop] = {
         "housekeeping": Housekeeping(_chores(service), clock).run,

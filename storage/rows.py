@@ -211,6 +211,24 @@ class GapRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxRow(Row):
+    """How far a mailbox of a source was read. ``token`` stands for its server, account and name.
+
+    Every mail with a UID below ``next_uid`` is kept or accounted for, as long as the mailbox says ``uid_validity`` (RFC
+    9051, section 2.3.1.1). ``read_at``: when it was last read to its end; None until it was.
+    """
+
+    KEY: ClassVar[tuple[str, ...]] = ("source", "token")
+
+    source: str
+    token: bytes
+    version: int
+    uid_validity: int
+    next_uid: int
+    read_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionRow(Row):
     """Something a person should look at. ``state``: ``open`` or ``settled``; ``about`` is an id."""
 

@@ -159,6 +159,7 @@ TABLES: Mapping[type[Row], Table] = MappingProxyType(
             ),
             _table("reconciled_days", rows.ReconciledRow, is_clustered=True),
             _table("source_gaps", rows.GapRow, Index("source_gaps_source", "source", "state")),
+            _table("mailboxes", rows.MailboxRow, is_clustered=True),
             _table("tokens", rows.TokenRow, UniqueConstraint("secret_hash")),
             _table(
                 "sessions",

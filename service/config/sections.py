@@ -6,6 +6,7 @@ One frozen dataclass per section of the file. The meaning is kept with the field
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -586,7 +587,7 @@ class SourceConfig:
     )
     mail_max_bytes: int = setting(
         values.whole_number(1, 2**40),
-        "A larger message is refused for good.",
+        "A larger message is refused for good; one in a mailbox is not taken, and needs attention.",
         default=50 * 1024**2,
     )
     mail_certificate: Path | None = setting(
@@ -597,6 +598,35 @@ class SourceConfig:
     )
     mail_certificate_key: Path | None = setting(
         values.OPTIONAL_PATH, "Its private key (PEM).", default=""
+    )
+    imap_server: Address | None = setting(
+        addresses.OPTIONAL_ADDRESS,
+        'Host and port of the IMAP server whose mailboxes a source of kind "mail" reads, e.g. mail.example.fi:993. '
+        "TLS is spoken there from the first byte. Empty: none.",
+        default="",
+    )
+    imap_user: str = setting(
+        values.text("a name without spaces at its ends", r"(\S(.*\S)?)?"),
+        "Who signs in there. It needs to read the mailboxes and nothing else.",
+        default="",
+    )
+    imap_password_file: Path | None = setting(
+        values.SECRET_FILE, "File with its password, one line, mode 0400.", default=""
+    )
+    imap_mailboxes: tuple[str, ...] = setting(
+        mail.MAILBOXES,
+        "Which of its mailboxes are read. Nothing in them is changed.",
+        default=["INBOX"],
+    )
+    imap_since: date | None = setting(
+        mail.DAY,
+        "What came to them before this day is left alone, e.g. 2026-11-22. Empty: everything is taken.",
+        default="",
+    )
+    imap_certificate_authority: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "The certificate that the server's must lead to, a PEM file. Empty: as the system trusts.",
+        default="",
     )
     mail_checks: bool = setting(
         values.BOOLEAN,
