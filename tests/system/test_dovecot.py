@@ -23,7 +23,7 @@ from tests.worker.test_imap_mailbox import Never
 
 DOVECOT = shutil.which("dovecot") or shutil.which("/usr/sbin/dovecot")
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.real,
     pytest.mark.skipif(DOVECOT is None, reason="Dovecot is absent (Debian: dovecot-imapd)"),
     pytest.mark.skipif(
         os.geteuid() != 0, reason="Dovecot gives its privileges up, and has none"

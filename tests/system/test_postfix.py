@@ -21,7 +21,7 @@ from tests.intake.test_mail_server import posting
 
 MASTER = shutil.which("/usr/lib/postfix/sbin/master")
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.real,
     pytest.mark.skipif(MASTER is None, reason="Postfix is absent (Debian: postfix)"),
     pytest.mark.skipif(os.geteuid() != 0, reason="Postfix is started by root alone"),
 ]
