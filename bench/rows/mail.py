@@ -179,7 +179,7 @@ def worst(sizes: Sizes, _: Path) -> Result:
         bound=_MOST_SECONDS,
         is_ceiling=True,
         spread=(min(cost for cost, _ in costs.values()), figure),
-        note=f"processor time, the child's start included; worst: {dearest}; {given_up} given up, known by their headers",
+        note=f"processor time, the child's start included; worst: {dearest}; {given_up} given up, headers told",
     )
 
 
