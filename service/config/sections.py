@@ -469,8 +469,8 @@ class SourceConfig:
     secret_file: Path | None = setting(
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch" and "asterisk" 32 to 128 letters, digits, - and _; for "twilio" the auth token, or '
-        "ID:SECRET of a SharedKey.",
+        '"freeswitch", "asterisk" and "cloudevents" 32 to 128 letters, digits, - and _; for "twilio" the auth '
+        "token, or ID:SECRET of a SharedKey.",
         default="",
     )
     previous_secret_file: Path | None = setting(

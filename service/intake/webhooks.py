@@ -4,6 +4,7 @@ Nothing is parsed here. Whatever is authenticated is kept and answered 200, also
 that is part of the path is found nowhere else: not in what is kept, nor in the journal, which has the route alone.
 """
 
+import re
 from datetime import timedelta
 from typing import Final
 
@@ -12,7 +13,7 @@ from aiohttp import web
 from service.archive.receive import Kept, keep_delivery, keep_recording
 from service.archive.receive_request import keep_request
 from service.domain.actor import Actor, Role
-from service.domain.errors import NotPermittedError, NotSignedInError
+from service.domain.errors import InvalidInputError, NotPermittedError, NotSignedInError
 from service.domain.identifiers import require_source_name
 from service.domain.permission import Permission, require_permission, require_source
 from service.http.bodies import read_body
@@ -38,6 +39,7 @@ from service.sources.requests import received_request, target_of
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
 UNTIMELY: Final = "outside_tolerance"
+_ORIGIN: Final = re.compile(r"[A-Za-z0-9.:_-]{1,255}", re.ASCII)
 
 
 async def receive_delivery(request: web.Request) -> web.Response:
@@ -87,6 +89,31 @@ async def receive_delivery_by_path(request: web.Request) -> web.Response:
     return await _receive_request(request, listener, await _body(request))
 
 
+async def answer_handshake(request: web.Request) -> web.Response:
+    """``OPTIONS /intake/{source}``: who knows the secret is told that it may deliver.
+
+    It is the hand-shake of CloudEvents ("HTTP 1.1 Web Hooks for Event Delivery", section 4).
+
+    Raises:
+        InvalidInputError: It does not ask to deliver.
+    """
+    listener = _listener(request)
+    if listener is None or listener.sender is not Sender.SECRET:
+        raise NotSignedInError("no such source")
+    await _require_sender(request, listener)
+    return _permitted(request)
+
+
+async def answer_handshake_by_path(request: web.Request) -> web.Response:
+    """``OPTIONS /intake/{source}/k/{secret}``: the same for those that send their secret there.
+
+    Raises:
+        InvalidInputError: It does not ask to deliver.
+    """
+    _listener_by_path(request)
+    return _permitted(request)
+
+
 async def receive_recording(request: web.Request) -> web.Response:
     """``PUT /intake/{source}/{source_id}/recordings/{name}``: a recording, before or after its contact."""
     await _require_token(request)
@@ -133,9 +160,35 @@ async def _receive_recording(request: web.Request) -> web.Response:
     return _acknowledged(request, kept)
 
 
+def _permitted(request: web.Request) -> web.Response:
+    origin = request.headers.get("WebHook-Request-Origin", "")
+    if not _ORIGIN.fullmatch(origin):
+        raise InvalidInputError("WebHook-Request-Origin names the host that asks to deliver")
+    # The pace of a sender is held by 429 and Retry-After, which it has to heed anyway.
+    return web.Response(
+        headers={
+            "Allow": "POST",
+            "WebHook-Allowed-Origin": origin,
+            "WebHook-Allowed-Rate": "*",
+        }
+    )
+
+
 def routes() -> list[Route]:
     """Return the routes of intake. Their handlers check the sender themselves."""
     return [
+        Route(
+            method="OPTIONS",
+            path="/intake/{source}",
+            handler=answer_handshake,
+            needs=Need.SENDER,
+        ),
+        Route(
+            method="OPTIONS",
+            path="/intake/{source}/k/{secret}",
+            handler=answer_handshake_by_path,
+            needs=Need.SENDER,
+        ),
         Route(
             method="POST",
             path="/intake/{source}",

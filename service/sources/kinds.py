@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from service.sources import asterisk, asterisk_files, freeswitch
+from service.sources.cloudevents import understand_cloudevents
 from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.files import FileKind
 from service.sources.freeswitch_files import recognise_file
@@ -63,6 +64,9 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
                 {"request": asterisk.understand_request, "event": asterisk.understand_event}
             ),
             files=asterisk_files.recognise_file,
+        ),
+        "cloudevents": SourceKind(
+            Sender.SECRET, MappingProxyType({"request": understand_cloudevents})
         ),
         "mail": SourceKind(Sender.TOKEN),
     }

@@ -39,6 +39,8 @@ LETTERS = {
 TABLE = """
 POST   /intake/{source}                                   x        x       401  -
 GET    /intake/{source}                                   x        x       401  -
+OPTIONS /intake/{source}                                  x        x       401  -
+OPTIONS /intake/{source}/k/{secret}                       x        x       401  -
 PUT    /intake/{source}/{source_id}/recordings/{name}     I        x       401  200
 POST   /intake/{source}/k/{secret}                        x        x       401  -
 PUT    /intake/{source}/k/{secret}/{source_id}/recordings/{name} x x       401  -
