@@ -14,10 +14,12 @@ from typing import Final
 from bench.machine import describe
 from bench.results import Result, table, write
 from bench.rows import (
+    adapters,
     bytes_in,
     bytes_out,
     finding,
     intake,
+    mail,
     object_store,
     postgres,
     process,
@@ -38,6 +40,8 @@ ROWS: Final[Mapping[str, Row]] = {
     "memory": process.memory,
     "start": process.started,
     "verify": verification.verified,
+    **adapters.ROWS,
+    **mail.ROWS,
     "import": intake.imported,
     "storm": storm.stormed,
     "s3-upload": object_store.uploaded,

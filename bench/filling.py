@@ -35,6 +35,8 @@ from service.keys.ring import KeyRing
 from service.wiring import key_provider
 from storage.database.keys import SqliteKeyStore
 from storage.database.statements import Statements
+from storage.database.writing import Writing
+from storage.ports import Add
 from storage.rows import (
     ContactRow,
     ContactTokenRow,
@@ -57,13 +59,13 @@ _KEYS_AT_ONCE: Final = 20_000
 def fill(archive: Archive, *, contacts: int, each: int, whole: int) -> None:
     """Put ``contacts`` in, ``each`` of one customer; those of the first ``whole`` customers can be shown."""
     filling = contents(archive, contacts=contacts, each=each, whole=whole)
-    statements = Statements(sqlite.dialect(paramstyle="qmark"))
+    writing = Writing(Statements(sqlite.dialect(paramstyle="qmark")))
     with contextlib.closing(sqlite3.connect(archive.database, isolation_level=None)) as db:
         for pragma in ("synchronous=OFF", "cache_size=-2000000", "wal_autocheckpoint=100000"):
             db.execute(f"PRAGMA {pragma}")
         with _without_index(db, "contact_tokens_contact_id", "links_customer_id"):
             for kind, rows in filling.tables():
-                statement = statements.add(kind)
+                statement = writing.statement(kind, Add)
                 values = attrgetter(*statement.names)
                 db.execute("BEGIN")
                 db.executemany(statement.sql, map(values, rows))

@@ -1,17 +1,18 @@
 """What listens to sources, put together from the settings: who may send, and with which secrets it is checked."""
 
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from aiohttp import web
 
 from service.archive.receive import Intake, Kept
-from service.config import Config, SourceConfig
+from service.config import Address, Config, SourceConfig
 from service.domain.errors import InvalidInputError
 from service.http.frame import RecognisesTokens
 from service.http.limits import DELIVERIES, UPLOADS, Room
+from service.http.tls import server_tls
 from service.intake.app_keys import (
     INTAKE,
     LISTENERS,
@@ -22,12 +23,14 @@ from service.intake.app_keys import (
     Listener,
 )
 from service.intake.listening import Listeners
+from service.intake.mail_server import MailDoor, MailRules
 from service.intake.refusals import Refusals
 from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
+from service.intake.twilio_signature import TwilioSecret
 from service.sources.kinds import KINDS, Sender
 
-T = TypeVar("T", WebhookSecret, SharedSecret)
+T = TypeVar("T", WebhookSecret, SharedSecret, TwilioSecret)
 
 
 def fill_intake(
@@ -57,20 +60,60 @@ def fill_intake(
     return listeners
 
 
+def mail_doors(
+    app: web.Application, config: Config, clock: Callable[[], datetime]
+) -> Sequence[tuple[Address, MailDoor]]:
+    """Return where mail is taken in, and by which rules.
+
+    Raises:
+        InvalidInputError: A certificate cannot be used; the detail names the file.
+    """
+    return [
+        (
+            source.mail_listen,
+            MailDoor(
+                rules=_mail_rules(source),
+                intake=app[INTAKE],
+                offer=app[OFFER],
+                room=app[UPLOADS],
+                clock=clock,
+            ),
+        )
+        for source in config.sources
+        if source.mail_listen is not None
+    ]
+
+
+def _mail_rules(source: SourceConfig) -> MailRules:
+    tls = server_tls(source.mail_certificate, source.mail_certificate_key)
+    return MailRules(
+        source=source.name,
+        is_lmtp=source.mail_protocol == "lmtp",
+        peers=source.mail_peers,
+        recipients=frozenset(source.mail_recipients),
+        max_bytes=source.mail_max_bytes,
+        tls=tls,
+        needs_tls=tls is not None,
+    )
+
+
 def _listeners(config: Config) -> Mapping[str, Listener]:
     tolerance = timedelta(seconds=config.intake.tolerance_seconds)
+    url = str(config.web.public_url or "").rstrip("/")
     return {
-        source.name: _listener(source, KINDS[source.kind].sender, tolerance)
+        source.name: _listener(source, KINDS[source.kind].sender, tolerance, url)
         for source in config.sources
     }
 
 
-def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta) -> Listener:
+def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: str) -> Listener:
     return Listener(
         source.name,
         sender,
         secrets=_secrets(source, WebhookSecret) if sender is Sender.SIGNATURE else (),
         shared=_secrets(source, SharedSecret) if sender is Sender.SECRET else (),
+        twilio=_secrets(source, TwilioSecret) if sender is Sender.TWILIO else (),
+        public_url=url,
         tolerance=tolerance,
     )
 

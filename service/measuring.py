@@ -8,11 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from service.archive.draft_recordings import FETCH
-from service.archive.receive import Sessions
+from service.archive.fetch_faults import FETCH_REASONS
+from service.archive.intake_memory import Sessions
 from service.backup.due import age_of
 from service.config import Config, StorageUrl
 from service.config.roles import ProcessRole
+from service.domain.fetching import FETCH, fetch_kind
 from service.domain.times import to_microseconds
 from service.http.limits import Room
 from service.http.meters import Meters, Metric, counter, gauge
@@ -45,6 +46,8 @@ class Measuring:
     readiness: Readiness
     watch: Watch
     outside: Sequence[Asking]
+    mailboxes: Sequence[Asking]
+    mails: Mapping[str, int]
     daily: DailyBackup | None
     fetches: Mapping[str, int]
     meters: Meters
@@ -86,6 +89,7 @@ class Measuring:
             gauge("jobs_dead", "Jobs that failed for good.", dead),
             gauge("jobs_queued", "Jobs that wait or run.", queued),
             *await self._of_fetching(),
+            *self._of_mailboxes(),
             *await self._of_log(now),
             *await self._of_backups(now),
             gauge(
@@ -95,21 +99,37 @@ class Measuring:
             ),
         ]
 
-    async def _of_fetching(self) -> Sequence[Metric]:
-        async def count(*states: str) -> int:
-            where = {"kind": FETCH, "state": states}
-            return await self.archive.stores.store.count(JobRow, where)
+    def _of_mailboxes(self) -> Sequence[Metric]:
+        troubles = [((("place", one.name),), one.trouble_seconds) for one in self.mailboxes]
+        return [
+            Metric(
+                "mailbox_trouble_seconds",
+                "gauge",
+                "For how long a mailbox could not be read; 0: all is well.",
+                [("", labels, seconds) for labels, seconds in troubles],
+            ),
+            counter(
+                "mailbox_mails_total",
+                "Mails of mailboxes, by what became of them.",
+                [((("outcome", name),), number) for name, number in sorted(self.mails.items())],
+            ),
+        ]
 
+    async def _of_fetching(self) -> Sequence[Metric]:
+        store = self.archive.stores.store
+        kinds = [FETCH, *(fetch_kind(source.name) for source in self.archive.config.sources)]
+        waiting = await store.count(JobRow, {"kind": kinds})
+        open_items = {"reason": list(FETCH_REASONS), "state": "open"}
         return [
             gauge(
                 "fetches_waiting",
                 "Recordings that wait to be fetched, or are being fetched.",
-                await count("queued", "claimed"),
+                waiting,
             ),
             gauge(
                 "fetches_failed",
-                "Recordings that could not be fetched and are given up.",
-                await count("dead"),
+                "Contacts that need attention for a recording that could not be fetched.",
+                await store.count(AttentionRow, open_items),
             ),
             counter(
                 "fetches_total",

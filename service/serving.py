@@ -13,7 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from service.anchoring import asking_outside, troubles
-from service.api import content, erasures, grants, holds, verification
+from service.api import content, erasures, grants, holds, statements, verification
 from service.api.app_keys import (
     ATTENTION,
     CONTACTS,
@@ -23,10 +23,11 @@ from service.api.app_keys import (
     ApiSettings,
 )
 from service.api.system import HEALTH, Check, Health, Measure
-from service.archive.draft_recordings import FETCH
+from service.archive.draft_recordings import MAIL_CHECK
 from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
+from service.archive.silence import LISTEN_EVERY
 from service.archive.source_book import REFRESH_EVERY
 from service.backup_sites import held_for_backup
 from service.config import Config, StorageUrl
@@ -43,10 +44,13 @@ from service.http.meters import METERS
 from service.intake.app_keys import REFUSALS
 from service.intake.listening import Listeners
 from service.listeners import fill_intake
+from service.mailboxes import Mailboxes, mailboxes_of
 from service.measuring import Measuring
 from service.sharing_out import checks_beyond, chores_of, routes_of
+from service.spooling import spools_of
 from service.web.app_keys import Door
 from service.web.archive_desk import ArchiveDesk
+from service.web.completeness_pages import COMPLETE
 from service.web.disposal_desk import ArchiveDisposals
 from service.web.pages import set_up_pages
 from service.web.problem_pages import show_problem
@@ -60,8 +64,10 @@ from service.worker.fetching.job import FetchJob
 from service.worker.following import Following
 from service.worker.housekeeping import SOURCES, Chore, Household, Housekeeping
 from service.worker.interpretation import Interpretation
-from service.worker.jobs import JobRunner, Kind
+from service.worker.jobs import Ending, JobRunner, Kind
 from service.worker.leftovers import Leftovers
+from service.worker.mail_check_job import MailCheckJob
+from service.worker.mail_check_job import bury as bury_mail_check
 from service.worker.media.run import MediaLimits
 from service.worker.media_job import MediaJob
 from service.worker.outside import Asking
@@ -86,6 +92,7 @@ class Service:
     keeper: LogKeeper
     watch: Watch
     outside: tuple[Asking, ...]
+    mailboxes: Mailboxes
     daily: DailyBackup | None
     fetching: FetchJob | None
     connections: Connections
@@ -134,6 +141,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     watch, daily = Watch(), _daily_backup(archive) if role.works else None
     outside = asking_outside(archive, keeper, clock) if role.works else ()
     fetching = fetching_of(archive) if role.works else None
+    mailboxes = mailboxes_of(archive, role, clock=clock, offer=interpretation.offer)
     readiness = _readiness(archive, keeper, watch)
     measuring = Measuring(
         archive=archive,
@@ -143,6 +151,8 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         readiness=readiness,
         watch=watch,
         outside=outside,
+        mailboxes=mailboxes.asking,
+        mails=mailboxes.outcomes,
         daily=daily,
         fetches=Counter() if fetching is None else fetching.outcomes,
         meters=app[METERS],
@@ -150,7 +160,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         uploads=app[UPLOADS],
         clock=clock,
     )
-    app[HEALTH] = _health(readiness, measuring, outside, daily, role)
+    app[HEALTH] = _health(readiness, measuring, (*outside, *mailboxes.asking), daily, role)
     return Service(
         archive=archive,
         app=app,
@@ -158,6 +168,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         keeper=keeper,
         watch=watch,
         outside=outside,
+        mailboxes=mailboxes,
         daily=daily,
         fetching=fetching,
         connections=connections,
@@ -191,8 +202,9 @@ async def working(service: Service) -> AsyncIterator[None]:
         {
             "media": Kind(examination.run, limit=timedelta(seconds=media.wall_seconds * 2)),
             RELINK: Kind(archive.register.relinking.run),
+            MAIL_CHECK: _mail_checking(archive),
             REPLAY: Kind(service.connections.replays.run),
-            **({} if service.fetching is None else {FETCH: service.fetching.kind}),
+            **({} if service.fetching is None else service.fetching.kinds),
         },
         clock,
     )
@@ -203,7 +215,7 @@ async def working(service: Service) -> AsyncIterator[None]:
             every=timedelta(seconds=archive.config.log.checkpoint_seconds),
         ),
         "jobs": jobs.run,
-        **{one.name: one.run for one in service.outside},
+        **{one.name: one.run for one in (*service.outside, *service.mailboxes.asking)},
     }
     loops: dict[str, Loop] = {
         "housekeeping": Housekeeping(_chores(service), clock).run,
@@ -214,6 +226,18 @@ async def working(service: Service) -> AsyncIterator[None]:
         loops["openings"] = partial(archive.openings.run, clock=clock)
     async with supervised(loops, interpretation=service.interpretation, watch=service.watch):
         yield
+
+
+def _mail_checking(archive: Archive) -> Kind:
+    """Return how the signatures of mails are checked: two at a time, for most of the time is DNS's."""
+    stores = archive.stores
+    check = MailCheckJob(stores.store, stores.log, stores.blobs, archive.vault)
+    return Kind(
+        check.run,
+        limit=timedelta(minutes=5),
+        concurrency=2,
+        ending=Ending(bury=bury_mail_check),
+    )
 
 
 def _understanding(service: Service) -> Mapping[str, Loop]:
@@ -238,12 +262,19 @@ def _chores(service: Service) -> tuple[Chore, ...]:
     async def remove_copies(now: datetime) -> None:
         await asyncio.to_thread(remove_upgrade_copies, service.archive.config, now)
 
+    async def listen(now: datetime) -> None:
+        await service.archive.silence.look(now=now)
+
     chores = (
         *_household(service.archive).chores(),
         Chore("upgrade copies", timedelta(hours=1), remove_copies),
         Chore(SOURCES, REFRESH_EVERY, partial(_refresh_sources, service), REFRESH_EVERY),
         Chore("notice", LOOK_EVERY_NOTICE, service.connections.watch.run),
+        Chore("silence", LISTEN_EVERY, listen),
     )
+    # Without interpretation of its own the process follows what others took in, and so this.
+    offer = service.interpretation.offer if service.role.takes_in else None
+    chores = (*chores, *spools_of(service.archive, clock, offer))
     if service.daily is not None:
         chores = (*chores, Chore("backup", LOOK_EVERY, service.daily.run, FIRST_LOOK))
     return chores_of(service.role, chores, service.archive.stores.working)
@@ -339,6 +370,8 @@ def _fill(
     )
     app[CONTACTS], app[FINDER] = archive.contacts, archive.finder
     app[ATTENTION] = archive.attention
+    app[statements.RECONCILING] = archive.reconciling
+    app[statements.COMPLETENESS] = app[COMPLETE] = archive.completeness
     app[grants.GRANTS] = archive.grants
     app[holds.HOLDS], app[erasures.ERASURES] = archive.holds, archive.erasures
     app[content.CONTENTS] = content.Contents(archive.opener)

@@ -16,6 +16,7 @@ from service.api import (
     holds,
     log,
     openapi,
+    statements,
     system,
     verification,
 )
@@ -47,6 +48,7 @@ def _desk_routes() -> list[Route]:
     return [
         *contacts.routes(),
         *attention.routes(),
+        *statements.statement_routes(),
         *grants.grant_routes(),
         *holds.hold_routes(),
         *erasures.erasure_routes(),

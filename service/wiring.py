@@ -23,6 +23,7 @@ from service.access.throttle import Throttle
 from service.access.tokens import Tokens
 from service.access.users import Users
 from service.archive.attention import Attention
+from service.archive.completeness import Completeness
 from service.archive.contact_checks import ContactChecker
 from service.archive.contacts import Contacts
 from service.archive.counted import CountedBlobs, CountedKeys, CountedStore, Failures
@@ -34,16 +35,21 @@ from service.archive.erasure_ledger import FILE as ERASURES
 from service.archive.erasure_ledger import ErasureLedger
 from service.archive.expect import Expectations
 from service.archive.export import Exporter
+from service.archive.gaps import Gaps
 from service.archive.grants import Grants
 from service.archive.hold import Holds
+from service.archive.intake_memory import Sessions
 from service.archive.interpret import Interpreter
 from service.archive.lookup import Finder
+from service.archive.mail_reading import MailReading
 from service.archive.marked import AuthenticLog, Marker, MarkingStore
 from service.archive.open import Opener
 from service.archive.openings import Openings
 from service.archive.published import PublishedLog
-from service.archive.receive import Intake, Sessions
+from service.archive.receive import Intake
+from service.archive.reconcile import Reconciling
 from service.archive.rotate import Rotation
+from service.archive.silence import Silence
 from service.archive.source_book import KnownSource, SourceBook
 from service.archive.understand import Understanding
 from service.archive.vault import Vault
@@ -54,13 +60,13 @@ from service.crypto.recipients import parse_recipient
 from service.databases import (
     Alone,
     copy_older_archive,
-    is_database_there,
     key_place,
     open_store,
     opened_keys,
     scrub_of,
 )
 from service.domain.errors import InvalidInputError, UnavailableError
+from service.domain.fetching import fetch_kind
 from service.key_safes import safe_of
 from service.keys.epoch import EpochKind
 from service.keys.file import FileKeyProvider
@@ -73,6 +79,7 @@ from service.moving.record import MoveRecord
 from service.sources.carried import USUALLY_CARRIED
 from service.sources.events import SourceRule
 from service.sources.kinds import KINDS
+from service.worker.mail.run import ChildMailReader
 from storage.database.group import GroupCommit, GroupKeys
 from storage.database.lock import instance_lock
 from storage.files import FileBlobs
@@ -136,6 +143,9 @@ class Archive:
     register: Register
     attention: Attention
     expectations: Expectations
+    reconciling: Reconciling
+    completeness: Completeness
+    silence: Silence
     grants: Grants
     openings: Openings
     opener: Opener
@@ -143,24 +153,6 @@ class Archive:
     holds: Holds
     erasures: Erasures
     access: Access
-
-
-async def is_new(config: Config) -> bool:
-    """Tell whether there is no archive yet where ``config`` says.
-
-    Raises:
-        UnavailableError: There was one, and its database is missing: an empty one in its place would hide the loss.
-        storage.errors.UnavailableError: The database's server cannot be asked.
-    """
-    if await is_database_there(config):
-        return False
-    used = config.archive.directory / LEDGER_DIRECTORY
-    if used.exists():
-        raise UnavailableError(
-            f"{config.storage.database} has no archive, though {used} shows that the archive was in use: restore the "
-            "database, or choose another [archive] directory for a new archive"
-        )
-    return True
 
 
 def held_alone(config: Config) -> AbstractContextManager[None]:
@@ -384,8 +376,14 @@ def archive_from(
     book = book_of(config, stores.store, vault)
     interpreter = Interpreter(stores.store, stores.blobs, vault, book.rules)
     understanding = Understanding(
-        stores.store, interpreter, DeliveryOpener(ring, stores.keys), book.adapters, book
+        stores.store,
+        interpreter,
+        DeliveryOpener(ring, stores.keys),
+        book.adapters,
+        MailReading(stores.store, stores.blobs, vault, ChildMailReader(), interpreter.rule_of),
+        book,
     )
+    names = [source.name for source in config.sources]
     openings = Openings(stores.store)
     verifier = Verifier(
         ContactChecker(stores.store, stores.log, stores.blobs, vault),
@@ -409,6 +407,11 @@ def archive_from(
         register=Register(stores.store, interpreter, config.archive.timezone.key),
         attention=Attention(stores.store, understanding, verifier),
         expectations=Expectations(stores.store, vault),
+        reconciling=Reconciling(
+            stores.store, interpreter, Gaps(stores.store), config.archive.timezone
+        ),
+        completeness=Completeness(stores.store, names, config.archive.timezone),
+        silence=Silence(stores.store, names),
         grants=Grants(
             stores.store, vault, openings.forget, timedelta(hours=config.grants.hours)
         ),
@@ -514,5 +517,9 @@ def _rule_of(config: Config, source: SourceConfig) -> SourceRule:
         region=source.country or default.region,
         timezone=source.timezone or default.timezone,
         grace=timedelta(minutes=source.grace_minutes) or default.grace,
+        columns=source.cdr_columns,
         company_numbers=frozenset(number.e164 for number in source.company_numbers),
+        company_addresses=frozenset(source.company_addresses),
+        checks_mail=source.mail_checks,
+        fetched_as=fetch_kind(source.name),
     )

@@ -167,6 +167,69 @@ class MessageRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissingRow(Row):
+    """A contact that its source says it handled. ``state``: ``missing``, or ``late`` when it was delivered since."""
+
+    KEY = ("contact_id",)
+
+    contact_id: str
+    source: str
+    started_at: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconciledRow(Row):
+    """A day of a source that was compared with a statement of it; ``day`` as ``2026-11-22``.
+
+    ``said``: the contacts of the statement; ``unknown``: those that were delivered and it does not say.
+    """
+
+    KEY = ("source", "day")
+
+    source: str
+    day: str
+    said: int
+    unknown: int
+    compared_at: int
+    compared_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapRow(Row):
+    """A time in which a source may have handled what it could not deliver. ``until`` is None while it lasts.
+
+    ``state``: ``open``, or ``closed`` when all of it was compared with a statement.
+    """
+
+    id: str
+    version: int
+    source: str
+    cause: str
+    since: int
+    until: int | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxRow(Row):
+    """How far a mailbox of a source was read. ``token`` stands for its server, account and name.
+
+    Every mail with a UID below ``next_uid`` is kept or accounted for, as long as the mailbox says ``uid_validity`` (RFC
+    9051, section 2.3.1.1). ``read_at``: when it was last read to its end; None until it was.
+    """
+
+    KEY: ClassVar[tuple[str, ...]] = ("source", "token")
+
+    source: str
+    token: bytes
+    version: int
+    uid_validity: int
+    next_uid: int
+    read_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionRow(Row):
     """Something a person should look at. ``state``: ``open`` or ``settled``; ``about`` is an id."""
 

@@ -153,6 +153,14 @@ TABLES: Mapping[type[Row], Table] = MappingProxyType(
                 Index("openings_contact_id", "contact_id"),
             ),
             _table("users", rows.UserRow, UniqueConstraint("login_token")),
+            _table(
+                "missing_contacts",
+                rows.MissingRow,
+                Index("missing_contacts_source", "source", "started_at"),
+            ),
+            _table("reconciled_days", rows.ReconciledRow, is_clustered=True),
+            _table("source_gaps", rows.GapRow, Index("source_gaps_source", "source", "state")),
+            _table("mailboxes", rows.MailboxRow, is_clustered=True),
             _table("tokens", rows.TokenRow, UniqueConstraint("secret_hash")),
             _table(
                 "sessions",

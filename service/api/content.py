@@ -1,6 +1,7 @@
 """Recordings and messages, given out byte by byte as they are verified, and what a player says it played.
 
 ``GET|HEAD /api/v1/recordings/{id}/content``, ``GET|HEAD /api/v1/messages/{id}/content``,
+``…/messages/{id}/original``, ``…/messages/{id}/attachments/{number}``,
 ``POST /api/v1/recordings/{id}/heard``. The routes let in everybody who is signed in: who may open is decided by the use
 case, which records a refusal.
 """
@@ -8,7 +9,7 @@ case, which records a refusal.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -32,12 +33,15 @@ from service.archive.coverage import Intervals
 from service.archive.open import Opener
 from service.archive.openings import OpenedContent
 from service.archive.payload import BATCH_BYTES
-from service.archive.targets import Asked, Subject
+from service.archive.targets import Asked, Rendition, Subject
+from service.archive.unmask import read_masked, unmask
 from service.domain.errors import (
     GrantRequiredError,
     InvalidInputError,
     TamperedError,
 )
+from service.domain.masking import Masked
+from service.domain.permission import Permission
 from service.http.bodies import read_json
 from service.http.frame import ACTOR, NOW, SESSION
 from service.http.headers import OTHER_POLICY
@@ -54,6 +58,8 @@ STALL_SECONDS: Final = 300
 _MAX_RANGES: Final = 1000
 _MAX_SECONDS: Final = 10**7
 _GRANT_HEADER: Final = "Access-Grant"
+_MASKED_HEADER: Final = "Masked-Places"
+"""In how many places of a message something is hidden; not there where nothing is."""
 
 
 class HeardReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +113,18 @@ def content_routes() -> tuple[Route, ...]:
             needs=signed_in,
         ),
         Route(
+            method="GET",
+            path="/api/v1/messages/{id}/original",
+            handler=get_mail,
+            needs=signed_in,
+        ),
+        Route(
+            method="GET",
+            path="/api/v1/messages/{id}/attachments/{number}",
+            handler=get_attachment,
+            needs=signed_in,
+        ),
+        Route(
             method="POST",
             path="/api/v1/recordings/{id}/heard",
             handler=post_heard,
@@ -117,17 +135,39 @@ def content_routes() -> tuple[Route, ...]:
 
 async def get_recording(request: web.Request) -> web.StreamResponse:
     """``GET /api/v1/recordings/{id}/content``: the recording, or with ``?rendition=`` what was made of it."""
-    return await _serve(request, Subject.RECORDING, ("grant", "rendition"))
+    return await _serve(request, *_recording(request))
 
 
 async def get_message(request: web.Request) -> web.StreamResponse:
-    """``GET /api/v1/messages/{id}/content``: the text of a message, in UTF-8."""
-    return await _serve(request, Subject.MESSAGE, ("grant",))
+    """``GET /api/v1/messages/{id}/content``: the text of a message, in UTF-8; masked, unless ``unmasked=yes``."""
+    query = read_query(request, ("grant", "unmasked"))
+    return await _serve(request, Asked.parse(Subject.MESSAGE, request.match_info["id"]), query)
+
+
+async def get_mail(request: web.Request) -> web.StreamResponse:
+    """``GET /api/v1/messages/{id}/original``: a mail as it came, byte for byte."""
+    query = read_query(request, ("grant",))
+    asked = Asked.parse_part(request.match_info["id"], Rendition.MAIL)
+    # Nothing can be hidden in it, so that it is for those alone who may see what is.
+    await request.app[CONTENTS].opener.require_permitted(
+        Permission.UNMASK, asked, actor=request[ACTOR], now=request[NOW]
+    )
+    return await _serve(request, asked, query)
+
+
+async def get_attachment(request: web.Request) -> web.StreamResponse:
+    """``GET /api/v1/messages/{id}/attachments/{number}``: an attachment of a mail, numbered from 1."""
+    query = read_query(request, ("grant",))
+    asked = Asked.parse_part(
+        request.match_info["id"], Rendition.ATTACHMENT, number=request.match_info["number"]
+    )
+    return await _serve(request, asked, query)
 
 
 async def post_heard(request: web.Request) -> web.StreamResponse:
     """``POST /api/v1/recordings/{id}/heard``: a player tells what it played; the answer is what counts as heard."""
-    asked, grant_id = _asked(request, Subject.RECORDING, ("grant", "rendition"))
+    asked, query = _recording(request)
+    grant_id = _grant_of(request, query)
     told = _read_report(await read_json(request))
     heard = await request.app[CONTENTS].opener.report_heard(
         asked, told, actor=request[ACTOR], grant_id=grant_id, now=request[NOW]
@@ -137,40 +177,53 @@ async def post_heard(request: web.Request) -> web.StreamResponse:
     return json_response({"heard": seconds, "heard_seconds": total})
 
 
-def _asked(
-    request: web.Request, subject: Subject, allowed: tuple[str, ...]
-) -> tuple[Asked, str | None]:
-    query = read_query(request, allowed)
-    asked = Asked.parse(subject, request.match_info["id"], rendition=query.get("rendition"))
+def _recording(request: web.Request) -> tuple[Asked, Mapping[str, str]]:
+    query = read_query(request, ("grant", "rendition"))
+    recording_id, rendition = request.match_info["id"], query.get("rendition")
+    return Asked.parse(Subject.RECORDING, recording_id, rendition=rendition), query
+
+
+def _grant_of(request: web.Request, query: Mapping[str, str]) -> str | None:
+    """Return the id of the grant that a request names, if it does."""
     sent = request.headers.getall(_GRANT_HEADER, [])
     if "grant" in query:
         # An address is written into histories and logs; beside a token, which is as good as the grant, it has no place.
         if SESSION not in request or sent:
             raise InvalidInputError(f"send the grant in the header {_GRANT_HEADER}, once")
-        return asked, query["grant"]
+        return query["grant"]
     if len(sent) > 1:
         raise InvalidInputError(f"send the header {_GRANT_HEADER} once")
-    return asked, sent[0].strip() if sent else None
+    return sent[0].strip() if sent else None
 
 
 async def _serve(
-    request: web.Request, subject: Subject, allowed: tuple[str, ...]
+    request: web.Request, asked: Asked, query: Mapping[str, str]
 ) -> web.StreamResponse:
-    asked, grant_id = _asked(request, subject, allowed)
+    grant_id = _grant_of(request, query)
+    is_unmasked = _is_unmasked(query)
     contents, actor, now = request.app[CONTENTS], request[ACTOR], request[NOW]
     with contents.serving(actor.id):
         opener = contents.opener
-        content = await opener.open(asked, actor=actor, grant_id=grant_id, now=now)
-        try:
-            wanted = _wanted(request, content)
-        except UnsatisfiableRangeError:
-            return _unsatisfiable(content)
+        opened = unmask if is_unmasked else Opener.open
+        content = await opened(opener, asked, actor=actor, grant_id=grant_id, now=now)
+        is_shown_masked = asked.is_text and not is_unmasked
         with opener.openings.using(content):
             try:
-                return await _answer(request, content, wanted)
+                if is_shown_masked and (masked := await read_masked(content)).hidden:
+                    return await _answer_masked(request, content, masked)
+                return await _answer(request, content, _wanted(request, content))
+            except UnsatisfiableRangeError:
+                return _unsatisfiable(content)
             except TamperedError:
                 await opener.alarm(content, now=now)
                 raise
+
+
+def _is_unmasked(query: Mapping[str, str]) -> bool:
+    told = query.get("unmasked")
+    if told not in {None, "yes"}:
+        raise InvalidInputError("unmasked is yes, or not there")
+    return told is not None
 
 
 def _wanted(request: web.Request, content: OpenedContent) -> ByteRange | None:
@@ -211,6 +264,24 @@ async def _answer(
     return await _stream(
         request, content, start, stop, _streamed(status, headers, stop - start)
     )
+
+
+async def _answer_masked(
+    request: web.Request, content: OpenedContent, masked: Masked
+) -> web.Response:
+    """Send a message in which something is hidden: always whole, because its places are not those of the archived."""
+    headers = _headers(content)
+    headers["Accept-Ranges"] = "none"
+    headers["ETag"] = f'{content.etag[:-1]}-masked"'
+    headers[_MASKED_HEADER] = str(masked.hidden)
+    _require_open(content)
+    whole = web.Response(headers=headers, body=masked.text.encode())
+    await whole.prepare(request)
+    async with _taken(request):
+        await whole.write_eof()
+    if request.method != "HEAD":
+        content.track.note_sent(0, content.size_bytes)
+    return whole
 
 
 def _streamed(status: int, headers: dict[str, str], length: int) -> web.StreamResponse:

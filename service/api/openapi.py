@@ -264,6 +264,12 @@ def _schemes() -> Json:
             "scheme": "basic",
             "description": "The name of a source, and its secret.",
         },
+        "twilio": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-Twilio-Signature",
+            "description": "Twilio's signature of the URL and its parameters.",
+        },
         "signature": {
             "type": "apiKey",
             "in": "header",

@@ -26,6 +26,7 @@ class Proof(StrEnum):
 
     TOKEN = "bearer"  # noqa: S105  # the name of a scheme
     SIGNATURE = "signature"
+    TWILIO = "twilio"
     SECRET = "basic"  # noqa: S105  # the name of a scheme
 
 
@@ -88,18 +89,37 @@ _RENDITION: Final = {
         ),
     ]
 }
+_UNMASKED: Final = {
+    "unmasked": Annotated[
+        Literal["yes"],
+        Meta(
+            description="With card numbers and identity codes in the clear, which is recorded. They are hidden if not "
+            "said; then `Masked-Places` says in how many places, and the answer is whole."
+        ),
+    ]
+}
 _RANGE: Final = {
     "Range": _text("One range of bytes (RFC 9110, section 14); anything else is ignored."),
     "If-Range": _text("The ETag that the range belongs to."),
 }
 _CONTENT: Final = {200: BYTES, 206: BYTES}
+_HANDSHAKE: Final = {
+    "WebHook-Request-Origin": _text(
+        "The host that asks to deliver (CloudEvents, HTTP 1.1 Web Hooks)."
+    )
+}
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /intake/{source}": Operation(
         body=BYTES,
         answers={200: shapes.Kept},
-        proofs=(Proof.SIGNATURE, Proof.SECRET, Proof.TOKEN),
+        proofs=(Proof.SIGNATURE, Proof.TWILIO, Proof.SECRET, Proof.TOKEN),
     ),
+    "GET /intake/{source}": Operation(answers={200: shapes.Kept}, proofs=(Proof.TWILIO,)),
+    "OPTIONS /intake/{source}": Operation(
+        headers=_HANDSHAKE, answers={200: None}, proofs=(Proof.SECRET, Proof.TOKEN)
+    ),
+    "OPTIONS /intake/{source}/k/{secret}": Operation(headers=_HANDSHAKE, answers={200: None}),
     "PUT /intake/{source}/{source_id}/recordings/{name}": Operation(
         body=BYTES, answers={200: shapes.Kept}, proofs=(Proof.TOKEN,)
     ),
@@ -107,6 +127,13 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "PUT /intake/{source}/k/{secret}/{source_id}/recordings/{name}": Operation(
         body=BYTES, answers={200: shapes.Kept}
     ),
+    "POST /api/v1/sources/{source}/statements": Operation(
+        body=BYTES,
+        query={"trial": _text("`yes`: only say what would come of it.")},
+        answers={200: shapes.ReconciledDays},
+        problems=(404,),
+    ),
+    "GET /api/v1/sources/completeness": Operation(answers={200: shapes.CompletenessPage}),
     "POST /api/v1/contacts": Operation(
         body=ContactJson,
         answers={201: shapes.ShownContact, 200: shapes.KnownContact},
@@ -199,9 +226,21 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         problems=(410,),
     ),
     "GET /api/v1/messages/{id}/content": Operation(
-        query=_GRANT_QUERY,
+        query={**_GRANT_QUERY, **_UNMASKED},
         headers={**_GRANT, **_RANGE},
         answers={200: TEXT, 206: TEXT},
+        problems=(410, 416, 429),
+    ),
+    "GET /api/v1/messages/{id}/original": Operation(
+        query=_GRANT_QUERY,
+        headers={**_GRANT, **_RANGE},
+        answers=_CONTENT,
+        problems=(410, 416, 429),
+    ),
+    "GET /api/v1/messages/{id}/attachments/{number}": Operation(
+        query=_GRANT_QUERY,
+        headers={**_GRANT, **_RANGE},
+        answers=_CONTENT,
         problems=(410, 416, 429),
     ),
     "GET /api/v1/openapi.json": Operation(answers={200: dict[str, Any]}),

@@ -3,7 +3,7 @@
 A field that may be missing is left out of an answer when nothing is known. Tests hold real answers against these.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -45,6 +45,21 @@ class ShownParty(Shape, frozen=True, kw_only=True):
     agent_id: str | UnsetType = UNSET
 
 
+class ShownPause(Shape, frozen=True, kw_only=True):
+    """That a recording was paused on purpose; without an `end`, nobody told that it went on.
+
+    `start_seconds` and `end_seconds`: where in the recording, where that is known.
+    """
+
+    recording: str
+    start: datetime
+    end: datetime | UnsetType = UNSET
+    reason: str
+    who: str | UnsetType = UNSET
+    start_seconds: Seconds | UnsetType = UNSET
+    end_seconds: Seconds | UnsetType = UNSET
+
+
 class ShownLink(Shape, frozen=True, kw_only=True):
     """Whose contact it is: why, and how sure that is."""
 
@@ -65,7 +80,10 @@ class KnownContact(Shape, frozen=True, kw_only=True):
 
 
 class ShownContact(Shape, frozen=True, kw_only=True):
-    """A contact without its contents. Times as sent are there where they say more than the time, such as an offset."""
+    """A contact without its contents. Times as sent are there where they say more than the time, such as an offset.
+
+    `not_delivered`: it is known from its source's statement alone.
+    """
 
     id: ContactId
     source: str
@@ -76,6 +94,8 @@ class ShownContact(Shape, frozen=True, kw_only=True):
     started_at_as_sent: str | UnsetType = UNSET
     ended_at: datetime | UnsetType = UNSET
     ended_at_as_sent: str | UnsetType = UNSET
+    answered_at: datetime | UnsetType = UNSET
+    outcome: str | UnsetType = UNSET
     queue: str | UnsetType = UNSET
     subject: str | UnsetType = UNSET
     customer_number: str | UnsetType = UNSET
@@ -83,6 +103,8 @@ class ShownContact(Shape, frozen=True, kw_only=True):
     parties: list[ShownParty]
     recording: RecordingState | UnsetType = UNSET
     not_recorded_reason: str | UnsetType = UNSET
+    recording_pauses: list[ShownPause] | UnsetType = UNSET
+    not_delivered: bool | UnsetType = UNSET
     links: list[ShownLink]
 
 
@@ -161,6 +183,14 @@ class ShownRecording(Shape, frozen=True, kw_only=True):
     renditions: list[Literal["playable"]]
 
 
+class ShownAttachment(Shape, frozen=True, kw_only=True):
+    """What is known of an attachment without opening it; its name is part of the content."""
+
+    number: Count
+    content_type: str
+    size_bytes: Count
+
+
 class ShownMessage(Shape, frozen=True, kw_only=True, rename={"sender": "from"}):
     """What is known of a message without opening it."""
 
@@ -168,6 +198,8 @@ class ShownMessage(Shape, frozen=True, kw_only=True, rename={"sender": "from"}):
     sender: str
     at: datetime
     size_bytes: Count
+    attachments: list[ShownAttachment] | UnsetType = UNSET
+    flags: list[str] | UnsetType = UNSET
 
 
 class ShownOpening(Shape, frozen=True, kw_only=True):
@@ -274,6 +306,47 @@ class GrantPage(Shape, frozen=True, kw_only=True):
 
     grants: list[ShownGrant]
     next: Cursor | None
+
+
+class ShownReconciledDay(Shape, frozen=True, kw_only=True):
+    """What came of a day.
+
+    `said` are the contacts that the source says it handled; `missing` did not come, `without_recording` have none that
+    should, and `unknown` came and are not said.
+    """
+
+    day: date
+    said: int
+    missing: int
+    without_recording: int
+    unknown: int
+
+
+class ReconciledDays(Shape, frozen=True, kw_only=True):
+    """The days of a statement."""
+
+    days: list[ShownReconciledDay]
+
+
+class ShownMonth(Shape, frozen=True, kw_only=True):
+    """A month of a source. `share` of what it said is here; null where it said nothing."""
+
+    source: str
+    month: str
+    days: int
+    said: int
+    here: int
+    late: int
+    missing: int
+    recordings_lost: int
+    recordings_expected: int
+    share: float | None
+
+
+class CompletenessPage(Shape, frozen=True, kw_only=True):
+    """The last twelve months of each source, newest first."""
+
+    months: list[ShownMonth]
 
 
 class HoldRequest(Shape, frozen=True, kw_only=True):

@@ -11,14 +11,15 @@ from service.archive.lookup import Criteria, Found, Page, Reason
 from service.archive.tombstones import Tombstone
 from service.domain.contact import Contact
 from service.domain.customer import Customer, Link
+from service.domain.masking import mask_contact
 from service.domain.times import format_time, from_microseconds
 
 _PARAMETERS: Final = {"started_from": "from", "started_to": "to"}
 
 
 def contact_json(contact: Contact, links: Sequence[Link] = ()) -> Json:
-    """Return a contact without its contents; what is not known is left out."""
-    details = known(contact_details(contact))
+    """Return a contact without its contents, masked; what is not known is left out."""
+    details = known(contact_details(mask_contact(contact)))
     return {**details, "links": [link_json(link) for link in links]}
 
 
@@ -125,12 +126,23 @@ def recording_json(recording: RecordingView) -> Json:
 
 def message_json(message: MessageView) -> Json:
     """Return what is known of a message without opening it."""
-    return {
+    shown: Json = {
         "id": message.id,
         "from": message.sender,
         "at": format_time(message.sent_at),
         "size_bytes": message.size_bytes,
     }
+    if message.mail is not None:
+        shown["flags"] = [flag.value for flag in message.mail.flags]
+        shown["attachments"] = [
+            {
+                "number": number,
+                "content_type": part.content_type,
+                "size_bytes": part.size_bytes,
+            }
+            for number, part in enumerate(message.mail.attachments, 1)
+        ]
+    return shown
 
 
 def customer_json(customer: Customer) -> Json:

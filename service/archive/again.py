@@ -143,8 +143,12 @@ class Again:
 
     async def _is_fetched(self, about: str, now: datetime) -> bool:
         """Tell whether the contact's recordings have come, or are fetched anew: if that fails, it is raised again."""
-        store = self.understanding.store
-        return await fetch_again(store, about, now=now) or await self._has_come(about, now)
+        store, interpreter = self.understanding.store, self.understanding.interpreter
+        for contact in await store.find(ContactRow, {"id": about, "state": "kept"}):
+            kind = interpreter.rule_of(contact.source).fetched_as
+            if await fetch_again(store, interpreter.vault, about, kind, now=now):
+                return True
+        return await self._has_come(about, now)
 
     async def _is_not_recorded(self, about: str, now: datetime) -> bool:
         del now

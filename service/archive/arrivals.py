@@ -1,8 +1,11 @@
 """Arrivals: what is to be worked into a contact, by which rules, and what became of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
+from service.archive.objects import SealedObject
 from service.archive.receive import ReceivedRecording
+from service.archive.records import SealedMessage
 from service.domain.contact import Contact, ContactFacts
 from storage.ports import Write
 from storage.rows import DeliveryRow, KeyRow, ObjectRow
@@ -12,8 +15,25 @@ ERASED = "contact_erased"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArrivedMail:
+    """A mail whose parts are sealed: the text is ``text``, the others are ``objects``; ``raw`` was stored as it came.
+
+    ``identity`` tells it from every other message of its contact.
+    """
+
+    identity: str
+    sent_at: datetime
+    text: SealedObject = field(repr=False)
+    objects: tuple[SealedObject, ...] = field(repr=False)
+    raw: ObjectRow
+    sealed: SealedMessage = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
     """One thing to work into the contact that ``source`` calls ``source_id``: facts, a recording, or both.
+
+    A ``mail`` comes with facts.
 
     ``is_strict`` refuses a contradiction whole, for callers that are told; otherwise what fits is taken and the rest is
     put on the list of what needs attention.
@@ -23,6 +43,7 @@ class Arrival:
     source_id: str
     facts: ContactFacts | None = None
     recording: tuple[ReceivedRecording, ObjectRow] | None = None
+    mail: ArrivedMail | None = None
     delivery: DeliveryRow | None = None
     remarks: tuple[str, ...] = ()
     also: tuple[Write, ...] = ()

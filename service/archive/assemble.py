@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from service.archive.arrivals import Arrival, Outcome
+from service.archive.arrivals import Arrival, ArrivedMail, Outcome
 from service.archive.draft import Draft, NewMessage
 from service.archive.objects import seal_object
 from service.archive.records import SealedMessage, contact_of
@@ -86,7 +86,12 @@ class Assembler:
                     keys += await self._add_messages(
                         group, draft, arrival.facts, stored, now=now
                     )
-            outcome = _finish(draft, arrival, contradictions, is_new=is_new)
+            is_known = False
+            if arrival.mail is not None and not draft.is_refused:
+                added = self._add_mail(draft, arrival.mail, group, stored)
+                keys += added
+                is_known = not added
+            outcome = _finish(draft, arrival, contradictions, is_new=is_new, is_known=is_known)
             outcomes[place] = outcome
             if not (outcome.is_duplicate or draft.is_refused):
                 draft.add_writes(arrival.also)
@@ -115,6 +120,7 @@ class Assembler:
             now=now,
             actor=first.actor,
             grace=rule.grace,
+            fetched_as=rule.fetched_as,
             stored=stored.row if stored else None,
             contact=contact_of(stored.row, sealer) if stored else None,
             stored_recordings=stored.recordings if stored else {},
@@ -152,6 +158,18 @@ class Assembler:
             draft.add_message(group.messages[wanted_token][0])
         return [group.messages[wanted_token][1] for wanted_token in wanted]
 
+    def _add_mail(
+        self, draft: Draft, mail: ArrivedMail, group: Group, stored: Stored | None
+    ) -> list[KeyRow]:
+        """Add a mail; return the headers to store first. None: it is archived already."""
+        identity = (group.token.hex(), "mail", mail.identity)
+        token = self.vault.index.token("message", "\n".join(identity))
+        if (stored and token in stored.messages) or draft.has_message(token):
+            return []
+        beside = (mail.raw, *(one.row for one in mail.objects))
+        draft.add_message(NewMessage(token, mail.sent_at, mail.text.row, mail.sealed, beside))
+        return [mail.text.header, *(one.header for one in mail.objects)]
+
     async def _seal_message(
         self, token: bytes, message: MessageText, *, now: datetime
     ) -> tuple[NewMessage, KeyRow]:
@@ -184,7 +202,12 @@ def _turn(item: tuple[int, Arrival]) -> int:
 
 
 def _finish(
-    draft: Draft, arrival: Arrival, contradictions: tuple[str, ...], *, is_new: bool
+    draft: Draft,
+    arrival: Arrival,
+    contradictions: tuple[str, ...],
+    *,
+    is_new: bool,
+    is_known: bool,
 ) -> Outcome:
     """Work in what remains of an arrival, and say what became of it."""
     attached = None
@@ -198,7 +221,7 @@ def _finish(
     return Outcome(
         contact=draft.contact,
         is_new=is_new,
-        is_duplicate=attached is not None and attached.is_duplicate,
+        is_duplicate=is_known or (attached is not None and attached.is_duplicate),
         contradictions=contradictions,
         recording_id=attached.id if attached else None,
     )

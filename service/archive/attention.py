@@ -20,6 +20,7 @@ from service.domain.errors import (
     UnavailableError,
 )
 from service.domain.ids import parse_id
+from service.domain.masking import mask_text
 from service.domain.permission import Permission, is_permitted, require_permission
 from service.domain.times import format_time, from_microseconds
 from storage.errors import StaleError
@@ -269,7 +270,7 @@ def _item(row: AttentionRow, *, is_gone: bool = False) -> AttentionItem:
 
 
 def _shown(value: object) -> str:
-    return format_time(value) if isinstance(value, datetime) else str(value)
+    return format_time(value) if isinstance(value, datetime) else mask_text(str(value)).text
 
 
 def _format_place(raised_at: int, item_id: str) -> str:

@@ -19,7 +19,7 @@ from service.archive.evidence import (
     read_evidence,
 )
 from service.archive.examine import Examined, examine
-from service.archive.records import SealedMessage, SealedRecording, contact_of
+from service.archive.records import SealedRecording, contact_of, message_of
 from service.archive.vault import Vault, open_value, require_epoch
 from service.crypto.fields import FieldSealer
 from service.crypto.secret import FileKey
@@ -336,9 +336,9 @@ def _opens_recording(
 
 def _opens_message(row: MessageRow, sealed: dict[str, Sealed]) -> Callable[[FieldSealer], None]:
     def opens(sealer: FieldSealer) -> None:
-        value = open_value(
-            sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1
-        )
+        value = message_of(row, sealer)
         sealed[row.object_id] = Sealed(value.sha256, value.salt, value.commitment)
+        for part in value.mail.parts if value.mail else ():
+            sealed[part.object_id] = Sealed(part.sha256, part.salt, part.commitment)
 
     return opens

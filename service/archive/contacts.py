@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.archive.interpret import Arrival, Interpreter, Outcome
+from service.archive.mail_records import SealedMail
 from service.archive.objects import SealedObject, seal_object
 from service.archive.receive import (
     received_recording,
@@ -12,16 +13,15 @@ from service.archive.receive import (
     remove_unless_stored,
 )
 from service.archive.records import (
-    SealedMessage,
     SealedRecording,
     contact_of,
     customer_of,
     link_of,
+    message_of,
     recording_of,
 )
 from service.archive.tombstones import Tombstone, erased_error, find_tombstones_of
 from service.archive.understand import Understanding
-from service.archive.vault import open_value
 from service.crypto.fields import FieldSealer
 from service.domain.actor import Actor
 from service.domain.contact import Contact, ContactFacts
@@ -71,6 +71,7 @@ class MessageView:
     sender: str
     sent_at: datetime
     size_bytes: int
+    mail: SealedMail | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,16 +345,15 @@ def _message_view(
     row: MessageRow, sealer: FieldSealer, objects: dict[str, ObjectRow]
 ) -> MessageView:
     try:
-        sealed = open_value(
-            sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1
-        )
-        sender = sealed.sender
+        sealed = message_of(row, sealer)
+        sender, mail = sealed.sender, sealed.mail
     except TamperedError:
-        sender = ""
+        sender, mail = "", None
     stored = objects.get(row.object_id)
     return MessageView(
         row.id,
         sender,
         from_microseconds(row.sent_at),
         stored.plain_bytes if stored else 0,
+        mail,
     )

@@ -132,7 +132,7 @@ class Disposal:
                 for ids in _batches(about)
                 for row in await find(AttentionRow, {"about": ids})
             ],
-            jobs=await find(JobRow, {"subject": [row.id for row in recordings]}),
+            jobs=await find(JobRow, {"subject": [*(row.id for row in recordings), *objects]}),
             contact=contacts[0] if contacts else None,
         )
 

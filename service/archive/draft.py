@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from service.archive.digest import ProvenRow, append_proving
 from service.archive.draft_recordings import Attached, RecordingsDraft
+from service.archive.missing import LATE, MISSING, missing_row
 from service.archive.receive import ReceivedRecording
 from service.archive.records import (
     SealedMessage,
@@ -23,6 +25,7 @@ from service.crypto.blind_index import BlindIndex
 from service.crypto.fields import FieldSealer
 from service.domain.contact import (
     EXPECTED,
+    MAX_ALIASES,
     NONE,
     Channel,
     Contact,
@@ -32,9 +35,10 @@ from service.domain.contact import (
     merge_parties,
 )
 from service.domain.ids import new_id
+from service.domain.pauses import merge_pauses
 from service.domain.times import format_time, to_microseconds
 from service.log.entry import EntryType, LogEntry, Value
-from storage.ports import Add, Append, Change, Replace, Require, Write
+from storage.ports import Add, Append, Change, Put, Replace, Require, Write
 from storage.rows import (
     AttentionRow,
     ContactRow,
@@ -48,6 +52,12 @@ RECORDED_THOUGH_NONE = "recorded_though_none"
 """A recording came although its source says that there is none; perhaps nobody was to be recorded."""
 
 
+_FOUND_BY: Final = frozenset(
+    {"aliases", "customer_number", "metering_point", "parties", "started_at"}
+)
+"""What tokens and links are made of."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message that has been sealed already."""
@@ -56,6 +66,8 @@ class NewMessage:
     sent_at: datetime
     object: ObjectRow
     sealed: SealedMessage
+    beside: tuple[ObjectRow, ...] = ()
+    """What a mail has beside its text: the mail as it came first, which is stored already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,7 @@ class Draft:
     now: datetime
     actor: str
     grace: timedelta
+    fetched_as: str
     stored: ContactRow | None = None
     contact: Contact | None = None
     stored_recordings: Mapping[bytes, RecordingRow] = field(default_factory=dict)
@@ -99,6 +112,7 @@ class Draft:
             index=self.index,
             now=self.now,
             note=self.note,
+            fetched_as=self.fetched_as,
             stored=self.stored_recordings,
         )
 
@@ -123,8 +137,10 @@ class Draft:
         """
         if self.contact is None:
             self._begin(facts)
+            if facts.is_stated:
+                self._writes.append(Put(missing_row(self.require_contact(), state=MISSING)))
             self._announce_recordings(facts)
-            self._announce({"announced"})
+            self._announce({"announced"}, facts)
             return ()
         amendment = decide_amendment(self.contact, facts)
         if amendment.contradictions:
@@ -136,10 +152,12 @@ class Draft:
             )
         self.contact = amendment.contact
         self._amended.extend(name for name in amendment.changed if name not in self._amended)
-        if {"parties", "customer_number", "metering_point"} & set(amendment.changed):
+        if _FOUND_BY & set(amendment.changed):
             self.has_new_identifiers = True
+        if "is_stated" in amendment.changed:
+            self._writes.append(Put(missing_row(self.contact, state=LATE)))
         others = self._announce_recordings(facts)
-        self._announce(set(amendment.changed))
+        self._announce(set(amendment.changed), facts)
         if others and is_strict:
             self.is_refused = True
         elif others:
@@ -169,11 +187,21 @@ class Draft:
             announced=facts.recording,
             started_at_as_sent=facts.started_at_as_sent,
             ended_at_as_sent=facts.ended_at_as_sent,
+            answered_at=facts.answered_at,
+            outcome=facts.outcome,
+            recording_pauses=merge_pauses((), facts.recording_pauses)[0],
+            is_stated=facts.is_stated,
+            aliases=facts.aliases[:MAX_ALIASES],
         )
         self.has_new_identifiers = True
         self.note(
             EntryType.CONTACT_CREATED,
-            {"source": self.source, "channel": facts.channel, "direction": facts.direction},
+            {
+                "source": self.source,
+                "channel": facts.channel,
+                "direction": facts.direction,
+                **({"stated": 1} if facts.is_stated else {}),
+            },
         )
 
     def _announce_recordings(self, facts: ContactFacts) -> Mapping[str, str]:
@@ -181,11 +209,14 @@ class Draft:
         others = self.recordings.announce(facts.recordings)
         return {"recording": ",".join(others)} if others else {}
 
-    def _announce(self, changed: set[str]) -> None:
-        """Expect the recording that is announced until the grace time after the end is over, or nothing any more."""
+    def _announce(self, changed: set[str], facts: ContactFacts) -> None:
+        """Expect the recording that is announced until the grace time after the end is over, or nothing any more.
+
+        One that was named after it was said that there is none is fetched: a person learns of it when it is there.
+        """
         contact = self.require_contact()
         if contact.announced == NONE:
-            self.recordings.call_off()
+            self.recordings.call_off(with_named=facts.denies_all)
         elif contact.announced == EXPECTED and changed & {"announced", "ended_at"}:
             self.recordings.expect(max(self.now, contact.ended_at or self.now) + self.grace)
 
@@ -230,6 +261,24 @@ class Draft:
             row.id,
             stored.id,
         )
+        self._add_beside(row, message)
+
+    def _add_beside(self, row: MessageRow, message: NewMessage) -> None:
+        parts = {} if message.sealed.mail is None else message.sealed.mail.by_object
+        for number, one in enumerate(message.beside):
+            stored = replace(one, owner_id=row.id, contact_id=self.contact_id)
+            self._writes.append(Put(stored) if number == 0 else Add(stored))
+            part = parts[stored.id]
+            self.note(
+                EntryType.ATTACHMENT_ARCHIVED,
+                {
+                    "kind": part.kind.value,
+                    "blob_sha256": stored.sha256.hex(),
+                    "commitment": part.commitment,
+                },
+                row.id,
+                stored.id,
+            )
 
     def add_writes(self, writes: Sequence[Write]) -> None:
         """Let ``writes`` belong to the change."""

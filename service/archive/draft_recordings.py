@@ -20,8 +20,8 @@ from storage.rows import JobRow, ObjectRow, RecordingRow
 Note = Callable[..., None]
 """Takes the type of a log entry, its data, and the ids that it is about beside the contact."""
 
-FETCH: Final = "fetch"
-"""The kind of the job that fetches a recording."""
+MAIL_CHECK: Final = "mail_check"
+"""The kind of the job that checks the signatures of a mail."""
 FETCHED_WITHIN: Final = timedelta(days=3)
 """Longer than fetching is tried: what is not there by then, and was not given up, is lost all the same."""
 
@@ -43,13 +43,17 @@ class Attached:
 
 @dataclass(slots=True)
 class RecordingsDraft:
-    """The recordings of the contact ``contact_id``; ``stored`` are its rows as read, by their name tokens."""
+    """The recordings of the contact ``contact_id``; ``stored`` are its rows as read, by their name tokens.
+
+    ``fetched_as`` is the kind of the jobs that fetch them.
+    """
 
     contact_id: str
     sealer: FieldSealer
     index: BlindIndex
     now: datetime
     note: Note
+    fetched_as: str
     stored: Mapping[bytes, RecordingRow]
     rows: dict[bytes, RecordingRow] = field(init=False)
     _writes: list[Write] = field(default_factory=list)
@@ -124,21 +128,29 @@ class RecordingsDraft:
         self._keep(
             row, SealedRecording(name=told.name, content_type=content_type, announced=told)
         )
-        self._writes.append(Put(fetch_job(row.id, now=self.now)))
+        self._writes.append(Put(fetch_job(row.id, self.fetched_as, now=self.now)))
         self.note(EntryType.RECORDING_EXPECTED, {}, row.id)
         return None
 
-    def call_off(self) -> None:
-        """Expect nothing any more, because the source says that there is no recording."""
-        row = self.rows.get(self._token(""))
-        if row is None or row.state not in AWAITED:
-            return
+    def call_off(self, *, with_named: bool) -> None:
+        """Expect nothing any more, because the source says that there is no recording; nor fetch any that it named."""
+        unnamed = self._token("")
+        for row in list(self.rows.values()):
+            if row.state in AWAITED and (with_named or row.name_token == unnamed):
+                self._call_off(row)
+
+    def _call_off(self, row: RecordingRow) -> None:
         del self.rows[row.name_token]
-        before = self.stored.get(row.name_token)
+        before = next((one for one in self.stored.values() if one.id == row.id), None)
         if before is not None:
             # Replaced first, so that nothing is removed which changed since it was read.
             gone = replace(before, version=before.version + 1)
-            self._writes += [Replace(gone), Remove(RecordingRow, (row.id,))]
+            self._writes += [
+                Replace(gone),
+                Remove(RecordingRow, (row.id,)),
+                Remove(JobRow, (fetch_job_id(row.id),)),
+            ]
+            self.note(EntryType.RECORDING_CALLED_OFF, {}, row.id)
 
     def attach(
         self, received: ReceivedRecording, stored: ObjectRow, *, is_strict: bool
@@ -236,9 +248,19 @@ def media_job(recording_id: str, *, now: datetime) -> JobRow:
     return _job(new_id("jb"), "media", recording_id, now=now)
 
 
-def fetch_job(recording_id: str, *, now: datetime) -> JobRow:
-    """Return the job that fetches a recording. Each has one: put again, it begins anew."""
-    return _job(f"jb_{recording_id.removeprefix('rc_')}", FETCH, recording_id, now=now)
+def fetch_job(recording_id: str, kind: str, *, now: datetime) -> JobRow:
+    """Return the job of ``kind`` that fetches a recording. Each has one: put again, it begins anew."""
+    return _job(fetch_job_id(recording_id), kind, recording_id, now=now)
+
+
+def fetch_job_id(recording_id: str) -> str:
+    """Return the id of the job that fetches a recording."""
+    return f"jb_{recording_id.removeprefix('rc_')}"
+
+
+def mail_check_job(object_id: str, *, now: datetime) -> JobRow:
+    """Return the job that checks the signatures of a mail, which is named by its bytes."""
+    return _job(new_id("jb"), MAIL_CHECK, object_id, now=now)
 
 
 def _job(job_id: str, kind: str, subject: str, *, now: datetime) -> JobRow:

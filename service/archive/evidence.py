@@ -23,9 +23,12 @@ EVIDENCE: Final = frozenset(
         EntryType.RECORDING_EXPECTED,
         EntryType.RECORDING_LOST,
         EntryType.RECORDING_HEALED,
+        EntryType.RECORDING_CALLED_OFF,
         EntryType.RECORDING_EXAMINED,
         EntryType.RENDITION_MADE,
+        EntryType.MAIL_RECEIVED,
         EntryType.MESSAGE_ARCHIVED,
+        EntryType.ATTACHMENT_ARCHIVED,
     }
 )
 """The entries that make a contact what it is; others, such as openings, only mention it."""
@@ -36,6 +39,7 @@ _WITHOUT: Final = frozenset(
 """What a contact without recordings is marked as."""
 
 _ARRIVALS: Final = frozenset({EntryType.RECORDING_ATTACHED, EntryType.MESSAGE_ARCHIVED})
+_NAMING: Final = _ARRIVALS | {EntryType.ATTACHMENT_ARCHIVED}
 _ARRIVED_ABOUT: Final = 3
 """They are about the contact, the recording or message, and the object."""
 
@@ -124,7 +128,7 @@ def read_entry(stored: StoredEntry) -> LogEntry:
         FormatError: It is none, or does not say what an entry of its type says.
     """
     entry = decode_entry(stored.entry)
-    if entry.type in _ARRIVALS and len(entry.about) < _ARRIVED_ABOUT:
+    if entry.type in _NAMING and len(entry.about) < _ARRIVED_ABOUT:
         raise FormatError("An entry about something that arrived does not name it.")
     find_committed_rows([entry])
     return entry
@@ -157,6 +161,7 @@ def _misfits(rows: ContactRows, evidence: Evidence) -> Iterator[str]:
         yield "The log does not know when this contact was made."
     arrived = _arrived(rows.id, evidence)
     yield from _missing(rows, arrived)
+    yield from _missing_beside(rows, evidence)
     if not evidence.is_erased:
         for row in rows.recordings:
             if (row.state == RecordingState.PRESENT) != (row.id in arrived):
@@ -187,6 +192,17 @@ def _missing(rows: ContactRows, arrived: Mapping[str, str]) -> Iterator[str]:
             yield f"{part_id} is not tied to the bytes that the log names."
         elif object_id not in rows.objects:
             yield f"The record of the bytes of {part_id} is missing."
+
+
+def _missing_beside(rows: ContactRows, evidence: Evidence) -> Iterator[str]:
+    """Tell of what a mail has beside its text, as long as the contact was not erased."""
+    if evidence.is_erased:
+        return
+    for entry in evidence.read:
+        if entry.type is EntryType.ATTACHMENT_ARCHIVED and entry.about[0] == rows.id:
+            _, part_id, object_id = entry.about[:_ARRIVED_ABOUT]
+            if object_id not in rows.objects:
+                yield f"The record of the bytes {object_id} of {part_id} is missing."
 
 
 def _arrived(contact_id: str, evidence: Evidence) -> dict[str, str]:

@@ -28,6 +28,9 @@ EXPIRING: Final = "delivery_expiring"
 WITHOUT_CONTACT: Final = "recording_without_contact"
 """Needs attention: this recording has waited for its contact for a while."""
 
+PART_WITHOUT_CONTACT: Final = "part_without_contact"
+"""Needs attention: this part of a contact, such as a leg of a call, has waited for the rest for a while."""
+
 NOTICE: Final = timedelta(days=7)
 PATIENCE: Final = timedelta(hours=1)
 _BATCH: Final = 100
@@ -81,15 +84,23 @@ class DeliveryExpiry:
         return await self._erase_understood(now=now) + await self._erase_others(now=now)
 
     async def remind(self, *, now: datetime) -> None:
-        """Raise attention to recordings whose contact does not come, and settle it for those whose contact came."""
+        """Raise attention to what waits for a contact that does not come, and settle it where the contact came."""
         after = ""
         while rows := await self._page(["waiting"], now - PATIENCE, after):
-            told = await self._told(WITHOUT_CONTACT, rows)
-            for row in rows:
-                if row.id not in told:
-                    await self._raise(WITHOUT_CONTACT, row, now=now)
+            recordings = [row for row in rows if row.kind == "recording"]
+            parts = [row for row in rows if row.kind != "recording"]
+            await self._remind_of(WITHOUT_CONTACT, recordings, now=now)
+            await self._remind_of(PART_WITHOUT_CONTACT, parts, now=now)
             after = rows[-1].id
         await self._settle_understood(now=now)
+
+    async def _remind_of(
+        self, reason: str, rows: Sequence[DeliveryRow], *, now: datetime
+    ) -> None:
+        told = await self._told(reason, rows)
+        for row in rows:
+            if row.id not in told:
+                await self._raise(reason, row, now=now)
 
     async def _erase_understood(self, *, now: datetime) -> int:
         over = Span(None, to_microseconds(now - self.keep_for) + 1)
@@ -203,7 +214,8 @@ class DeliveryExpiry:
 
     async def _settle_understood(self, *, now: datetime) -> None:
         open_items = await self.store.find(
-            AttentionRow, {"state": "open", "reason": [WITHOUT_CONTACT, EXPIRING]}
+            AttentionRow,
+            {"state": "open", "reason": [WITHOUT_CONTACT, PART_WITHOUT_CONTACT, EXPIRING]},
         )
         for start in range(0, len(open_items), _BATCH):
             items = open_items[start : start + _BATCH]

@@ -22,10 +22,11 @@ from service.archive.export_files import (
 )
 from service.archive.export_writer import ExportWriter, Found
 from service.archive.grants import Grants
-from service.archive.media_types import suffix_of
+from service.archive.mail_records import MailPart, SealedPart
+from service.archive.media_types import suffix_of, type_of
 from service.archive.package import Package, new_package
-from service.archive.records import SealedMessage, SealedRecording, contact_of
-from service.archive.targets import MESSAGE_TYPE
+from service.archive.records import SealedMessage, SealedRecording, contact_of, message_of
+from service.archive.targets import MESSAGE_TYPE, Rendition
 from service.archive.vault import Vault, open_value
 from service.archive.verify import Verifier
 from service.crypto.fields import FieldSealer
@@ -48,6 +49,9 @@ from storage.ports import Append, BlobStore, Store
 from storage.rows import MessageRow, RecordingRow
 
 _SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,5}", re.ASCII)
+
+
+_VERDICTS: Final = Rendition.VERDICTS.value
 
 
 class Form(StrEnum):
@@ -157,7 +161,8 @@ class Exporter:
             parts.append(_recording(recording, sealer, number, form=form, found=found))
         messages = sorted(rows.messages, key=lambda row: (row.sent_at, row.id))
         for number, message in enumerate(messages, 1):
-            parts.append(_message(message, sealer, number, form=form, found=found))
+            parts += _message(message, sealer, number, form=form, found=found)
+            parts += _verdicts(message, number, form=form, found=found)
         return replace(found, parts=tuple(parts))
 
     async def _record(self, order: Order, found: Found, grant: Grant, *, now: datetime) -> None:
@@ -194,8 +199,9 @@ def _recording(
     seconds = (sealed.facts or {}).get("duration_seconds")
     if isinstance(seconds, int | float) and seconds > 0:
         found.durations[row.id] = float(seconds)
+    content_type = type_of(sealed.content_type, sealed.facts)
     suffix = Path(sealed.name).suffix.lower()
-    suffix = suffix if _SUFFIX.fullmatch(suffix) else suffix_of(sealed.content_type)
+    suffix = suffix if _SUFFIX.fullmatch(suffix) else suffix_of(content_type)
     file = f"recording-{number}{suffix}.age" if form is Form.AGE else "contact.vcon"
     return _with_object(
         part,
@@ -203,20 +209,19 @@ def _recording(
         object_id=row.object_id,
         file=file,
         found=found,
-        content_type=sealed.content_type,
+        content_type=content_type,
     )
 
 
 def _message(
     row: MessageRow, sealer: FieldSealer, number: int, *, form: Form, found: Found
-) -> ExportedPart:
-    sealed = open_value(
-        sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1
-    )
+) -> list[ExportedPart]:
+    """Return a message, and of a mail the mail as it came and its attachments."""
+    sealed = message_of(row, sealer)
     found.messages[row.id] = (sealed.sender, from_microseconds(row.sent_at))
     part = ExportedPart(id=row.id, kind="message", state="present")
     file = f"message-{number}.txt.age" if form is Form.AGE else "contact.vcon"
-    return _with_object(
+    text = _with_object(
         part,
         sealed,
         object_id=row.object_id,
@@ -224,11 +229,53 @@ def _message(
         found=found,
         content_type=MESSAGE_TYPE,
     )
+    beside = sealed.mail.parts if sealed.mail else ()
+    # A vCon has the mail as it came, in which the attachments are.
+    kinds = {MailPart.RAW} if form is Form.VCON else {MailPart.RAW, MailPart.ATTACHMENT}
+    kept = [one for one in beside if one.kind in kinds]
+    return [text, *(_mail_part(row, one, number, form=form, found=found) for one in kept)]
+
+
+def _verdicts(row: MessageRow, number: int, *, form: Form, found: Found) -> list[ExportedPart]:
+    """Return the newest verdicts on a mail, if there are any; the archive made them, and the log has their blob."""
+    made = [o for o in found.objects.values() if (o.owner_id, o.kind) == (row.id, _VERDICTS)]
+    return [
+        ExportedPart(
+            id=row.id,
+            kind=_VERDICTS,
+            state="present",
+            file=f"message-{number}.verdicts.json.age" if form is Form.AGE else "contact.vcon",
+            object_id=newest.id,
+            name=f"message-{number}.verdicts.json",
+            content_type="application/json",
+            blob_sha256=newest.sha256.hex(),
+        )
+        for newest in sorted(made, key=lambda one: one.made_at)[-1:]
+    ]
+
+
+def _mail_part(
+    row: MessageRow, sealed: SealedPart, number: int, *, form: Form, found: Found
+) -> ExportedPart:
+    name = sealed.name or (f"message-{number}.eml" if sealed.kind is MailPart.RAW else "")
+    suffix = Path(name).suffix.lower()
+    suffix = suffix if _SUFFIX.fullmatch(suffix) else ".bin"
+    # Named by its object: two attachments may be called the same, or nothing.
+    middle = "" if sealed.kind is MailPart.RAW else f"-{sealed.object_id}"
+    file = f"message-{number}{middle}{suffix}.age" if form is Form.AGE else "contact.vcon"
+    return _with_object(
+        ExportedPart(id=row.id, kind=sealed.kind.value, state="present", name=name),
+        sealed,
+        object_id=sealed.object_id,
+        file=file,
+        found=found,
+        content_type=sealed.content_type,
+    )
 
 
 def _with_object(
     part: ExportedPart,
-    sealed: SealedRecording | SealedMessage,
+    sealed: SealedRecording | SealedMessage | SealedPart,
     *,
     object_id: str,
     file: str,

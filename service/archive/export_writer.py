@@ -7,6 +7,7 @@ from base64 import urlsafe_b64encode
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from service.archive.evidence import Evidence
 from service.archive.export_files import ExportedPart, contact_json
@@ -19,7 +20,7 @@ from service.archive.payload import (
     open_payload,
 )
 from service.archive.vault import Vault
-from service.archive.vcon import RecordedPart, WrittenPart, build_vcon
+from service.archive.vcon import AttachedPart, RecordedPart, WrittenPart, build_vcon
 from service.crypto.age import seal_header
 from service.crypto.recipients import Recipient
 from service.crypto.secret import FileKey
@@ -75,7 +76,20 @@ class ExportWriter:
             for place, part in places.items()
         ]
         messages = [await self._written(part) for part in self._of_kind("message")]
-        vcon = build_vcon(self.found.contact, recordings, messages, now=now)
+        beside = (*self._of_kind("mail"), *self._of_kind("verdicts"))
+        mails = {f"@{secrets.token_hex(16)}@": part for part in beside}
+        attached = [
+            AttachedPart(
+                place,
+                self._message_number(part),
+                part.name,
+                part.content_type,
+                _PURPOSES[part.kind],
+            )
+            for place, part in mails.items()
+        ]
+        places |= mails
+        vcon = build_vcon(self.found.contact, recordings, messages, attached, now=now)
         text = json.dumps(vcon, ensure_ascii=False)
         async with self.package.opened("contact.vcon") as file:
             for place, part in places.items():
@@ -83,6 +97,10 @@ class ExportWriter:
                 await file.write(before.encode())
                 await self._embed(part, file)
             await file.write(text.encode())
+
+    def _message_number(self, part: ExportedPart) -> int:
+        ids = [one.id for one in self._of_kind("message")]
+        return ids.index(part.id)
 
     def _of_kind(self, kind: str) -> list[ExportedPart]:
         return [part for part in self.found.parts if part.kind == kind and part.object_id]
@@ -131,6 +149,13 @@ class ExportWriter:
         return await open_payload(reader, stored, file_key=file_key)
 
 
+_PURPOSES: Final = {
+    "mail": "the mail as it came",
+    "verdicts": "who sent it, as found when it came, with the public keys of then",
+}
+
+
 def _require_received(part: ExportedPart, sha256: str) -> None:
-    if sha256 != part.sha256:
+    # What the archive made itself was never received; its blob is in the log.
+    if part.commitment and sha256 != part.sha256:
         raise TamperedError(f"{part.id} is not what was delivered")

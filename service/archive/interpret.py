@@ -190,7 +190,9 @@ class Interpreter:
             for recording in await self.store.find(RecordingRow, {"contact_id": ids}):
                 of_contact = recordings.setdefault(recording.contact_id, {})
                 of_contact[recording.name_token] = recording
-            if any(a.facts and a.facts.messages for g in groups for _, a in g.arrivals):
+            if any(
+                a.mail or (a.facts and a.facts.messages) for g in groups for _, a in g.arrivals
+            ):
                 for message in await self.store.find(MessageRow, {"contact_id": ids}):
                     messages.setdefault(message.contact_id, set()).add(message.message_token)
         sealers = await self.vault.find_sealers(ids)

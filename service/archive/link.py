@@ -261,6 +261,7 @@ def finding_tokens(
             tokens.add(index.token("email", party.email))
         if party.agent_id:
             tokens.add(index.token("agent", party.agent_id.casefold()))
+    tokens |= {alias_token(index, contact.source, alias) for alias in contact.aliases}
     if contact.queue:
         tokens.add(index.token("queue", contact.queue.casefold()))
     if contact.customer_number:
@@ -268,6 +269,11 @@ def finding_tokens(
     if contact.metering_point:
         tokens.add(index.token("metering_point", contact.metering_point))
     return tokens
+
+
+def alias_token(index: BlindIndex, source: str, alias: str) -> bytes:
+    """Return the token of another name by which ``source`` calls a contact."""
+    return index.token("alias", f"{source}\n{alias}")
 
 
 def find_matches(

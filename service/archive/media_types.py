@@ -1,5 +1,6 @@
-"""What a file of a media type is usually called."""
+"""What recordings are: their media types, and what files of these are usually called."""
 
+from collections.abc import Mapping
 from typing import Final
 
 SUFFIXES: Final = {
@@ -16,6 +17,27 @@ SUFFIXES: Final = {
     "audio/x-wav": ".wav",
     "text/plain": ".txt",
 }
+
+_CONTAINERS: Final = {
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "mp4": "audio/mp4",
+    "ogg": "audio/ogg",
+    "wav": "audio/wav",
+    "webm": "audio/webm",
+}
+_SAYS_NOTHING: Final = frozenset({"", "application/octet-stream"})
+
+
+def type_of(claimed: str, facts: Mapping[str, object] | None) -> str:
+    """Return the media type of a recording: as its source ``claimed``, or else as its bytes are known to be.
+
+    Some systems send every file as bytes and nothing more; not every browser plays what is called so.
+    """
+    if claimed.strip().lower() not in _SAYS_NOTHING or facts is None:
+        return claimed
+    return _CONTAINERS.get(str(facts.get("container")), claimed)
 
 
 def suffix_of(content_type: str) -> str:

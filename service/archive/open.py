@@ -78,7 +78,7 @@ class Opener:
             revealed.
         """
         # The one refusal that needs no look at the archive, so that it is the same for whatever was asked.
-        await self._require_permitted(actor, asked, now=now)
+        await self.require_permitted(Permission.OPEN, asked, actor=actor, now=now)
         if grant_id is not None:
             known = self.openings.find((actor.id, grant_id, asked), now)
             if known is not None and now - known.checked_at < RECHECK_EVERY:
@@ -90,9 +90,17 @@ class Opener:
     def _lock_of(self, actor: Actor, grant_id: str | None, asked: Asked) -> asyncio.Lock:
         return self._locks.setdefault((actor.id, grant_id, asked), asyncio.Lock())
 
-    async def _require_permitted(self, actor: Actor, asked: Asked, *, now: datetime) -> None:
+    async def require_permitted(
+        self, permission: Permission, asked: Asked, *, actor: Actor, now: datetime
+    ) -> None:
+        """Return when one of the actor's roles permits it; what is asked for is not looked at.
+
+        Raises:
+            NotPermittedError: None does. The refusal is in the log.
+            UnavailableError: The log cannot be written.
+        """
         try:
-            require_permission(actor, Permission.OPEN)
+            require_permission(actor, permission)
         except NotPermittedError as error:
             await self._refuse(error, asked, actor=actor, now=now)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import msgspec
 
+from service.archive.mail_records import SealedMail
 from service.archive.vault import open_value, seal_value
 from service.crypto.fields import FieldSealer
 from service.domain.contact import (
@@ -20,8 +21,9 @@ from service.domain.contact import (
     RecordingState,
 )
 from service.domain.customer import Certainty, Customer, Link, LinkState
+from service.domain.pauses import RecordingPause
 from service.domain.times import from_microseconds, to_microseconds
-from storage.rows import ContactRow, CustomerRow, LinkRow, RecordingRow
+from storage.rows import ContactRow, CustomerRow, LinkRow, MessageRow, RecordingRow
 
 
 class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,6 +39,11 @@ class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
     announced: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    answered_at: datetime | None = None
+    outcome: str | None = None
+    recording_pauses: tuple[RecordingPause, ...] = ()
+    is_stated: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,12 +65,24 @@ class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SealedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is personal in a message, apart from its text."""
+    """What is personal in a message, apart from its text. ``mail`` is what a mail has beside it."""
 
     sender: str
     sha256: str
     salt: bytes
     commitment: str
+    mail: SealedMail | None = None
+
+
+def message_of(row: MessageRow, sealer: FieldSealer) -> SealedMessage:
+    """Return what is sealed in ``row``.
+
+    Raises:
+        TamperedError: The sealed field is not what was sealed there.
+    """
+    return open_value(
+        sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1
+    )
 
 
 def recording_of(row: RecordingRow, sealer: FieldSealer) -> SealedRecording:
@@ -95,6 +114,11 @@ def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -
         announced=contact.announced,
         started_at_as_sent=contact.started_at_as_sent,
         ended_at_as_sent=contact.ended_at_as_sent,
+        answered_at=contact.answered_at,
+        outcome=contact.outcome,
+        recording_pauses=contact.recording_pauses,
+        is_stated=contact.is_stated,
+        aliases=contact.aliases,
     )
     return ContactRow(
         id=contact.id,
@@ -146,6 +170,11 @@ def contact_of(row: ContactRow, sealer: FieldSealer) -> Contact:
         announced=sealed.announced,
         started_at_as_sent=sealed.started_at_as_sent,
         ended_at_as_sent=sealed.ended_at_as_sent,
+        answered_at=sealed.answered_at,
+        outcome=sealed.outcome,
+        recording_pauses=sealed.recording_pauses,
+        is_stated=sealed.is_stated,
+        aliases=sealed.aliases,
     )
 
 

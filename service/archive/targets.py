@@ -1,11 +1,13 @@
 """What an actor asks to open: a recording, a rendition of it, or a message; found and described."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from service.archive.media_types import suffix_of
-from service.archive.records import SealedMessage, SealedRecording
+from service.archive.mail_records import NO_MAIL, MailPart, SealedMail
+from service.archive.media_types import suffix_of, type_of
+from service.archive.records import SealedRecording, message_of
 from service.archive.vault import Vault, open_value
 from service.domain.contact import RecordingState
 from service.domain.errors import (
@@ -21,6 +23,7 @@ from storage.rows import MessageRow, ObjectRow, RecordingRow
 MESSAGE_TYPE: Final = "text/plain; charset=utf-8"
 RENDITION_TYPE: Final = "audio/wav"
 PEAKS_TYPE: Final = "application/octet-stream"
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 
 
 class Subject(StrEnum):
@@ -31,22 +34,31 @@ class Subject(StrEnum):
 
 
 class Rendition(StrEnum):
-    """In which form a recording can be opened."""
+    """In which form a recording can be opened, and what of a message beside its text."""
 
     ORIGINAL = "original"
     PLAYABLE = "playable"
     """What every browser plays: a copy made for that, or the original where it is such already."""
     PEAKS = "peaks"
     """The loudness over time, from which a waveform is drawn."""
+    MAIL = "mail"
+    """Of a mail: all of it, as it came."""
+    HTML = "html"
+    """Of a mail: its formatted text, made safe."""
+    ATTACHMENT = "attachment"
+    """Of a mail: one of its attachments."""
+    VERDICTS = "verdicts"
+    """Of a mail: whether its signatures are valid, with the keys that this rests on; the newest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked for, parsed and not yet looked up."""
+    """What is asked for, parsed and not yet looked up. ``number`` is that of an attachment, from 1."""
 
     subject: Subject
     id: str
     rendition: Rendition = Rendition.ORIGINAL
+    number: int = 1
 
     @classmethod
     def parse(cls, subject: Subject, text: str, *, rendition: str | None = None) -> "Asked":
@@ -63,6 +75,22 @@ class Asked:
         if subject is Subject.MESSAGE or rendition not in (Rendition.PLAYABLE, Rendition.PEAKS):
             raise InvalidInputError("rendition is playable or peaks, for recordings")
         return cls(subject, found, Rendition(rendition))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is the text of a message, which is masked where it is shown."""
+        return self.subject is Subject.MESSAGE and self.rendition is Rendition.ORIGINAL
+
+    @classmethod
+    def parse_part(cls, text: str, rendition: Rendition, *, number: str = "1") -> "Asked":
+        """Return what of the mail ``text`` is asked for beside its text.
+
+        Raises:
+            NotFoundError: Nothing can be called so.
+        """
+        if not _NUMBER.fullmatch(number):
+            raise NotFoundError("attachments are numbered from 1")
+        return cls(Subject.MESSAGE, parse_id("ms", text), rendition, int(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +138,7 @@ async def _recording(store: Store, vault: Vault, asked: Asked) -> Target:
     content_type = {
         "rendition": RENDITION_TYPE,
         "peaks": PEAKS_TYPE,
-    }.get(stored.kind, sealed.content_type)
+    }.get(stored.kind) or type_of(sealed.content_type, sealed.facts)
     return Target(
         asked=asked,
         contact_id=row.contact_id,
@@ -149,8 +177,10 @@ async def _message(store: Store, vault: Vault, asked: Asked) -> Target:
         raise NotFoundError(f"no message {asked.id}")
     row = rows[0]
     sealer = await vault.get_sealer(row.contact_id)
-    # Opened only to know that the row is what was stored; nothing of it is shown here.
-    open_value(sealer, row.sealed, SealedMessage, table="messages", row=row.id, version=1)
+    # Opened in any case, to know that the row is what was stored.
+    sealed = message_of(row, sealer)
+    if asked.rendition is not Rendition.ORIGINAL:
+        return await _mail_part(store, asked, row, sealed.mail or NO_MAIL)
     return Target(
         asked=asked,
         contact_id=row.contact_id,
@@ -159,6 +189,41 @@ async def _message(store: Store, vault: Vault, asked: Asked) -> Target:
         filename=f"{row.id}.txt",
         duration_ms=None,
     )
+
+
+async def _mail_part(store: Store, asked: Asked, row: MessageRow, mail: SealedMail) -> Target:
+    if asked.rendition is Rendition.VERDICTS:
+        return await _verdicts(store, asked, row)
+    part = mail.find(MailPart(asked.rendition.value), asked.number)
+    if part is None:
+        raise NotFoundError(f"{asked.id} has no such {asked.rendition}")
+    name = part.name or f"{row.id}{_SUFFIXES.get(part.kind) or suffix_of(part.content_type)}"
+    return Target(
+        asked=asked,
+        contact_id=row.contact_id,
+        object=await _original(store, asked, part.object_id),
+        content_type=part.content_type,
+        filename=name,
+        duration_ms=None,
+    )
+
+
+async def _verdicts(store: Store, asked: Asked, row: MessageRow) -> Target:
+    where = {"owner_id": row.id, "kind": Rendition.VERDICTS.value}
+    made = await store.find(ObjectRow, where, order=("-made_at",), limit=1)
+    if not made:
+        raise NotFoundError(f"{asked.id} has no verdicts yet")
+    return Target(
+        asked=asked,
+        contact_id=row.contact_id,
+        object=made[0],
+        content_type="application/json",
+        filename=f"{row.id}.verdicts.json",
+        duration_ms=None,
+    )
+
+
+_SUFFIXES: Final = {MailPart.RAW: ".eml", MailPart.HTML: ".html"}
 
 
 def _filename(name: str, content_type: str, *, is_original: bool) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from service.archive.deliveries import DeliveryOpener
 from service.archive.interpret import Arrival, Interpreter, Outcome
+from service.archive.mail_reading import MAIL, MailReading
 from service.archive.receive import ReceivedRecording, SealedDelivery
 from service.archive.remarks import raise_attention
 from service.archive.source_book import SourceBook
@@ -68,6 +69,8 @@ class Understanding:
     interpreter: Interpreter
     opener: DeliveryOpener
     adapters: Mapping[str, Mapping[str, Adapter]]
+    mails: MailReading | None = None
+    """What understands mails; without it they cannot be."""
     book: SourceBook | None = None
 
     async def understand(
@@ -83,14 +86,63 @@ class Understanding:
         deliveries = await keep_trials_back(self.store, self.book, deliveries)
         objects = await self._objects([row for row, _ in deliveries])
         parsed: list[tuple[DeliveryRow, Sequence[Arrival]]] = []
+        reading = self.mails
+        mails = [] if reading is None else self._mails(deliveries)
+        others = {row.id for row, _ in mails}
         for row, delivery in deliveries:
+            if row.id in others:
+                continue
             try:
                 parsed.append((row, self._arrivals(row, delivery, objects, now=now)))
             except Exception as error:  # noqa: BLE001  # whatever an adapter raises is about this one delivery
                 await self._fail(row, error, now=now)
-        arrivals, outcomes = await self._interpret(parsed, now=now)
+        if reading is None or not mails:
+            arrivals, outcomes = await self._interpret(parsed, now=now)
+        else:
+            read = await self._read_mails(reading, mails, objects, now=now)
+            arrivals, outcomes = await self._worked_in(reading, parsed, read, now=now)
         await self._meet(arrivals, outcomes, now=now)
         return outcomes
+
+    def _mails(self, deliveries: Sequence[Delivered]) -> list[Delivered]:
+        """Return those that are mails of a source which there is."""
+        return [
+            one for one in deliveries if one[0].kind == MAIL and one[0].source in self.adapters
+        ]
+
+    async def _read_mails(
+        self,
+        reading: MailReading,
+        mails: Sequence[Delivered],
+        objects: Mapping[str, ObjectRow],
+        *,
+        now: datetime,
+    ) -> list[tuple[DeliveryRow, Sequence[Arrival]]]:
+        read, failed = await reading.arrivals(
+            [(one, objects.get(one[0].object_id or "")) for one in mails], now=now
+        )
+        for row, error in failed:
+            reason = ALTERED if isinstance(error, TamperedError) else UNREADABLE
+            await self._fail(row, error, now=now, reason=reason)
+        return [(row, [arrival]) for row, arrival in read]
+
+    async def _worked_in(
+        self,
+        reading: MailReading,
+        parsed: Sequence[tuple[DeliveryRow, Sequence[Arrival]]],
+        read: Sequence[tuple[DeliveryRow, Sequence[Arrival]]],
+        *,
+        now: datetime,
+    ) -> tuple[list[Arrival], list[Outcome]]:
+        """Interpret, and remove what was sealed of mails for nothing."""
+        arrivals: list[Arrival] = []
+        try:
+            arrivals, outcomes = await self._interpret([*parsed, *read], now=now)
+            await reading.tidy(arrivals, outcomes)
+        finally:
+            worked_in = set(map(id, arrivals))
+            await reading.drop([a for _, some in read for a in some if id(a) not in worked_in])
+        return arrivals, outcomes
 
     async def _interpret(
         self, parsed: Sequence[tuple[DeliveryRow, Sequence[Arrival]]], *, now: datetime
@@ -250,6 +302,9 @@ class Understanding:
         """
         try:
             opened = await self.opener.open([row])
+            if row.kind == MAIL:
+                # Nothing that a mail says is an error, and what it tells is read by a child.
+                return Reading(remarks=opened[row.id].remarks)
             objects = await self._objects([row])
             delivery = opened[row.id]
             return Reading(self._arrivals(row, delivery, objects, now=now), delivery.remarks)

@@ -11,13 +11,15 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from service.archive.contact_json import Json, pause_json
 from service.domain.contact import Contact, Direction, Party, PartyRole
 from service.domain.times import format_time
 
 VERSION: Final = "0.4.0"
 """The syntax; the member is deprecated, and widespread readers fail without it."""
 
-Json = dict[str, object]
+PAUSE: Final = "recording_pause"
+"""What an attachment is for that says when, why and by whom a recording was paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,22 @@ class WrittenPart:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class AttachedPart:
+    """What belongs to a message, to be embedded where ``placeholder`` stands; ``message`` is the place of its text."""
+
+    placeholder: str
+    message: int
+    name: str
+    content_type: str
+    purpose: str
+
+
 def build_vcon(
     contact: Contact,
     recordings: Sequence[RecordedPart],
     messages: Sequence[WrittenPart],
+    attached: Sequence[AttachedPart] = (),
     *,
     now: datetime,
     random: Callable[[int], bytes] = os.urandom,
@@ -51,7 +65,10 @@ def build_vcon(
     parties = _ordered(contact)
     shown = [_party_json(party) for party in parties]
     dialog = [_recording_json(contact, part, len(parties)) for part in recordings]
-    dialog.extend(_message_json(message, parties, shown) for message in messages)
+    texts = [_message_json(message, parties, shown) for message in messages]
+    attachments = _pauses_json(contact, recordings, shown) if dialog else []
+    attachments += [_attached_json(part, texts, len(dialog)) for part in attached]
+    dialog.extend(texts)
     vcon: Json = {
         "vcon": VERSION,
         "uuid": str(make_uuid(now, random=random)),
@@ -59,6 +76,8 @@ def build_vcon(
         "parties": shown,
         "dialog": dialog,
     }
+    if attachments:
+        vcon["attachments"] = attachments
     if contact.subject:
         vcon["subject"] = contact.subject
     return vcon
@@ -105,6 +124,29 @@ def _recording_json(contact: Contact, part: RecordedPart, parties: int) -> Json:
     return shown
 
 
+def _pauses_json(
+    contact: Contact, recordings: Sequence[RecordedPart], shown: list[Json]
+) -> list[Json]:
+    """Return what was not recorded on purpose; with the recording that it is of, or else with the first dialog."""
+    if not contact.recording_pauses:
+        return []
+    if not shown:
+        shown.append({"name": contact.source})
+    places = {part.name: place for place, part in reversed(list(enumerate(recordings)))}
+    return [
+        {
+            "purpose": PAUSE,
+            "start": format_time(pause.started_at),
+            "party": 0,
+            "dialog": places.get(pause.recording, 0),
+            "mediatype": "application/json",
+            "encoding": "json",
+            "body": pause_json(pause),
+        }
+        for pause in contact.recording_pauses
+    ]
+
+
 def _message_json(message: WrittenPart, parties: list[Party], shown: list[Json]) -> Json:
     """Return a message; a sender who is none of the parties becomes one."""
     sender = next((i for i, party in enumerate(parties) if _is(party, message.sender)), None)
@@ -123,6 +165,22 @@ def _message_json(message: WrittenPart, parties: list[Party], shown: list[Json])
         "mediatype": "text/plain",
         "encoding": "none",
         "body": message.text,
+    }
+
+
+def _attached_json(part: AttachedPart, texts: Sequence[Json], before: int) -> Json:
+    """Return an attachment of the dialog that has the text; ``before`` it there are so many others."""
+    text = texts[part.message]
+    sender = text["parties"]
+    return {
+        "purpose": part.purpose,
+        "start": text["start"],
+        "party": sender[0] if isinstance(sender, list) else 0,
+        "dialog": before + part.message,
+        "mediatype": part.content_type,
+        "filename": part.name,
+        "encoding": "base64url",
+        "body": part.placeholder,
     }
 
 

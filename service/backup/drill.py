@@ -4,7 +4,7 @@ Its blobs are read where they lie with the backups, so that a drill takes no mor
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +19,9 @@ from service.archive.vault import Vault
 from service.backup.blobs import hash_of
 from service.backup.bringing_up import BringingUp, Rows
 from service.backup.check import Verdict
+from service.backup.create import LOG_FILE
 from service.backup.manifest import Manifest
+from service.backup.working import on_thread, scratch
 from service.domain.errors import ArchiveError
 from service.domain.ids import new_id
 from service.keys.ring import KeyRing
@@ -70,6 +72,7 @@ class Drill:
         try:
             with translated(self.scratch_in):
                 async with self._brought_up(manifest, now=now) as (rows, keys):
+                    await on_thread(partial(self._unpack_log, manifest))
                     drilled.is_up = True
                     await self._count(manifest, rows, drilled)
                     await self._hash(manifest, rows, keys, drilled)
@@ -77,6 +80,12 @@ class Drill:
         except (ArchiveError, StorageError) as error:
             drilled.verdict.add(manifest.name, error)
         return drilled
+
+    def _unpack_log(self, manifest: Manifest, check: Callable[[], None]) -> None:
+        """Unpack the published log as a restore would."""
+        with scratch(self.scratch_in) as folder:
+            self.bringing_up.unpacker.unpack_log(manifest, LOG_FILE, folder)
+            check()
 
     @asynccontextmanager
     async def _brought_up(

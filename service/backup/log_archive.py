@@ -1,6 +1,8 @@
 """The published log in a backup: a tar archive of the log that is written, and of those that ended before. Blocking."""
 
 import io
+import re
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +10,10 @@ from typing import IO, Final, cast
 
 LOG: Final = "log"
 CHECKPOINT: Final = "log/checkpoint"
+# Below the log or one that ended, and no part of it leads out: none begins with a dot.
+_NAME: Final = re.compile(
+    rf"{LOG}(\.[A-Za-z0-9_-]+)*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+", re.ASCII
+)
 
 
 def read_checkpoint(archive: Path) -> bytes | None:
@@ -43,17 +49,21 @@ def write_log(
             _add(tar, name, data)
 
 
-def read_log(source: object, archive: Path) -> None:
+def read_log(packed: object, archive: Path) -> None:
     """Write the files of a tar archive of the log below ``archive``, and nothing outside of it.
 
     Raises:
         tarfile.TarError: It is none, or names something that is no plain file of a log.
     """
-    with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|") as tar:
+    with tarfile.open(fileobj=cast("IO[bytes]", packed), mode="r|") as tar:
         for member in tar:
-            if not member.isfile() or member.name.partition("/")[0].partition(".")[0] != LOG:
-                raise tarfile.TarError(f"{member.name} is no file of a log")
-            tar.extract(member, archive, filter="data")
+            source = tar.extractfile(member) if member.isfile() else None
+            if source is None or not _NAME.fullmatch(member.name):
+                raise tarfile.TarError(f"{member.name!r} is no file of a log")
+            path = archive / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                shutil.copyfileobj(source, file)
 
 
 def _files(archive: Path) -> Iterator[Path]:

@@ -59,6 +59,21 @@ class Target:
             servers=self.servers,
         )
 
+    def require_room_beside(self) -> None:
+        """Refuse a place beside which this account may not write: what is restored is brought up there, and renamed.
+
+        Raises:
+            UnavailableError: It may not.
+        """
+        for path in sorted({staged.parent for staged, _ in self.moves()}):
+            there = next(one for one in (path, *path.parents) if one.exists())
+            if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+                raise UnavailableError(
+                    f"{there} is not this account's to write, and what is restored is brought up in it and then "
+                    "renamed: let the setting name a directory within one that belongs to the service's account, such "
+                    "as /var/lib/taltio/data in /var/lib/taltio, and run this as that account"
+                )
+
     def require_empty(self) -> None:
         """Refuse a place where something is.
 
@@ -123,7 +138,8 @@ class Restoring:
 
         Raises:
             MissingError, TamperedError: There is none, or it is not as the archive wrote it.
-            UnavailableError: There is none at all, a newer program made it, or the newest is from the future.
+            UnavailableError: There is none at all, a newer program made it, or the newest is from the future. Or the
+                newest is gone: its key store is there, and an older one is taken only when it is named.
         """
         unpacker = self.bringing_up.unpacker
         places, key = unpacker.places, unpacker.keys.index_key
@@ -132,7 +148,15 @@ class Restoring:
         listed = find_backups(places, Kind.ARCHIVE, key)
         if not listed:
             raise UnavailableError(f"{places.archive.directory} holds no backup")
-        return newest_of(listed, now=now)
+        newest = newest_of(listed, now=now)
+        of_keys = places.keys.names()
+        if of_keys and of_keys[-1] > newest.name:
+            raise UnavailableError(
+                f"the backup {of_keys[-1]} is missing in {places.archive.directory}, though "
+                f"{places.keys.directory} has its key store: look for another copy of it. To restore an older one all "
+                f"the same, name it: {newest.name}"
+            )
+        return newest
 
     async def bring_back(
         self,

@@ -30,6 +30,7 @@ _PERSONAL: Final = [role for role in _ROLES if role is not Role.INTEGRATION]
 
 
 _LAST_PORT: Final = 65535
+_A_DAY: Final = 24 * 3600
 _SERVE: Final = """\
 Run the service until it is told to stop (SIGTERM, Ctrl-C).
 
@@ -149,7 +150,51 @@ def _add_customers(commands: "_Commands[argparse.ArgumentParser]") -> None:
 
 def _add_sources(commands: "_Commands[argparse.ArgumentParser]") -> None:
     group = _group(commands, "sources", "systems that send to the archive")
+    bring = _add(
+        group,
+        "import",
+        "keep the files that a source left in a directory, as if it had sent them",
+        "sources:import_files",
+    )
+    compare = _add(
+        group,
+        "reconcile",
+        "compare what a source says it handled, as CSV, with what it delivered",
+        "reconcile:reconcile",
+    )
+    compare.add_argument("name", metavar="NAME", help="the name of the source in the settings")
+    compare.add_argument("file", type=Path, metavar="FILE.csv")
+    compare.add_argument(
+        "--dry-run", action="store_true", help="only say what would come of it"
+    )
+    _add(
+        group,
+        "completeness",
+        "print how much of what each source says is here, by month",
+        "reconcile:completeness",
+    )
     add_source_commands(lambda name, text, function: _add(group, name, text, function))
+    bring.add_argument("name", metavar="NAME", help="the name of the source in the settings")
+    bring.add_argument("directory", type=Path, metavar="DIR")
+    bring.add_argument(
+        "--move-to",
+        type=Path,
+        metavar="DIR",
+        help="move what is kept there; by default it stays, and is known the next time",
+    )
+    bring.add_argument(
+        "--settle",
+        type=_seconds,
+        default=60,
+        metavar="SECONDS",
+        help="leave files alone that were written so lately; 60 by default",
+    )
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text[:6]) > _A_DAY:
+        raise argparse.ArgumentTypeError(f"seconds are a number from 0 to {_A_DAY}")
+    return int(text)
 
 
 def _add_users(commands: "_Commands[argparse.ArgumentParser]") -> None:

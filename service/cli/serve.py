@@ -2,10 +2,16 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -13,20 +19,25 @@ from typing import NoReturn
 from aiohttp import web
 
 from service.backup.placing import require_whole
+from service.beginning import beginning, is_new, make_directory
 from service.cli.journal import write_journal
 from service.cli.notify import READY, STOPPING, notify, watched
 from service.cli.overwriting import overwrite_what_is_freed
-from service.cli.tls import server_tls
 from service.cli.tuning import tune
 from service.config import Config, PostgresUrl
 from service.config.roles import ProcessRole
 from service.domain.errors import InvalidInputError
 from service.http.links import invite_link
 from service.http.server import Patience, listening
-from service.serving import Service, build_service, working
+from service.http.tls import server_tls
+from service.intake.mail_server import listening_for_mail
+from service.listeners import mail_doors
+from service.serving import Service, build_service, clock, working
 from service.serving_intake import IntakeService, build_intake_service, taking_in
-from service.wiring import held_alone, is_new, key_provider, opened_archive
+from service.wiring import held_alone, key_provider, opened_archive
 from service.wiring_intake import opened_receiving_archive
+
+_log = logging.getLogger("taltio")
 
 
 async def serve(config: Config, options: argparse.Namespace) -> int:
@@ -100,10 +111,14 @@ async def running_intake(config: Config) -> AsyncIterator[tuple[IntakeService, s
         InvalidInputError: It cannot listen where it should, or a file that the configuration names is unfit.
     """
     write_journal(config.journal)
-    config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(config)
     async with opened_receiving_archive(config) as archive:
         service = build_intake_service(archive)
-        async with taking_in(service), _listening(config, service.app) as address:
+        async with (
+            taking_in(service),
+            _taking_mail(config, service.app),
+            _listening(config, service.app) as address,
+        ):
             yield service, address
 
 
@@ -121,17 +136,26 @@ async def running_service(
     """
     write_journal(config.journal)
     require_whole(config.archive.directory)
-    config.archive.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if role.works:
+        # Before anything is made: what refuses here leaves an empty place, as a restore needs it.
+        await is_new(config)
+    make_directory(config)
     with held_alone(config):
         # Who only serves makes no archive: two that begin one at once could each make keys of their own.
         create = role.works and await is_new(config)
-        if create:
-            advice = key_provider(config).create(now=datetime.now(UTC))
-            if not is_quiet:
-                print(advice, flush=True)
-        async with opened_archive(config, create=create) as archive:
+        async with AsyncExitStack() as stack:
+            with beginning(config) if create else nullcontext():
+                if create:
+                    advice = key_provider(config).create(now=datetime.now(UTC))
+                    if not is_quiet:
+                        print(advice, flush=True)
+                archive = await stack.enter_async_context(opened_archive(config, create=create))
             service = build_service(archive, role)
-            async with working(service), _listening(config, service.app) as address:
+            async with (
+                working(service),
+                _taking_mail(config, service.app, is_wanted=role.takes_in),
+                _listening(config, service.app) as address,
+            ):
                 yield service, address
 
 
@@ -163,6 +187,27 @@ async def _listening(config: Config, app: web.Application) -> AsyncIterator[str]
                 f"cannot listen on {listen}: {error.strerror}; change [web] listen"
             ) from error
         yield _address(config, *bound)
+
+
+@asynccontextmanager
+async def _taking_mail(
+    config: Config, app: web.Application, *, is_wanted: bool = True
+) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for listen, door in mail_doors(app, config, clock) if is_wanted else ():
+            seconds = config.web.shutdown_seconds
+            opened = listening_for_mail(
+                door, listen.host, listen.port, shutdown_seconds=seconds
+            )
+            try:
+                host, port = await stack.enter_async_context(opened)
+            except OSError as error:
+                raise InvalidInputError(
+                    f"cannot listen on {listen}: {error.strerror}; change mail_listen of the source {door.rules.source}"
+                ) from error
+            extra = {"source": door.rules.source, "address": f"{host}:{port}"}
+            _log.info("mail.listening", extra=extra)
+        yield
 
 
 def _address(config: Config, host: str, port: int) -> str:

@@ -8,13 +8,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.cli.tls import server_tls
 from service.config import Config
 from service.config.addresses import ADDRESS
 from service.config.problems import ValueRefusedError
 from service.config.values import Context
 from service.domain.errors import InvalidInputError
 from service.http.server import listening
+from service.http.tls import server_tls
 from service.wiring import held_by_witness
 from service.witness.cosigning import Witness
 from service.witness.places import WitnessPlaces, parse_log_key

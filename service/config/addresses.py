@@ -78,6 +78,10 @@ def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
         return None
 
 
+def _read_optional_address(value: object, context: Context) -> Address | None:
+    return None if value == "" else _read_address(value, context)
+
+
 def _read_networks(value: object, _: Context) -> tuple[Network, ...]:
     networks: list[Network] = []
     for item in require_texts(value):
@@ -165,6 +169,7 @@ def _shown(url: SplitResult, plain: str) -> str:
 
 
 ADDRESS = Kind("host:port", _read_address)
+OPTIONAL_ADDRESS = Kind("host:port, or nothing", _read_optional_address)
 NETWORKS = Kind("a list of addresses or networks", _read_networks)
 PUBLIC_URL = Kind("https://host, or nothing", _read_public_url)
 SERVICE_URL = Kind("https://host/path, or nothing", _read_service_url)

@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from service.config.addresses import Network
 from service.config.problems import ValueRefusedError
@@ -10,6 +11,9 @@ from service.config.values import SECRET_FILE, Context, Kind, require_texts
 from service.domain.errors import InvalidInputError
 from service.domain.reach import NEVER
 from service.domain.urls import Origin
+
+MAX_FETCH_MINUTES: Final = 240
+"""So that a recording is awaited for longer than it is tried, whatever is set."""
 
 
 @dataclass(frozen=True, slots=True)

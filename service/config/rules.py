@@ -148,12 +148,61 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         if source.kind == "standard-webhooks" and not source.secret_file:
             reason = '"standard-webhooks" needs secret_file'
             yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
+        if source.kind == "twilio" and not (source.secret_file and config.web.public_url):
+            reason = (
+                '"twilio" needs secret_file, and [web] public_url, which its signatures are of'
+            )
+            yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
         kind = KINDS.get(source.kind)
         if kind is not None and kind.sender is Sender.TOKEN and has_secret:
             reason = f'"{source.kind}" uses a token and no secret_file'
             yield Contradiction((*at, "kind"), reason, ())
+        if kind is not None and kind.files is None and source.spool:
+            reason = f'"{source.kind}" leaves no files'
+            yield Contradiction((*at, "spool"), reason, ((*at, "kind"),))
+        if source.spool and _is_inside(source.spool, config.archive.directory):
+            reason = "lies inside the archive directory; what is there is the archive's own"
+            yield Contradiction((*at, "spool"), reason, (("archive", "directory"),))
         seen.add(source.name)
         yield from _fetching(at, source)
+        yield from _mail(at, source)
+        yield from _mailboxes(at, source)
+
+
+def _mail(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep mail from being taken in the clear from another machine, and settings from meaning nothing."""
+    listen, certificate = source.mail_listen, source.mail_certificate
+    if listen is None:
+        return
+    if source.kind != "mail":
+        yield Contradiction(
+            (*at, "mail_listen"), 'is for sources of kind "mail"', ((*at, "kind"),)
+        )
+    if not listen.is_loopback and not certificate:
+        reason = "other machines than this one need mail_certificate and mail_certificate_key"
+        yield Contradiction((*at, "mail_listen"), reason, ((*at, "mail_certificate"),))
+    if (certificate is None) != (source.mail_certificate_key is None):
+        reason = "mail_certificate and mail_certificate_key belong together"
+        yield Contradiction((*at, "mail_certificate"), reason, ())
+
+
+def _mailboxes(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep a mailbox from being named that cannot be read, and settings from meaning nothing."""
+    needed = {
+        "imap_user": source.imap_user,
+        "imap_password_file": source.imap_password_file,
+        "imap_mailboxes": source.imap_mailboxes,
+    }
+    server = (*at, "imap_server")
+    if source.imap_server is not None and source.kind != "mail":
+        yield Contradiction(server, 'is for sources of kind "mail"', ((*at, "kind"),))
+    for name, value in needed.items():
+        if source.imap_server is not None and not value:
+            yield Contradiction(server, f"needs {name} as well", ((*at, name),))
+    others = ("imap_user", "imap_password_file", "imap_since", "imap_certificate_authority")
+    for name in others:
+        if source.imap_server is None and getattr(source, name):
+            yield Contradiction((*at, name), "means nothing without imap_server", (server,))
 
 
 def _fetching(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
@@ -165,6 +214,7 @@ def _fetching(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradicti
             yield Contradiction((*at, "fetch_credentials"), reason, (origins,))
     others = {
         "fetch_networks": source.fetch_networks,
+        "fetch_content_keys": source.fetch_content_keys,
         "fetch_certificate_authority": source.fetch_certificate_authority,
     }
     for name, value in others.items():

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from service.config import addresses, buckets, databases, fetching, notices, values
+from service.config import addresses, buckets, databases, fetching, mail, notices, values
 from service.config.addresses import Address, Network, StorageUrl
 from service.config.buckets import BucketUrl
 from service.config.databases import PostgresUrl
@@ -492,7 +492,8 @@ class SourceConfig:
     secret_file: Path | None = setting(
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch" and "asterisk" 32 to 128 letters, digits, - and _.',
+        '"freeswitch", "asterisk" and "cloudevents" 32 to 128 letters, digits, - and _; for "twilio" the auth '
+        "token, or ID:SECRET of a SharedKey.",
         default="",
     )
     previous_secret_file: Path | None = setting(
@@ -515,6 +516,20 @@ class SourceConfig:
         "As [archive] timezone, for times of this source that do not tell theirs. Empty: as there.",
         default="",
     )
+    cdr_columns: tuple[str, ...] = setting(
+        values.CDR_COLUMNS,
+        'The columns of the CSV of a source of kind "asterisk", where cdr_custom writes its own, e.g. '
+        '["clid", "src", "dst", "start_epoch", "-", "uniqueid", "linkedid"]; "-" is passed over. '
+        "Empty: those of cdr_csv.",
+        default=[],
+    )
+    spool: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "A directory in which this source leaves files, looked into every minute: what has not changed since "
+        'the last look is kept and moved to its folder "taken". For "freeswitch": err-log-dir, and where '
+        "recordings are that could not be sent. Empty: none.",
+        default="",
+    )
     carries: tuple[Traffic, ...] = setting(
         notices.TRAFFIC,
         'What this source carries, such as ["call inbound", "call outbound"]: the notice has to cover it. Empty: '
@@ -524,6 +539,12 @@ class SourceConfig:
     company_numbers: tuple[PhoneNumber, ...] = setting(
         values.PHONE_NUMBERS,
         "Your own numbers. They are in every call and so are not indexed and find nobody.",
+        default=[],
+    )
+    company_addresses: tuple[str, ...] = setting(
+        values.COMPANY_ADDRESSES,
+        "Your own e-mail addresses, and your domains as @example.com: mail from them goes out, and "
+        "whoever else is in it is the customer.",
         default=[],
     )
     fetch_origins: tuple[Origin, ...] = setting(
@@ -545,6 +566,12 @@ class SourceConfig:
         "alone.",
         default=[],
     )
+    fetch_content_keys: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Directory of the private keys for which the source encrypts its recordings: RSA, PEM, each in a "
+        "file of its own called ID.pem (mode 0400). Empty: it encrypts none.",
+        default="",
+    )
     fetch_certificate_authority: Path | None = setting(
         values.OPTIONAL_PATH,
         "The certificate that those of the origins must lead to, a PEM file. Empty: as the system "
@@ -562,9 +589,79 @@ class SourceConfig:
         default=8192,
     )
     fetch_minutes: int = setting(
-        values.whole_number(1, 24 * 60),
+        values.whole_number(1, fetching.MAX_FETCH_MINUTES),
         "An answer that takes longer than this is given up likewise.",
         default=60,
+    )
+
+    mail_listen: Address | None = setting(
+        addresses.OPTIONAL_ADDRESS,
+        'Address and port at which a source of kind "mail" takes mail in, e.g. 127.0.0.1:8024. Empty: none.',
+        default="",
+    )
+    mail_protocol: str = setting(
+        values.choice("lmtp", "smtp"),
+        "What is spoken there.",
+        default="lmtp",
+    )
+    mail_peers: tuple[Network, ...] = setting(
+        addresses.NETWORKS,
+        "Addresses or networks of the mail servers that may deliver there; all others are turned away.",
+        default=["127.0.0.0/8", "::1/128"],
+    )
+    mail_recipients: tuple[str, ...] = setting(
+        mail.RECIPIENTS,
+        "The addresses that are taken there, e.g. archive@example.fi or @archive.example.fi. Empty: any.",
+        default=[],
+    )
+    mail_max_bytes: int = setting(
+        values.whole_number(1, 2**40),
+        "A larger message is refused for good; one in a mailbox is not taken, and needs attention.",
+        default=50 * 1024**2,
+    )
+    mail_certificate: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Certificate for STARTTLS (PEM), needed where mail comes from other machines; then nothing is "
+        "taken without TLS.",
+        default="",
+    )
+    mail_certificate_key: Path | None = setting(
+        values.OPTIONAL_PATH, "Its private key (PEM).", default=""
+    )
+    imap_server: Address | None = setting(
+        addresses.OPTIONAL_ADDRESS,
+        'Host and port of the IMAP server whose mailboxes a source of kind "mail" reads, e.g. mail.example.fi:993. '
+        "TLS is spoken there from the first byte. Empty: none.",
+        default="",
+    )
+    imap_user: str = setting(
+        values.text("a name without spaces at its ends", r"(\S(.*\S)?)?"),
+        "Who signs in there. It needs to read the mailboxes and nothing else.",
+        default="",
+    )
+    imap_password_file: Path | None = setting(
+        values.SECRET_FILE, "File with its password, one line, mode 0400.", default=""
+    )
+    imap_mailboxes: tuple[str, ...] = setting(
+        mail.MAILBOXES,
+        "Which of its mailboxes are read. Nothing in them is changed.",
+        default=["INBOX"],
+    )
+    imap_since: date | None = setting(
+        mail.DAY,
+        "What came to them before this day is left alone, e.g. 2026-11-22. Empty: everything is taken.",
+        default="",
+    )
+    imap_certificate_authority: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "The certificate that the server's must lead to, a PEM file. Empty: as the system trusts.",
+        default="",
+    )
+    mail_checks: bool = setting(
+        values.BOOLEAN,
+        "Whether the signatures of mails (DKIM, ARC) and their servers (SPF) are checked when they come, and the keys "
+        "of their senders kept with the verdict. Their names are asked of the machine's DNS.",
+        default=True,
     )
 
 

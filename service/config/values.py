@@ -16,7 +16,8 @@ import phonenumbers
 
 from service.config.problems import ValueRefusedError
 from service.domain.errors import InvalidInputError
-from service.domain.identifiers import PhoneNumber
+from service.domain.identifiers import EmailAddress, PhoneNumber
+from service.sources.asterisk import COLUMNS
 
 T = TypeVar("T")
 
@@ -136,6 +137,18 @@ def _read_inherited_minutes(value: object, context: Context) -> int:
     return own or context.grace_minutes
 
 
+def _read_cdr_columns(value: object, _: Context) -> tuple[str, ...]:
+    columns = tuple(require_texts(value))
+    named = [one for one in columns if one != "-"]
+    if unknown := sorted(set(columns) - COLUMNS):
+        raise ValueRefusedError(f"{unknown[0]!r} is no column of a call detail record")
+    if len(set(named)) != len(named):
+        raise ValueRefusedError("a column is named twice")
+    if columns and not {"uniqueid", "linkedid"} & set(columns):
+        raise ValueRefusedError("without uniqueid and linkedid nobody knows which call it is")
+    return columns
+
+
 def _read_languages(value: object, _: Context) -> tuple[str, ...]:
     languages = require_texts(value)
     if not languages or len(set(languages)) < len(languages):
@@ -146,6 +159,26 @@ def _read_languages(value: object, _: Context) -> tuple[str, ...]:
                 f"expected some of {', '.join(LANGUAGES)}, got {language!r}"
             )
     return languages
+
+
+def _read_boolean(value: object, _: Context) -> bool:
+    if not isinstance(value, bool):
+        raise ValueRefusedError("expected true or false")
+    return value
+
+
+def _read_company_addresses(value: object, _: Context) -> tuple[str, ...]:
+    """Return addresses in their canonical form, and domains as ``@example.com``."""
+    found = []
+    for one in require_texts(value):
+        is_domain = one.startswith("@")
+        try:
+            # A domain is read as that of somebody.
+            address = EmailAddress.parse(f"x{one}" if is_domain else one).address
+        except InvalidInputError as error:
+            raise ValueRefusedError(f"{one!r}: {error.detail}") from error
+        found.append(address.removeprefix("x") if is_domain else address)
+    return tuple(found)
 
 
 def _read_phone_numbers(value: object, context: Context) -> tuple[PhoneNumber, ...]:
@@ -223,7 +256,12 @@ INHERITED_REGION = Kind(
     "a country as two capital letters (ISO 3166), or nothing", _read_inherited_region
 )
 INHERITED_MINUTES = Kind("a whole number of minutes", _read_inherited_minutes)
+CDR_COLUMNS = Kind(f"a list of {', '.join(sorted(COLUMNS))}", _read_cdr_columns)
 LANGUAGE_LIST = Kind(f"a list of {', '.join(LANGUAGES)}", _read_languages)
+BOOLEAN = Kind("true or false", _read_boolean)
+COMPANY_ADDRESSES = Kind(
+    "a list of e-mail addresses, and of domains such as @example.com", _read_company_addresses
+)
 PHONE_NUMBERS = Kind("a list of telephone numbers", _read_phone_numbers)
 OBJECT_IDENTIFIER = text(
     "an object identifier such as 1.2.3, or nothing", r"([0-2](\.(0|[1-9][0-9]*))+)?"

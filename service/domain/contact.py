@@ -6,8 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from service.domain.pauses import RecordingPause, merge_pauses
+
 MAX_PARTIES = 200
 MAX_RECORDINGS = 100
+MAX_ALIASES = 2000
 
 
 class Channel(StrEnum):
@@ -68,11 +71,20 @@ class MessageText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContentKey:
+    """The key under which a source encrypted a recording, ``wrapped`` for the key of ours that ``key_id`` names."""
+
+    key_id: str
+    wrapped: bytes = field(repr=False)
+    iv: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncedRecording:
     """A recording that is to be fetched from ``url``, which may be a secret and is judged when it is fetched.
 
     What ``content_type``, ``size_bytes`` and ``sha256`` (in hexadecimal) say is None where the source does not tell;
-    other bytes than those are refused.
+    other bytes than those are refused. ``content_key`` opens what is there, where the source encrypted it.
     """
 
     name: str
@@ -80,6 +92,7 @@ class AnnouncedRecording:
     content_type: str | None = None
     size_bytes: int | None = None
     sha256: str | None = None
+    content_key: ContentKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +102,13 @@ class ContactFacts:
     ``recording`` is what the source announces: ``EXPECTED``, ``NONE``, or None; ``recordings`` are those that it says
     where to fetch, whatever else it announces, each name and each URL once. Times are aware, UTC;
     ``started_at_as_sent`` and ``ended_at_as_sent`` are their texts as they came, where those say more: an offset.
+    ``answered_at`` is when a call was put through to a person, ``outcome`` how it ended: a code such as ``answered`` or
+    ``unanswered``, or the source's own word.
     ``is_part``: they tell of a part (a leg of a call, a message of a conversation), so that the contact lasts from the
-    earliest start to the latest end of its parts.
+    earliest start to the latest end of its parts, and its direction and subject are those of the earliest. ``aliases``
+    are other names by which its source may call the contact, such as the messages of a conversation. ``is_stated``: the
+    source did not deliver them, but says in a statement of what it handled that there was such a contact.
+    ``is_of_one``: that there is no recording is said of one of them alone.
     """
 
     source_id: str
@@ -109,7 +127,18 @@ class ContactFacts:
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
     recordings: tuple[AnnouncedRecording, ...] = ()
+    answered_at: datetime | None = None
+    outcome: str | None = None
+    recording_pauses: tuple[RecordingPause, ...] = ()
     is_part: bool = False
+    is_stated: bool = False
+    is_of_one: bool = False
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def denies_all(self) -> bool:
+        """Whether the source says that there is no recording at all, also none that it said where to fetch."""
+        return self.recording == NONE and not (self.is_part or self.is_stated or self.is_of_one)
 
     @property
     def can_begin(self) -> bool:
@@ -128,7 +157,8 @@ class Contact:
     """One call, e-mail or chat, without its content. ``version`` grows with each amendment.
 
     ``announced`` is what the source said of its recording: ``EXPECTED``, ``NONE``, or nothing yet. The times as sent
-    are the texts that the archived times were read from; None where they said no more.
+    are the texts that the archived times were read from; None where they said no more. ``is_stated``: it is known from
+    a statement of its source alone, and was not delivered.
     """
 
     id: str
@@ -150,6 +180,11 @@ class Contact:
     announced: str | None = None
     started_at_as_sent: str | None = None
     ended_at_as_sent: str | None = None
+    answered_at: datetime | None = None
+    outcome: str | None = None
+    recording_pauses: tuple[RecordingPause, ...] = ()
+    is_stated: bool = False
+    aliases: tuple[str, ...] = ()
 
     @property
     def why_not_recorded(self) -> str | None:
@@ -173,6 +208,8 @@ SCALARS = (
     "direction",
     "started_at",
     "ended_at",
+    "answered_at",
+    "outcome",
     "queue",
     "subject",
     "customer_number",
@@ -182,47 +219,87 @@ SCALARS = (
 
 
 def decide_amendment(contact: Contact, facts: ContactFacts) -> Amendment:
-    """Decide what ``facts`` add to ``contact``: empty scalars are filled, parties grow, the archived stands.
+    """Decide what ``facts`` add to ``contact``: empty scalars are filled, lists grow, the archived stands.
 
     The order in which deliveries arrive does not matter to what is filled; a scalar that differs from an archived
-    one is a contradiction and changes nothing, but for the times of a part, which make the contact last longer. That
-    there is no recording is more than that one is expected, because a source knows it later. Parties beyond
-    ``MAX_PARTIES`` are left out, which is a contradiction too.
+    one is a contradiction and changes nothing, but for those of a part: its times make the contact last longer, and the
+    earliest part says what it is about and who began. That there is no recording is more than that one is expected,
+    because a source knows it later; unless parts tell, of which one may be recorded and others not. Parties beyond
+    ``MAX_PARTIES`` are left out, which is a contradiction too. What is delivered stands over what was only stated.
     """
-    filled: dict[str, object] = {}
-    contradictions = []
-    as_sent: dict[str, str | None] = {}
-    for name in SCALARS:
-        told, archived = getattr(facts, name), getattr(contact, name)
-        if told is None or told == archived:
-            continue
-        if archived is None or (facts.is_part and _lengthens(name, told, archived)):
-            filled[name] = told
-            if name in _TIMES:
-                as_sent[f"{name}_as_sent"] = getattr(facts, f"{name}_as_sent")
-        elif not (facts.is_part and name in _TIMES):
-            contradictions.append(name)
-    if facts.recording == NONE != contact.announced or (
-        facts.recording is not None and contact.announced is None
-    ):
+    filled, contradictions = _decide_scalars(contact, facts)
+    as_sent = {
+        f"{name}_as_sent": getattr(facts, f"{name}_as_sent")
+        for name in _SENT_TIMES & set(filled)
+    }
+    if contact.is_stated and not facts.is_stated:
+        filled["is_stated"] = False
+    if _is_announced(contact, facts):
         filled["announced"] = facts.recording
-    parties = merge_parties(contact.parties, facts.parties)
-    if len(parties) > MAX_PARTIES:
-        parties = contact.parties
-        contradictions.append("parties")
-    if parties != contact.parties:
-        filled["parties"] = parties
+    grown, refused = _grown(contact, facts)
+    filled |= grown
+    contradictions += refused
     changed = tuple(filled)
     amended = replace(contact, **filled, **as_sent)  # type: ignore[arg-type]  # by name
     return Amendment(amended, changed, tuple(contradictions))
 
 
-_TIMES: Final = frozenset({"started_at", "ended_at"})
+def _decide_scalars(
+    contact: Contact, facts: ContactFacts
+) -> tuple[dict[str, object], list[str]]:
+    """Return the scalars that the facts fill or that stand over the archived ones, and the names that contradict."""
+    filled: dict[str, object] = {}
+    contradictions = []
+    is_healed = contact.is_stated and not facts.is_stated
+    is_first = facts.is_part and _lengthens("started_at", facts.started_at, contact.started_at)
+    for name in SCALARS:
+        told, archived = getattr(facts, name), getattr(contact, name)
+        if told is None or told == archived:
+            continue
+        lengthens = facts.is_part and _lengthens(name, told, archived)
+        stands = is_healed or (is_first and name in _OF_THE_FIRST)
+        if archived is None or lengthens or stands:
+            filled[name] = told
+        elif not (facts.is_stated or (facts.is_part and name in _TIMES | _OF_THE_FIRST)):
+            contradictions.append(name)
+    return filled, contradictions
 
 
-def _lengthens(name: str, told: datetime, archived: datetime) -> bool:
-    """Tell whether the part's time ``told`` makes the contact begin earlier, or end later."""
-    return (name == "started_at" and told < archived) or (
+def _is_announced(contact: Contact, facts: ContactFacts) -> bool:
+    """Tell whether what the facts say of a recording is news."""
+    if facts.recording is None:
+        return False
+    stronger = EXPECTED if facts.is_part else NONE
+    return contact.announced is None or facts.recording == stronger != contact.announced
+
+
+def _grown(contact: Contact, facts: ContactFacts) -> tuple[dict[str, object], list[str]]:
+    """Return the lists that ``facts`` make longer, and the names of those that cannot take all of it."""
+    parties = merge_parties(contact.parties, facts.parties)
+    pauses, is_contradicted = merge_pauses(contact.recording_pauses, facts.recording_pauses)
+    refused = ["recording_pauses"] if is_contradicted else []
+    if len(parties) > MAX_PARTIES:
+        parties = contact.parties
+        refused.append("parties")
+    aliases = tuple(dict.fromkeys((*contact.aliases, *facts.aliases)))[:MAX_ALIASES]
+    lists: dict[str, object] = {
+        "parties": parties,
+        "recording_pauses": pauses,
+        "aliases": aliases,
+    }
+    return {n: of for n, of in lists.items() if of != getattr(contact, n)}, refused
+
+
+_SENT_TIMES: Final = frozenset({"started_at", "ended_at"})
+_TIMES: Final = _SENT_TIMES | {"answered_at"}
+_OF_THE_FIRST: Final = frozenset({"direction", "subject"})
+
+
+def _lengthens(name: str, told: datetime | None, archived: datetime | None) -> bool:
+    """Tell whether the part's time ``told`` makes the contact begin or be answered earlier, or end later."""
+    if told is None or archived is None:
+        return False
+    return (name in {"started_at", "answered_at"} and told < archived) or (
         name == "ended_at" and told > archived
     )
 

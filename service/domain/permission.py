@@ -18,6 +18,7 @@ class Permission(StrEnum):
     LINK = "link"
     GRANT = "grant"
     OPEN = "open"
+    UNMASK = "unmask"
     VERIFY = "verify"
     READ_ATTENTION = "read_attention"
     SETTLE_ATTENTION = "settle_attention"
@@ -28,11 +29,13 @@ class Permission(StrEnum):
     MANAGE_SOURCES = "manage_sources"
     READ_LOG_ENTRIES = "read_log_entries"
     READ_METRICS = "read_metrics"
+    RECONCILE = "reconcile"
+    READ_COMPLETENESS = "read_completeness"
 
 
 _P = Permission
 PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
-    Role.INTEGRATION: frozenset({_P.DELIVER, _P.ADD_CONTACT}),
+    Role.INTEGRATION: frozenset({_P.DELIVER, _P.ADD_CONTACT, _P.RECONCILE}),
     Role.AGENT: frozenset({_P.LOOK_UP, _P.READ_CONTACT}),
     Role.COMPLAINT_HANDLER: frozenset(
         {
@@ -41,6 +44,7 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
             _P.LINK,
             _P.GRANT,
             _P.OPEN,
+            _P.UNMASK,
             _P.VERIFY,
             _P.READ_ATTENTION,
             _P.SETTLE_ATTENTION,
@@ -57,12 +61,14 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
             _P.LINK,
             _P.GRANT,
             _P.OPEN,
+            _P.UNMASK,
             _P.VERIFY,
             _P.READ_ATTENTION,
             _P.SETTLE_ATTENTION,
             _P.HOLD,
             _P.RELEASE_HOLD,
             _P.ERASE,
+            _P.READ_COMPLETENESS,
         }
     ),
     # Administrators never open content; what they may settle shows ids and reasons only.
@@ -73,14 +79,16 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
             _P.READ_ATTENTION,
             _P.SETTLE_ATTENTION,
             _P.READ_METRICS,
+            _P.RECONCILE,
+            _P.READ_COMPLETENESS,
         }
     ),
-    Role.AUDITOR: frozenset({_P.VERIFY, _P.READ_LOG_ENTRIES}),
+    Role.AUDITOR: frozenset({_P.VERIFY, _P.READ_LOG_ENTRIES, _P.READ_COMPLETENESS}),
 }
 """What each role permits; an actor may do what one of their roles permits."""
 
 FORBIDDEN: Final[Mapping[Role, frozenset[Permission]]] = {
-    Role.ADMIN: frozenset({_P.GRANT, _P.OPEN}),
+    Role.ADMIN: frozenset({_P.GRANT, _P.OPEN, _P.UNMASK}),
 }
 """What a role takes away, whatever the actor's other roles permit: who manages the accounts opens no content."""
 

@@ -4,6 +4,7 @@ Special-purpose addresses are those of the registries of IANA (RFC 6890), writte
 counts among them changes from one of its releases to the next.
 """
 
+import re
 from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -66,6 +67,16 @@ _TEREDO: Final = IPv6Network("2001::/32")
 _ISATAP: Final = 0x00005EFE
 _ISATAP_MASK: Final = 0xFDFFFFFF
 
+# This machine (RFC 6761, 6.3), and where clouds keep credentials of their machines.
+_INTERNAL_NAMES: Final = re.compile(
+    r"(?:.*\.)?localhost|metadata(?:\.google\.internal)?|instance-data(?:\.ec2\.internal)?"
+)
+
+
+def is_internal_name(host: str) -> bool:
+    """Tell whether ``host``, in small letters, is a name that means an internal machine wherever it is resolved."""
+    return _INTERNAL_NAMES.fullmatch(host) is not None
+
 
 def is_reachable(address: Ip, *, allowed: Collection[Network] = ()) -> bool:
     """Tell whether ``address`` may be connected to: public, or of an allowed network; and so all that it carries.
@@ -80,7 +91,7 @@ def judged(address: Ip) -> list[Ip]:
     if not isinstance(address, IPv6Address):
         return [address]
     wrapped: list[Ip] = list(_wrapped(int(address), address))
-    if wrapped and _is_in(address, _IPV4_ITSELF):
+    if _is_in(address, _IPV4_ITSELF):
         return wrapped
     # A zone names an interface; the address itself is the one without it.
     return [IPv6Address(int(address)), *wrapped]
@@ -89,7 +100,8 @@ def judged(address: Ip) -> list[Ip]:
 def _wrapped(bits: int, address: IPv6Address) -> Iterator[IPv4Address]:
     last = IPv4Address(bits & 0xFFFFFFFF)
     # 0.0.0.0/8 is at nobody's end: ::1 is this machine, and no IPv4 address in other words.
-    if int(last) >> 24 and _is_in(address, (*_IPV4_ITSELF, *_IPV4_AT_END)):
+    is_at_end = int(last) >> 24 and _is_in(address, _IPV4_AT_END)
+    if is_at_end or _is_in(address, _IPV4_ITSELF):
         yield last
     if address in _SIX_TO_FOUR:
         yield IPv4Address(bits >> 80 & 0xFFFFFFFF)

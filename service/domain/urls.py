@@ -29,6 +29,10 @@ _PORT: Final = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 _KEPT: Final = "%/:?@!$&'()*+,;=-._~[]"
 
 
+class NumberHostError(InvalidInputError):
+    """The host is a number that some programs read as an address, and others as another or none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """A scheme, a host in its one canonical form, and a port (RFC 6454)."""
@@ -138,7 +142,8 @@ def _host(text: str) -> str:
     """Return a host in its canonical form.
 
     Raises:
-        InvalidInputError: It is neither a name nor an address in its usual notation.
+        NumberHostError: It is an address in another notation than the usual one.
+        InvalidInputError: It is neither a name nor an address.
     """
     host = text.lower()
     if host.startswith("["):
@@ -146,9 +151,9 @@ def _host(text: str) -> str:
         if not isinstance(address, IPv6Address):
             raise InvalidInputError("its host is no address")
         return str(address)
-    if _NUMBER.fullmatch(host):
+    if _NUMBER.fullmatch(host.rstrip(".")):
         if not isinstance(parse_ip(host), IPv4Address):
-            raise InvalidInputError("its host is a number")
+            raise NumberHostError("its host is a number")
         return host
     if not _NAME.fullmatch(host):
         raise InvalidInputError("its host is no name")

@@ -12,17 +12,23 @@ from service.http.frame import RecognisesTokens
 from service.intake.refusals import Refusals
 from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
+from service.intake.twilio_signature import TwilioSecret
 from service.sources.kinds import Sender
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A configured source as intake knows it. Without ``secrets`` and ``shared`` it delivers with a token."""
+    """A configured source as intake knows it, with the secrets that its kind of sender has.
+
+    ``public_url`` is where the archive is known outside, without a slash at its end.
+    """
 
     name: str
     sender: Sender
     secrets: tuple[WebhookSecret, ...] = field(default=(), repr=False)
     shared: tuple[SharedSecret, ...] = field(default=(), repr=False)
+    twilio: tuple[TwilioSecret, ...] = field(default=(), repr=False)
+    public_url: str = ""
     tolerance: timedelta = timedelta(minutes=5)
 
 

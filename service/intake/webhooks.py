@@ -4,7 +4,7 @@ Nothing is parsed here. Whatever is authenticated is kept and answered 200, also
 that is part of the path is found nowhere else: not in what is kept, nor in the journal, which has the route alone.
 """
 
-import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,8 +13,9 @@ from typing import Final
 from aiohttp import web
 
 from service.archive.receive import Kept, keep_delivery, keep_recording
+from service.archive.receive_request import keep_request
 from service.domain.actor import Actor, Role
-from service.domain.errors import NotPermittedError, NotSignedInError
+from service.domain.errors import InvalidInputError, NotPermittedError, NotSignedInError
 from service.domain.identifiers import require_source_name
 from service.domain.permission import Permission, require_permission, require_source
 from service.http.bodies import read_body
@@ -35,12 +36,14 @@ from service.intake.app_keys import (
 from service.intake.refusals import SECRET, SIGNATURE, UNSIGNED
 from service.intake.shared_secret import basic_secret, require_secret
 from service.intake.standard_webhooks import WebhookSecret, has_signature, verify_signature
+from service.intake.twilio_signature import verify_twilio
 from service.sources.kinds import Sender
-from service.sources.requests import received_request
+from service.sources.requests import received_request, target_of
 
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
 UNTIMELY: Final = "outside_tolerance"
+_ORIGIN: Final = re.compile(r"[A-Za-z0-9.:_-]{1,255}", re.ASCII)
 
 
 async def receive_delivery(request: web.Request) -> web.Response:
@@ -49,8 +52,13 @@ async def receive_delivery(request: web.Request) -> web.Response:
     if listener is not None and listener.sender is Sender.SECRET:
         with _counted(request, listener, SECRET):
             await _require_sender(request, listener)
-        return await _receive_request(request, listener)
-    body = await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
+        return await _receive_request(request, listener, await _body(request))
+    body = await _body(request)
+    if listener is not None and listener.sender is Sender.TWILIO:
+        url = f"{listener.public_url}{request.raw_path}"
+        with _counted(request, listener, SIGNATURE):
+            verify_twilio(request.headers, url=url, body=body, secrets=listener.twilio)
+        return await _receive_request(request, listener, body)
     now = request[NOW]
     if listener is None or not listener.secrets:
         # The same work for a source that there is not: the answer tells nobody which there are.
@@ -78,9 +86,43 @@ async def receive_delivery(request: web.Request) -> web.Response:
     return _acknowledged(request, kept)
 
 
+async def receive_call_back(request: web.Request) -> web.Response:
+    """``GET /intake/{source}``: a delivery of a system that tells everything in the query."""
+    listener = _listener(request)
+    if listener is None or listener.sender is not Sender.TWILIO:
+        raise NotSignedInError("no such source")
+    return await receive_delivery(request)
+
+
 async def receive_delivery_by_path(request: web.Request) -> web.Response:
     """``POST /intake/{source}/k/{secret}``: a request of a source that can send its secret nowhere else."""
-    return await _receive_request(request, _listener_by_path(request))
+    listener = _listener_by_path(request)
+    return await _receive_request(request, listener, await _body(request))
+
+
+async def answer_handshake(request: web.Request) -> web.Response:
+    """``OPTIONS /intake/{source}``: who knows the secret is told that it may deliver.
+
+    It is the hand-shake of CloudEvents ("HTTP 1.1 Web Hooks for Event Delivery", section 4).
+
+    Raises:
+        InvalidInputError: It does not ask to deliver.
+    """
+    listener = _listener(request)
+    if listener is None or listener.sender is not Sender.SECRET:
+        raise NotSignedInError("no such source")
+    await _require_sender(request, listener)
+    return _permitted(request)
+
+
+async def answer_handshake_by_path(request: web.Request) -> web.Response:
+    """``OPTIONS /intake/{source}/k/{secret}``: the same for those that send their secret there.
+
+    Raises:
+        InvalidInputError: It does not ask to deliver.
+    """
+    _listener_by_path(request)
+    return _permitted(request)
 
 
 async def receive_recording(request: web.Request) -> web.Response:
@@ -95,24 +137,20 @@ async def receive_recording_by_path(request: web.Request) -> web.Response:
     return await _receive_recording(request)
 
 
-async def _receive_request(request: web.Request, listener: Listener) -> web.Response:
+async def _body(request: web.Request) -> bytes:
+    return await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
+
+
+async def _receive_request(
+    request: web.Request, listener: Listener, body: bytes
+) -> web.Response:
     """Keep a request of a sender that is known by now."""
     request.app[PACE].take_for_actor(listener.name)
-    body = await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
-    query = request.raw_path.partition("?")[2]
-    target = f"/intake/{listener.name}?{query}" if query else f"/intake/{listener.name}"
+    target = target_of(listener.name, request.raw_path.partition("?")[2])
     sent = received_request(request.method, target, request.raw_headers, body)
-    # It has no identification of its own. Whoever repeats it sends the same, but for some headers.
-    repeated = f"{target}\n".encode() + body
     with request.app[DELIVERIES]:
-        kept = await keep_delivery(
-            request.app[INTAKE],
-            source=listener.name,
-            kind="request",
-            ident=hashlib.sha256(repeated).hexdigest(),
-            compared=repeated,
-            body=sent.encode(),
-            now=request[NOW],
+        kept = await keep_request(
+            request.app[INTAKE], sent, source=listener.name, now=request[NOW]
         )
     return _acknowledged(request, kept)
 
@@ -133,13 +171,46 @@ async def _receive_recording(request: web.Request) -> web.Response:
     return _acknowledged(request, kept)
 
 
+def _permitted(request: web.Request) -> web.Response:
+    origin = request.headers.get("WebHook-Request-Origin", "")
+    if not _ORIGIN.fullmatch(origin):
+        raise InvalidInputError("WebHook-Request-Origin names the host that asks to deliver")
+    # The pace of a sender is held by 429 and Retry-After, which it has to heed anyway.
+    return web.Response(
+        headers={
+            "Allow": "POST",
+            "WebHook-Allowed-Origin": origin,
+            "WebHook-Allowed-Rate": "*",
+        }
+    )
+
+
 def routes() -> list[Route]:
     """Return the routes of intake. Their handlers check the sender themselves."""
     return [
         Route(
+            method="OPTIONS",
+            path="/intake/{source}",
+            handler=answer_handshake,
+            needs=Need.SENDER,
+        ),
+        Route(
+            method="OPTIONS",
+            path="/intake/{source}/k/{secret}",
+            handler=answer_handshake_by_path,
+            needs=Need.SENDER,
+        ),
+        Route(
             method="POST",
             path="/intake/{source}",
             handler=receive_delivery,
+            needs=Need.SENDER,
+            counted=Counted.DELIVERY,
+        ),
+        Route(
+            method="GET",
+            path="/intake/{source}",
+            handler=receive_call_back,
             needs=Need.SENDER,
             counted=Counted.DELIVERY,
         ),

@@ -308,6 +308,15 @@ def _name(number: int, kind: str = "") -> str:
     return f"epoch-{number:06d}.{kind}" if kind else f"epoch-{number:06d}"
 
 
+def holds_keys(directory: Path) -> bool:
+    """Tell whether ``directory`` has keys of an archive, whichever provider made them. Blocking."""
+    try:
+        names = frozenset(path.name for path in directory.iterdir())
+    except OSError:
+        return False
+    return any(_EPOCH_FILE.fullmatch(name) for name in names)
+
+
 def _numbers(names: frozenset[str], *kinds: str) -> set[int]:
     found = (match for name in names if (match := _EPOCH_FILE.fullmatch(name)))
     return {int(match[1]) for match in found if match[2] in kinds}

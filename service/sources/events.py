@@ -7,6 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from service.domain.contact import ContactFacts
+from service.domain.fetching import FETCH
 
 HELSINKI: Final = ZoneInfo("Europe/Helsinki")
 
@@ -16,13 +17,20 @@ class SourceRule:
     """What understanding needs to know of a source.
 
     ``region`` (ISO 3166) and ``timezone`` are those of numbers and times that do not tell theirs; ``grace`` is how long
-    an announced recording is expected.
+    an announced recording is expected. ``company_addresses`` are the company's own; a domain begins with ``@``.
+    ``columns`` are those of the source's CSV, where they are not the usual ones.
+    ``checks_mail``: DNS may be asked about the signatures of mails.
+    ``fetched_as`` is the kind of the jobs that fetch its recordings.
     """
 
     region: str = "FI"
     timezone: ZoneInfo = HELSINKI
     grace: timedelta = timedelta(hours=1)
     company_numbers: frozenset[str] = frozenset()
+    columns: tuple[str, ...] = ()
+    company_addresses: frozenset[str] = frozenset()
+    checks_mail: bool = False
+    fetched_as: str = FETCH
 
 
 @dataclass(frozen=True, slots=True)

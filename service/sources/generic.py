@@ -1,10 +1,12 @@
 """The archive's own contact JSON: what `POST /api/v1/contacts` takes and `standard-webhooks` sources send.
 
 ```
-{source?, source_id, channel, direction, started_at, ended_at?, parties[], queue?, subject?, customer_number?,
- metering_point?, messages?: [{from, at, text}], recording?: "expected"|"none", not_recorded_reason?, recordings?: []}
+{source?, source_id, channel, direction, started_at, ended_at?, answered_at?, outcome?, parties[], queue?, subject?,
+ customer_number?, metering_point?, messages?: [{from, at, text}], recording?: "expected"|"none",
+ not_recorded_reason?, recordings?: [], recording_pauses?: []}
 parties: {role, phone?, email?, name?, agent_id?}
 recordings, to be fetched: {name, url, content_type?, size_bytes?, sha256?}
+recording_pauses: {recording, start, end?, reason, who?, start_seconds?, end_seconds?}
 ```
 """
 
@@ -38,12 +40,15 @@ from service.domain.identifiers import (
     PhoneNumber,
     require_plain,
 )
+from service.domain.pauses import MAX_PAUSES, RecordingPause, merge_pauses
 from service.domain.times import format_time, parse_rfc3339
 from service.domain.urls import MAX_URL_CHARACTERS
 from service.sources.events import Understood
 from service.sources.strict_json import decode_json
 
 MAX_MESSAGES = 2_000
+MAX_SECONDS = 10_000_000
+"""No place in a recording is later."""
 TIME_OUT_OF_WINDOW = "time_out_of_window"
 """The remark on a contact that cannot have been when it is said to."""
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
@@ -86,6 +91,18 @@ class RecordingJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str | None = None
 
 
+class PauseJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pause of the recording called `recording`, as it is sent; the seconds are where in that recording it lies."""
+
+    recording: str
+    start: str
+    reason: str
+    end: str | None = None
+    who: str | None = None
+    start_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)] | None = None
+    end_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)] | None = None
+
+
 class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A contact as it is sent."""
 
@@ -96,6 +113,8 @@ class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parties: tuple[PartyJson, ...]
     source: str | None = None
     ended_at: str | None = None
+    answered_at: str | None = None
+    outcome: str | None = None
     queue: str | None = None
     subject: str | None = None
     customer_number: str | None = None
@@ -104,6 +123,7 @@ class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recording: Literal["expected", "none"] | None = None
     not_recorded_reason: str | None = None
     recordings: tuple[RecordingJson, ...] = ()
+    recording_pauses: tuple[PauseJson, ...] = ()
 
 
 def parse_contact(
@@ -122,7 +142,21 @@ def parse_contact(
     Raises:
         InvalidInputError: ``body`` is not one contact; the detail names the field and what it should be.
     """
-    value = decode_json(body)
+    return read_contact(decode_json(body), region=region, now=now, regions=regions)
+
+
+def read_contact(
+    value: object,
+    *,
+    region: str,
+    now: datetime,
+    regions: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str | None, Understood]:
+    """Do as `parse_contact` with a value that was read from JSON.
+
+    Raises:
+        InvalidInputError: It is not one contact; see there.
+    """
     try:
         sent = msgspec.convert(value, ContactJson)
     except msgspec.ValidationError as error:
@@ -134,6 +168,8 @@ def parse_contact(
         )
     if len(sent.recordings) > MAX_RECORDINGS:
         raise InvalidInputError(f"a contact names at most {MAX_RECORDINGS} recordings")
+    if len(sent.recording_pauses) > MAX_PAUSES:
+        raise InvalidInputError(f"a contact has at most {MAX_PAUSES} recording_pauses")
     facts = _facts(sent, region=regions.get(sent.source or "", region))
     return sent.source, Understood((facts,), _remarks(facts, now=now))
 
@@ -151,6 +187,8 @@ def _facts(sent: ContactJson, *, region: str) -> ContactFacts:
         direction=sent.direction,
         started_at=started_at,
         ended_at=ended_at,
+        answered_at=_optional(sent.answered_at, lambda text: _time(text, "answered_at")),
+        outcome=_optional(sent.outcome, lambda text: require_plain(text, what="outcome")),
         queue=_optional(sent.queue, lambda text: require_plain(text, what="queue")),
         subject=_optional(sent.subject, lambda text: _text(text, "subject")),
         customer_number=_optional(sent.customer_number, lambda t: CustomerNumber.parse(t).text),
@@ -162,6 +200,7 @@ def _facts(sent: ContactJson, *, region: str) -> ContactFacts:
             sent.not_recorded_reason, lambda text: _text(text, "not_recorded_reason")
         ),
         recordings=_recordings(sent),
+        recording_pauses=_pauses(sent),
     )
 
 
@@ -209,6 +248,35 @@ def _recording(sent: RecordingJson) -> AnnouncedRecording:
         content_type=kind,
         size_bytes=sent.size_bytes,
         sha256=sha256,
+    )
+
+
+def _pauses(sent: ContactJson) -> tuple[RecordingPause, ...]:
+    pauses, is_contradicted = merge_pauses((), [_pause(one) for one in sent.recording_pauses])
+    if is_contradicted:
+        raise InvalidInputError("recording_pauses: one is there twice, and differs")
+    return pauses
+
+
+def _pause(sent: PauseJson) -> RecordingPause:
+    started_at = _time(sent.start, "recording_pauses.start")
+    ended_at = _optional(sent.end, lambda text: _time(text, "recording_pauses.end"))
+    if ended_at is not None and ended_at < started_at:
+        raise InvalidInputError("recording_pauses.end is before start")
+    start, end = sent.start_seconds, sent.end_seconds
+    if end is not None and (start is None or end < start):
+        raise InvalidInputError("recording_pauses.end_seconds comes after a start_seconds")
+    reason = _optional(sent.reason, lambda text: _text(text, "recording_pauses.reason"))
+    if reason is None:
+        raise InvalidInputError("recording_pauses.reason is empty")
+    return RecordingPause(
+        recording=require_plain(sent.recording, what="recording_pauses.recording"),
+        started_at=started_at,
+        ended_at=ended_at,
+        reason=reason,
+        who=_optional(sent.who, lambda text: _text(text, "recording_pauses.who")),
+        start_seconds=start,
+        end_seconds=end,
     )
 
 
@@ -262,7 +330,9 @@ def is_plausible(at: datetime, *, now: datetime) -> bool:
 
 
 def _remarks(facts: ContactFacts, *, now: datetime) -> tuple[str, ...]:
-    told = (facts.started_at, facts.ended_at, *(message.sent_at for message in facts.messages))
+    whole = (facts.started_at, facts.ended_at, facts.answered_at)
+    pauses = [at for one in facts.recording_pauses for at in (one.started_at, one.ended_at)]
+    told = (*whole, *pauses, *(message.sent_at for message in facts.messages))
     if any(at is not None and not is_plausible(at, now=now) for at in told):
         return (TIME_OUT_OF_WINDOW,)
     return ()

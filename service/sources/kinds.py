@@ -7,8 +7,13 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
+from service.sources import asterisk, asterisk_files, freeswitch
+from service.sources.cloudevents import understand_cloudevents
 from service.sources.events import Adapter, SourceRule, Understood
+from service.sources.files import FileKind
+from service.sources.freeswitch_files import recognise_file
 from service.sources.generic import parse_contact
+from service.sources.twilio import understand_twilio
 
 
 class Sender(Enum):
@@ -18,16 +23,22 @@ class Sender(Enum):
     """By a Standard Webhooks signature."""
     SECRET = auto()
     """By a shared secret, which is sent: HTTP Basic, or in the path by those that have no credentials; or by token."""
+    TWILIO = auto()
+    """By Twilio's signature of the URL and its parameters."""
     TOKEN = auto()
     """By a token alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceKind:
-    """A kind of sources. ``adapters`` understand its deliveries, by what these are (``DeliveryRow.kind``)."""
+    """A kind of sources. ``adapters`` understand its deliveries, by what these are (``DeliveryRow.kind``).
+
+    ``files`` says what the files are that it leaves in directories; None where it leaves none.
+    """
 
     sender: Sender
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    files: FileKind | None = None
 
 
 def _understand_contact(body: bytes, rule: SourceRule, now: datetime) -> Understood:
@@ -41,8 +52,22 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
     {
         "standard-webhooks": SourceKind(Sender.SIGNATURE, _CONTACT),
         "api": SourceKind(Sender.TOKEN, _CONTACT),
-        "freeswitch": SourceKind(Sender.SECRET),
-        "asterisk": SourceKind(Sender.SECRET),
+        "freeswitch": SourceKind(
+            Sender.SECRET,
+            MappingProxyType({"request": freeswitch.understand_request}),
+            files=recognise_file,
+        ),
+        "twilio": SourceKind(Sender.TWILIO, MappingProxyType({"request": understand_twilio})),
+        "asterisk": SourceKind(
+            Sender.SECRET,
+            MappingProxyType(
+                {"request": asterisk.understand_request, "event": asterisk.understand_event}
+            ),
+            files=asterisk_files.recognise_file,
+        ),
+        "cloudevents": SourceKind(
+            Sender.SECRET, MappingProxyType({"request": understand_cloudevents})
+        ),
         "mail": SourceKind(Sender.TOKEN),
     }
 )

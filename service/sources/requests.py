@@ -32,6 +32,11 @@ class ReceivedRequest(msgspec.Struct, frozen=True):
         return msgspec.msgpack.encode(self)
 
 
+def target_of(source: str, query: str) -> str:
+    """Return the path of ``source``'s requests with ``query``, as it is kept: without what authenticates."""
+    return f"/intake/{source}?{query}" if query else f"/intake/{source}"
+
+
 _CREDENTIALS = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 
 

@@ -1,31 +1,46 @@
 """The desk on the archive's use cases: what the pages show, gathered."""
 # ruff: noqa: D102  # the protocol says what the methods promise
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+
+import msgspec
 
 from service.access.users import Users
 from service.archive.attention import Attention
 from service.archive.attention import AttentionItem as Raised
-from service.archive.contacts import Contacts, ContactView
+from service.archive.contacts import Contacts, ContactView, MessageView
 from service.archive.grants import Grants, find_grant
 from service.archive.lookup import Criteria, Finder, Found, Page
 from service.archive.open import Opener
-from service.archive.targets import Asked, Subject
+from service.archive.targets import Asked, Rendition, Subject
+from service.archive.unmask import read_masked, read_unmasked, read_whole, unmask
 from service.archive.verify import Verifier
 from service.domain.actor import Actor
 from service.domain.customer import Customer, LinkState
-from service.domain.errors import ArchiveError, GrantRequiredError, NotFoundError
+from service.domain.errors import (
+    ArchiveError,
+    GrantRequiredError,
+    NotFoundError,
+    NotPermittedError,
+)
+from service.domain.masking import Masked, mask_contact
 from service.domain.permission import Permission, is_permitted
 from service.domain.purpose import Grant, Purpose, require_grant
+from service.sources.mail.markup import UnsafeError, sanitise
+from service.sources.mail.mask import mask_markup
+from service.sources.mail.verdicts import Verdicts
 from service.web.detail import (
     OBJECT_KINDS,
     opening_view,
     recording_views,
     role_of,
+    stray_pauses,
     summary_of,
 )
+from service.web.mail_views import mail_view
 from service.web.verdicts import verification_view
 from service.web.views import (
     AttentionItem,
@@ -36,6 +51,7 @@ from service.web.views import (
     FoundContact,
     FoundPage,
     LinkView,
+    OpenedMail,
     OpenedMessage,
     OpeningView,
     Verification,
@@ -80,13 +96,15 @@ class ArchiveDesk:
         self, contact_id: str, *, actor: Actor, now: datetime
     ) -> ContactDetail:
         view = await self.contacts.get(contact_id, actor=actor)
+        contact = mask_contact(view.contact)
         return ContactDetail(
-            contact=view.contact,
+            contact=contact,
             links=await self._links(view),
             recordings=recording_views(view, actor_id=actor.id),
             message_count=len(view.messages),
             grant=await self._grant(view.contact.id, actor=actor, now=now),
             openings=await self._openings(view, actor=actor),
+            pauses=stray_pauses(view, contact),
         )
 
     async def verification(
@@ -111,32 +129,106 @@ class ArchiveDesk:
         await self.grants.withdraw(grant_id, actor=actor, now=now)
 
     async def open_messages(
-        self, contact_id: str, *, grant_id: str, actor: Actor, now: datetime
+        self,
+        contact_id: str,
+        *,
+        grant_id: str,
+        actor: Actor,
+        now: datetime,
+        unmasked: str | None = None,
     ) -> tuple[OpenedMessage, ...]:
         view = await self.contacts.get(contact_id, actor=actor)
-        opened = []
-        for message in view.messages:
-            text, fault = "", None
-            try:
-                asked = Asked(Subject.MESSAGE, message.id)
-                text = (await self._read(asked, actor, grant_id, now)).decode(
-                    "utf-8", "replace"
+        return tuple(
+            [
+                await self._opened(
+                    message,
+                    view,
+                    actor=actor,
+                    grant_id=grant_id,
+                    now=now,
+                    is_unmasked=message.id == unmasked,
                 )
+                for message in view.messages
+            ]
+        )
+
+    async def open_mail(
+        self, contact_id: str, message_id: str, *, grant_id: str, actor: Actor, now: datetime
+    ) -> OpenedMail:
+        view = await self.contacts.get(contact_id, actor=actor)
+        message = next((one for one in view.messages if one.id == message_id), None)
+        if message is None:
+            raise NotFoundError(f"{contact_id} has no message {message_id}")
+        opened = await self._opened(message, view, actor=actor, grant_id=grant_id, now=now)
+        html: Masked | None = None
+        if opened.mail is not None and opened.mail.has_html:
+            asked = Asked(Subject.MESSAGE, message_id, Rendition.HTML)
+            try:
+                markup = (await self._read(asked, actor, grant_id, now)).decode()
+                # Made safe when it came; what has been learned since counts as well.
+                html = await asyncio.to_thread(_shown_html, markup)
             except GrantRequiredError:
                 raise
-            except ArchiveError as error:
-                fault = error.code
-            opened.append(
-                OpenedMessage(
-                    id=message.id,
-                    sender=message.sender,
-                    sent_at=message.sent_at,
-                    text=text,
-                    role=role_of(message.sender, view.contact),
-                    fault=fault,
-                )
+            except (ArchiveError, UnsafeError):
+                html = None
+        if html is None:
+            return OpenedMail(message=opened, html=None)
+        return OpenedMail(message=replace(opened, hidden=html.hidden), html=html.text)
+
+    async def _opened(
+        self,
+        message: MessageView,
+        view: ContactView,
+        *,
+        actor: Actor,
+        grant_id: str,
+        now: datetime,
+        is_unmasked: bool = False,
+    ) -> OpenedMessage:
+        shown, fault, verdicts = Masked("", 0), None, None
+        try:
+            shown = await self._message(
+                message.id, actor, grant_id, now, is_unmasked=is_unmasked
             )
-        return tuple(opened)
+        except (GrantRequiredError, NotPermittedError):
+            raise
+        except ArchiveError as error:
+            fault = error.code
+        if message.mail is not None and fault is None:
+            verdicts = await self._verdicts(
+                message.id, view, actor=actor, grant_id=grant_id, now=now
+            )
+        return OpenedMessage(
+            id=message.id,
+            sender=message.sender,
+            sent_at=message.sent_at,
+            text=shown.text,
+            hidden=shown.hidden,
+            role=role_of(message.sender, view.contact),
+            fault=fault,
+            mail=mail_view(message.mail, verdicts) if message.mail else None,
+        )
+
+    async def _verdicts(
+        self,
+        message_id: str,
+        view: ContactView,
+        *,
+        actor: Actor,
+        grant_id: str,
+        now: datetime,
+    ) -> Verdicts | None:
+        made = (one for one in view.objects.values() if one.owner_id == message_id)
+        if all(one.kind != Rendition.VERDICTS for one in made):
+            return None
+        asked = Asked(Subject.MESSAGE, message_id, Rendition.VERDICTS)
+        try:
+            told = await self._read(asked, actor, grant_id, now)
+            return msgspec.json.decode(told, type=Verdicts)
+        except GrantRequiredError:
+            raise
+        except (ArchiveError, msgspec.MsgspecError):
+            return Verdicts(problem="unreadable")
 
     async def waveform(
         self, recording_id: str, *, grant_id: str, actor: Actor, now: datetime
@@ -257,11 +349,21 @@ class ArchiveDesk:
     async def _read(self, asked: Asked, actor: Actor, grant_id: str, now: datetime) -> bytes:
         content = await self.opener.open(asked, actor=actor, grant_id=grant_id, now=now)
         with self.opener.openings.using(content):
-            parts = [
-                bytes(part) async for part in content.payload.read_range(0, content.size_bytes)
-            ]
+            data = await read_whole(content)
             content.track.note_sent(0, content.size_bytes)
-        return b"".join(parts)
+        return data
+
+    async def _message(
+        self, message_id: str, actor: Actor, grant_id: str, now: datetime, *, is_unmasked: bool
+    ) -> Masked:
+        """Return the text of a message as it is shown, masked or not."""
+        opened = unmask if is_unmasked else Opener.open
+        asked = Asked(Subject.MESSAGE, message_id)
+        content = await opened(self.opener, asked, actor=actor, grant_id=grant_id, now=now)
+        with self.opener.openings.using(content):
+            shown = await (read_unmasked if is_unmasked else read_masked)(content)
+            content.track.note_sent(0, content.size_bytes)
+        return shown
 
     async def _attention_item(
         self, item: Raised, *, actor: Actor, now: datetime
@@ -285,7 +387,7 @@ class ArchiveDesk:
 
 def _found(found: Found, customers: Mapping[str, CustomerSummary]) -> FoundContact:
     return FoundContact(
-        contact=found.contact,
+        contact=mask_contact(found.contact),
         matched_by=found.matched_by,
         customers=tuple(
             customers[link.customer_id]
@@ -293,3 +395,8 @@ def _found(found: Found, customers: Mapping[str, CustomerSummary]) -> FoundConta
             if link.state is LinkState.LINKED and link.customer_id in customers
         ),
     )
+
+
+def _shown_html(markup: str) -> Masked:
+    """Return formatted text as it is shown: safe, and masked."""
+    return mask_markup(sanitise(markup))

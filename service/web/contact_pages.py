@@ -44,6 +44,38 @@ async def show_contact(request: web.Request) -> web.Response:
         return await show_tombstone(request)
 
 
+async def show_mail(request: web.Request) -> web.Response:
+    """``GET /contacts/{contact_id}/messages/{message_id}``: one mail with its formatted text.
+
+    Without a grant, and for what is no mail, back to the contact.
+    """
+    desk, now, actor = request.config_dict[DESK], request[NOW], request[ACTOR]
+    contact_id, message_id = (request.match_info[n] for n in ("contact_id", "message_id"))
+    detail = await desk.contact_detail(contact_id, actor=actor, now=now)
+    if detail.grant is None:
+        raise web.HTTPSeeOther(f"/contacts/{detail.contact.id}")
+    mail = await desk.open_mail(
+        detail.contact.id, message_id, grant_id=detail.grant.id, actor=actor, now=now
+    )
+    if mail.message.mail is None:
+        raise web.HTTPSeeOther(f"/contacts/{detail.contact.id}")
+    values = {
+        "section": "search",
+        "contact": detail.contact,
+        "grant": detail.grant,
+        "message": mail.message,
+        "html": mail.html,
+    }
+    return await render(request, "mail.html", values)
+
+
+async def show_unmasked(request: web.Request) -> web.Response:
+    """``POST /contacts/{contact_id}/unmasked``: the page, with nothing hidden in the message that the form names."""
+    form = await read_form(request)
+    unmasked = form.get("message", "")
+    return await _contact_page(request, gate=_NO_GATE, status=200, unmasked=unmasked)
+
+
 async def add_grant(request: web.Request) -> web.Response:
     """``POST /contacts/{contact_id}/grants``: state a purpose; back to the page, which is then open."""
     actor = request[ACTOR]
@@ -114,12 +146,16 @@ async def show_verification(request: web.Request) -> web.Response:
 
 
 async def _contact_page(
-    request: web.Request, *, gate: Mapping[str, str | None], status: int
+    request: web.Request,
+    *,
+    gate: Mapping[str, str | None],
+    status: int,
+    unmasked: str | None = None,
 ) -> web.Response:
     desk, now = request.config_dict[DESK], request[NOW]
     actor = request[ACTOR]
     detail = await desk.contact_detail(request.match_info["contact_id"], actor=actor, now=now)
-    content = await _content(desk, detail, actor=actor, now=now)
+    content = await _content(desk, detail, actor=actor, now=now, unmasked=unmasked)
     if content["messages"]:
         # Showing them was an opening, which the list of openings is to show as well.
         detail = await desk.contact_detail(detail.contact.id, actor=actor, now=now)
@@ -141,7 +177,12 @@ async def _contact_page(
 
 
 async def _content(
-    desk: Desk, detail: ContactDetail, *, actor: Actor, now: datetime
+    desk: Desk,
+    detail: ContactDetail,
+    *,
+    actor: Actor,
+    now: datetime,
+    unmasked: str | None,
 ) -> dict[str, Any]:
     """Return players and messages, both empty without a grant."""
     players: dict[str, PlayerView] = {}
@@ -156,7 +197,7 @@ async def _content(
                 players[recording.id] = player_view(recording, grant, waveform)
     if grant and detail.message_count:
         messages = await desk.open_messages(
-            detail.contact.id, grant_id=grant.id, actor=actor, now=now
+            detail.contact.id, grant_id=grant.id, actor=actor, now=now, unmasked=unmasked
         )
     return {"players": players, "messages": messages}
 

@@ -11,6 +11,7 @@ from service.web.views import (
     ContactDetail,
     CustomerHistory,
     FoundPage,
+    OpenedMail,
     OpenedMessage,
     Verification,
     Waveform,
@@ -73,14 +74,33 @@ class Desk(Protocol):
         ...
 
     async def open_messages(
-        self, contact_id: str, *, grant_id: str, actor: Actor, now: datetime
+        self,
+        contact_id: str,
+        *,
+        grant_id: str,
+        actor: Actor,
+        now: datetime,
+        unmasked: str | None = None,
     ) -> tuple[OpenedMessage, ...]:
         """Return the messages in the clear, oldest first, after recording the opening.
 
-        One message that cannot be opened says so in ``fault`` and does not hide its neighbours.
+        Card numbers and identity codes are hidden, but in the message that ``unmasked`` names; that they are shown
+        there is recorded too. One message that cannot be opened says so in ``fault`` and does not hide its neighbours.
 
         Raises:
             GrantRequiredError: The grant does not cover this, has expired or was withdrawn.
+            NotPermittedError: The actor may not see what is hidden.
+        """
+        ...
+
+    async def open_mail(
+        self, contact_id: str, message_id: str, *, grant_id: str, actor: Actor, now: datetime
+    ) -> OpenedMail:
+        """Return one message of the contact, of a mail with its formatted text, after recording the openings.
+
+        Raises:
+            GrantRequiredError: As for ``open_messages``.
+            NotFoundError: The contact has no such message.
         """
         ...
 

@@ -9,13 +9,16 @@ from service.archive.contacts import RecordingView as Stored
 from service.archive.coverage import Heard, merge, parse_intervals, sent_milliseconds, total
 from service.domain.contact import Contact, PartyRole, RecordingState
 from service.domain.customer import Customer
+from service.domain.masking import mask_contact
+from service.domain.pauses import place_pause
 from service.domain.purpose import Grant
 from service.domain.times import from_microseconds
-from service.web.views import CustomerSummary, OpeningView, Playback, RecordingView
+from service.web.views import CustomerSummary, OpeningView, PauseView, Playback, RecordingView
 from storage.rows import ObjectRow, OpeningRow
 
-OBJECT_KINDS: Final = frozenset({"recording", "rendition", "message"})
+OBJECT_KINDS: Final = frozenset({"recording", "rendition", "message", "mail", "attachment"})
 """What an opening is shown of; the picture of a recording's loudness is opened with it."""
+_OWN_WORDS: Final = frozenset({"message", "mail", "attachment"})
 _MILLISECONDS = 1000.0
 
 
@@ -67,6 +70,31 @@ def recording_view(stored: Stored, view: ContactView, *, actor_id: str) -> Recor
         playback=_playback(stored, facts),
         flags=_flags(facts),
         heard=_heard(stored, view, actor_id),
+        pauses=_pauses(stored.sealed.name, view.contact, duration),
+    )
+
+
+def stray_pauses(view: ContactView, contact: Contact) -> tuple[PauseView, ...]:
+    """Return the pauses of recordings that ``view`` does not have."""
+    names = {one.sealed.name for one in view.recordings}
+    strays = (pause for pause in contact.recording_pauses if pause.recording not in names)
+    return tuple(PauseView(pause=pause) for pause in strays)
+
+
+def _pauses(name: str, contact: Contact, duration: timedelta | None) -> tuple[PauseView, ...]:
+    return tuple(
+        PauseView(
+            pause=pause,
+            place=None
+            if duration is None
+            else place_pause(
+                pause,
+                call_started_at=contact.started_at,
+                duration_seconds=duration.total_seconds(),
+            ),
+        )
+        for pause in mask_contact(contact).recording_pauses
+        if pause.recording == name
     )
 
 
@@ -129,7 +157,7 @@ def opening_view(
         is_own=is_own,
         purpose=grant.purpose,
         reference=grant.reference,
-        what="message" if stored.kind == "message" else "recording",
+        what=stored.kind if stored.kind in _OWN_WORDS else "recording",
         sent=sent,
         heard=heard,
     )

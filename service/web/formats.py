@@ -13,6 +13,7 @@ from babel.numbers import format_decimal
 
 _DAY: Final = {"fi": "d.M.y", "sv": "d.M.y", "en": "d MMM y"}
 _CLOCK: Final = {"fi": "H.mm", "sv": "H.mm", "en": "HH:mm"}
+_SECOND: Final = {"fi": "H.mm.ss", "sv": "H.mm.ss", "en": "HH:mm:ss"}
 _MOMENT: Final = {"fi": "{day} klo {clock}", "sv": "{day} kl. {clock}", "en": "{day}, {clock}"}
 _MONTH: Final = {"fi": "LLLL y", "sv": "LLLL y", "en": "LLLL y"}
 _MEGABYTE: Final = {"fi": "Mt", "sv": "MB", "en": "MB"}
@@ -47,6 +48,12 @@ class Formats:
         """Return the time of day, with its offset in the hour that happens twice: ``3.30 (UTC+3)``."""
         local = self._local(at)
         text = format_time(local, _CLOCK[self.language], locale=self.language)
+        return f"{text} ({_offset(local)})" if _is_ambiguous(local) else text
+
+    def second(self, at: datetime) -> str:
+        """Return the time of day to the second, with its offset as ``clock`` does: ``14.02.10``."""
+        local = self._local(at)
+        text = format_time(local, _SECOND[self.language], locale=self.language)
         return f"{text} ({_offset(local)})" if _is_ambiguous(local) else text
 
     def moment(self, at: datetime) -> str:

@@ -9,6 +9,7 @@ from service.domain.permission import Permission
 from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Need, Route
 from service.web import (
     attention_pages,
+    completeness_pages,
     contact_pages,
     disposal_pages,
     door_pages,
@@ -51,7 +52,14 @@ def page_routes() -> tuple[Route, ...]:
         _page("GET", "/customers/{customer_id}", search_pages.show_customer, _P.LOOK_UP),
         _page("GET", contact, contact_pages.show_contact, _P.READ_CONTACT),
         _page("GET", f"{contact}/verification", contact_pages.show_verification, _P.VERIFY),
+        _page(
+            "GET",
+            f"{contact}/messages/{{message_id}}",
+            contact_pages.show_mail,
+            _P.READ_CONTACT,
+        ),
         _page("POST", f"{contact}/grants", contact_pages.add_grant, _P.GRANT),
+        _page("POST", f"{contact}/unmasked", contact_pages.show_unmasked, _P.UNMASK),
         _page("POST", f"{contact}/links", contact_pages.decide_link, _P.LINK),
         _page("POST", "/grants/{grant_id}/withdraw", contact_pages.withdraw_grant, _P.GRANT),
         _page("POST", f"{contact}/holds", disposal_pages.place_hold, _P.HOLD),
@@ -60,6 +68,9 @@ def page_routes() -> tuple[Route, ...]:
         _page("POST", f"{contact}/erasures", disposal_pages.request_erasure, _P.ERASE),
         _page("POST", f"{erasure}/approve", disposal_pages.approve_erasure, _P.ERASE),
         _page("POST", f"{erasure}/withdraw", disposal_pages.withdraw_erasure, _P.ERASE),
+        _page(
+            "GET", "/completeness", completeness_pages.show_completeness, _P.READ_COMPLETENESS
+        ),
         *_source_routes(),
         _page("GET", "/attention", attention_pages.show_attention, _P.READ_ATTENTION),
         _page("POST", "/attention/{item_id}/retry", attention_pages.retry, _P.SETTLE_ATTENTION),

@@ -7,6 +7,7 @@ from enum import StrEnum
 from service.archive.lookup import Reason
 from service.domain.contact import Contact, PartyRole, RecordingState
 from service.domain.customer import Customer, Link
+from service.domain.pauses import PausePlace, RecordingPause
 from service.domain.purpose import Grant, Purpose
 from service.domain.retention import Ground
 
@@ -66,6 +67,19 @@ class Playback(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PauseView:
+    """A pause of a recording, and where in it that is; ``place`` is None where that is not within it, or not known."""
+
+    pause: RecordingPause
+    place: PausePlace | None = None
+
+    @property
+    def at(self) -> timedelta:
+        """Where in the recording it begins; at its beginning where that is not known."""
+        return timedelta(seconds=self.place.start if self.place else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingView:
     """One recording, or the lack of one; ``state`` and ``cause`` say which and why.
 
@@ -86,6 +100,7 @@ class RecordingView:
     playback: Playback = Playback.PREPARING
     flags: tuple[str, ...] = ()
     heard: tuple[tuple[float, float], ...] = ()
+    pauses: tuple[PauseView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +156,10 @@ class AttentionPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContactDetail:
-    """A contact without its content. ``grant`` is the asking actor's own, valid now, for this contact."""
+    """A contact without its content. ``grant`` is the asking actor's own, valid now, for this contact.
+
+    ``pauses`` are those of recordings that are not shown, such as one that is still expected.
+    """
 
     contact: Contact = field(repr=False)
     links: tuple[LinkView, ...] = ()
@@ -150,6 +168,7 @@ class ContactDetail:
     grant: Grant | None = None
     openings: tuple[OpeningView, ...] = ()
     attention: tuple[AttentionItem, ...] = ()
+    pauses: tuple[PauseView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +210,65 @@ class DisposalView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentView:
+    """An attachment of a mail; ``name`` and ``content_type`` are the sender's words."""
+
+    number: int
+    name: str = field(repr=False)
+    content_type: str
+    size_bytes: int
+    is_risky: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictView:
+    """One thing that was found out about who sent a mail.
+
+    ``words`` and ``reason`` name the words for it, ``domain`` whom it is about. ``is_good`` is None where nobody knows.
+    """
+
+    words: str
+    domain: str = ""
+    reason: str | None = None
+    is_good: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailView:
+    """What a mail shows beside its text. Addresses are as the mail has them; ``headers`` are pairs of a fact and words.
+
+    ``flags`` say what a person should know of it; ``has_html`` whether it has a formatted text that can be shown.
+    """
+
+    subject: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    received_at: datetime
+    flags: tuple[str, ...]
+    attachments: tuple[AttachmentView, ...]
+    has_html: bool
+    verdicts: tuple[VerdictView, ...] = ()
+    keys: tuple[tuple[str, str], ...] = ()
+    """The public keys that the verdicts rest on: where each was published, and what it was."""
+    checked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedMail:
+    """One mail in the clear, for a page of its own. ``html`` is its formatted text, safe and masked; None: it has none.
+
+    ``message.hidden`` counts what is hidden in what is shown: in ``html`` where there is one.
+    """
+
+    message: "OpenedMessage"
+    html: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedMessage:
-    """A message in the clear. ``fault`` is an error's code when it could not be opened; ``text`` is then empty."""
+    """A message in the clear. ``fault`` is an error's code when it could not be opened; ``text`` is then empty.
+
+    In ``hidden`` places of the text a card number or identity code is not shown.
+    """
 
     id: str
     sender: str = field(repr=False)
@@ -200,6 +276,8 @@ class OpenedMessage:
     text: str = field(repr=False)
     role: PartyRole | None = None
     fault: str | None = None
+    mail: MailView | None = None
+    hidden: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from service.archive.erase import Erasures
 from service.archive.expect import Expectations
 from service.archive.expire import DeliveryExpiry
-from service.archive.receive import Sessions as IntakeSessions
+from service.archive.intake_memory import Sessions as IntakeSessions
 from service.keys.epoch import Epoch, EpochState
 from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.provider import KeyProvider

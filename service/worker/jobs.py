@@ -7,6 +7,7 @@ another. Handlers may therefore run twice, also at once, and must come to the sa
 import asyncio
 import logging
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from service.domain.fetching import FetchError
 from service.domain.times import to_microseconds
 from service.keys.errors import KeysUnavailableError
 from storage.errors import StaleError, StorageError
-from storage.ports import Change, Put, Remove, Store, Write
+from storage.ports import Change, Put, Remove, Store
 from storage.rows import JobRow
 
 PAUSES: Final = (
@@ -45,8 +46,9 @@ _log: Final = logging.getLogger("taltio")
 Handler = Callable[[str, datetime], Awaitable[None]]
 """Does the work for a subject. It returns when there is nothing left to do, and raises when it is to be tried again."""
 
-Bury = Callable[[str, str, datetime], Awaitable[Change | None]]
-"""Returns what is stored when the job about a subject failed for good, by a code; None: nothing was left to be done."""
+Bury = Callable[[JobRow, datetime], Awaitable[Change | None]]
+"""Returns what is stored when a job failed for good, whose ``last_error`` says why: the job as it is given, which is
+dead, or its removal, and what belongs to it. None: nothing was left to be done."""
 
 
 def is_lasting(error: Exception, attempts: int) -> bool:
@@ -55,9 +57,15 @@ def is_lasting(error: Exception, attempts: int) -> bool:
     return isinstance(error, TamperedError)
 
 
-async def _raise_dead(subject: str, code: str, now: datetime) -> Change:
-    del code
-    return raise_attention(JOB_DEAD, about=subject, source=None, actor="system", now=now)
+async def raise_dead(dead: JobRow, now: datetime) -> Change:
+    """Let a dead job wait for a person."""
+    raised = raise_attention(JOB_DEAD, about=dead.subject, source=None, actor="system", now=now)
+    return [Put(dead), *raised]
+
+
+def _no_pause(error: Exception) -> timedelta:
+    del error
+    return timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +75,16 @@ class Ending:
     Attributes:
         pauses: Between one attempt and the next; the failure after the last of them is the end.
         spread: Each pause is longer by up to this share of it, at random: what failed together comes back apart.
+        at_least: Tells for how long to wait after a failure, where that is longer.
         is_final: Tells whether a failure, of so many attempts, is the end before that.
         bury: What is stored then.
     """
 
     pauses: Sequence[timedelta] = PAUSES
     spread: float = 0.0
+    at_least: Callable[[Exception], timedelta] = _no_pause
     is_final: Callable[[Exception, int], bool] = is_lasting
-    bury: Bury = _raise_dead
+    bury: Bury = raise_dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +110,36 @@ class JobRunner:
 
     async def run(self) -> None:
         """Do jobs as they fall due, until cancelled; what runs then is released, for the next worker to begin anew."""
+        running: dict[asyncio.Task[None], str] = {}
         async with asyncio.TaskGroup() as group:
-            for name, kind in self.kinds.items():
-                for _ in range(kind.concurrency):
-                    group.create_task(self._serve(name))
+            while True:
+                running = {task: kind for task, kind in running.items() if not task.done()}
+                # The oldest of those kinds alone that have a place, so that none holds up another.
+                busy = Counter(running.values())
+                free = [
+                    name for name, kind in self.kinds.items() if busy[name] < kind.concurrency
+                ]
+                claimed = await self._claim_patiently(free)
+                for job in claimed:
+                    running[group.create_task(self._do_patiently(job))] = job.kind
+                if not claimed:
+                    seconds = self.poll_every.total_seconds()
+                    news = group.create_task(self.store.wait_for_jobs(seconds))
+                    await asyncio.wait({news, *running}, return_when=asyncio.FIRST_COMPLETED)
+                    news.cancel()
 
-    async def _serve(self, name: str) -> None:
-        while True:
-            try:
-                is_idle = not await self.run_one(name)
-            except StorageError as error:
-                _log.warning("jobs.unavailable", extra={"kind": name, "code": code_of(error)})
-                is_idle = True
-            if is_idle:
-                await self.store.wait_for_jobs(self.poll_every.total_seconds())
+    async def _claim_patiently(self, names: Sequence[str]) -> Sequence[JobRow]:
+        try:
+            return await self._claim(names)
+        except StorageError as error:
+            _log.warning("jobs.unavailable", extra={"code": code_of(error)})
+            return ()
+
+    async def _do_patiently(self, job: JobRow) -> None:
+        try:
+            await self._do(job)
+        except StorageError as error:
+            _log.warning("jobs.unavailable", extra={"kind": job.kind, "code": code_of(error)})
 
     async def run_one(self, name: str) -> bool:
         """Do the oldest due job of a kind; tell whether there was one.
@@ -121,21 +147,24 @@ class JobRunner:
         Raises:
             storage.errors.StorageError: Jobs cannot be claimed or settled now. The lease runs out, and it is due again.
         """
-        claimed = await self.store.claim_jobs(
-            [name],
+        claimed = await self._claim([name])
+        for job in claimed:
+            await self._do(job)
+        return bool(claimed)
+
+    async def _claim(self, names: Sequence[str]) -> Sequence[JobRow]:
+        return await self.store.claim_jobs(
+            names,
             now=to_microseconds(self.clock()),
             lease=_LEASE // timedelta(microseconds=1),
             limit=1,
         )
-        for job in claimed:
-            await self._do(job)
-        return bool(claimed)
 
     async def _do(self, job: JobRow) -> None:
         ending = self.kinds[job.kind].ending
         if job.attempts > len(ending.pauses) + 1:
             # Whoever had it before never came back to say so: it may be the job that takes workers down.
-            await self._settle(job, _ABANDONED, is_final=True)
+            await self._end(job, _ABANDONED)
             return
         try:
             await self._handle(job, self.kinds[job.kind])
@@ -149,9 +178,14 @@ class JobRunner:
             extra = {"job": job.id, "kind": job.kind, "subject": job.subject, "code": code}
             is_ours = isinstance(error, ArchiveError | StorageError | TimeoutError)
             _log.warning("job.failed", extra=extra, exc_info=None if is_ours else error)
-            await self._settle(job, code, is_final=ending.is_final(error, job.attempts))
+            if job.attempts > len(ending.pauses) or ending.is_final(error, job.attempts):
+                await self._end(job, code)
+            else:
+                await self._put_off(job, code, at_least=ending.at_least(error))
         else:
-            await self.store.commit([Remove(JobRow, (job.id,))])
+            # What was begun anew meanwhile is not done with this.
+            if await self._is_ours(job):
+                await self.store.commit([Remove(JobRow, (job.id,))])
 
     async def _handle(self, job: JobRow, kind: Kind) -> None:
         """Do the work while the lease is renewed. On return nothing renews it, or the job would come back."""
@@ -163,37 +197,43 @@ class JobRunner:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
-    async def _settle(self, job: JobRow, code: str, *, is_final: bool) -> None:
-        """Put a failed job back for later, or, after the last attempt, before a person."""
+    async def _put_off(self, job: JobRow, code: str, *, at_least: timedelta) -> None:
+        """Put a failed job back for later, unless it was begun anew meanwhile, or removed."""
         if not await self._is_ours(job):
-            # Begun anew meanwhile, or removed: what this attempt came to is of no interest any more.
             return
         ending = self.kinds[job.kind].ending
-        failed = replace(job, claimed_until=0, last_error=code)
-        if not is_final and job.attempts <= len(ending.pauses):
-            pause = ending.pauses[job.attempts - 1] * (1 + ending.spread * self.chance())
-            due = to_microseconds(self.clock() + pause)
-            await self.store.commit([Put(replace(failed, state="queued", run_at=due))])
-            return
+        pause = max(ending.pauses[job.attempts - 1], at_least)
+        pause *= 1 + ending.spread * self.chance()
+        due = to_microseconds(self.clock() + pause)
+        later = replace(job, state="queued", claimed_until=0, run_at=due, last_error=code)
+        await self.store.commit([Put(later)])
+
+    async def _end(self, job: JobRow, code: str) -> None:
+        """Put a job before a person that failed for good."""
         try:
-            await self._bury(failed, ending, code)
+            await self._bury(replace(job, state="dead", claimed_until=0, last_error=code))
         except KeysUnavailableError as error:
             await self._postpone(job, error.code)
 
-    async def _bury(self, job: JobRow, ending: Ending, code: str) -> None:
+    async def _bury(self, dead: JobRow) -> None:
         """Store that a job failed for good with all that belongs to it; where something changes meanwhile, again."""
-        dead: Write = Put(replace(job, state="dead"))
         for attempt in range(_BURY_ATTEMPTS):
-            also = await ending.bury(job.subject, code, self.clock())
-            end = Remove(JobRow, (job.id,)) if also is None else dead
+            change = await self.kinds[dead.kind].ending.bury(dead, self.clock())
+            # Looked at after what the change is about was read: what was begun anew before that is not buried, and
+            # what is begun anew later makes the change stale.
+            if not await self._is_ours(dead):
+                return
             try:
-                await self.store.commit([end, *(also or ())])
+                await self.store.commit(
+                    [Remove(JobRow, (dead.id,))] if change is None else change
+                )
             except StaleError:
                 if attempt + 1 == _BURY_ATTEMPTS:
                     raise
                 continue
-            if also is not None:
-                _log.error("job.dead", extra={"job": job.id, "kind": job.kind, "code": code})
+            if change is not None:
+                extra = {"job": dead.id, "kind": dead.kind, "code": dead.last_error}
+                _log.error("job.dead", extra=extra)
             return
 
     async def _postpone(self, job: JobRow, code: str) -> None:

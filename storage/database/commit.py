@@ -4,22 +4,18 @@ First all changes at once, the rows of a table together; when one is refused, ea
 refers to another, so their order among each other does not matter, only the order within each.
 """
 
-import hashlib
 import sqlite3
 from collections.abc import Sequence
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from storage.database.connection import translated
 from storage.database.durable import Durable
 from storage.database.inserting import insert_all
-from storage.database.sorting import Item, sort_writes
-from storage.database.statements import Statements
+from storage.database.sorting import leaf_of, sort_writes, subjects_of
+from storage.database.writing import Writing
 from storage.errors import StaleError, StorageError
-from storage.ports import Add, Append, Change, Remove, Replace, Require, Write
-from storage.rows import Row
-from storage.tables import TABLES
+from storage.ports import Append, Change
 
 # What can be wrong with one change and leaves the connection whole.
 _REFUSED: Final = (
@@ -38,10 +34,10 @@ _REFUSED: Final = (
 class Commits:
     """Commits changes in durable transactions."""
 
-    def __init__(self, path: Path, durable: Durable, statements: Statements) -> None:
+    def __init__(self, path: Path, durable: Durable, writing: Writing) -> None:
         self._path = path
         self._durable = durable
-        self._statements = statements
+        self._writing = writing
 
     def each(
         self, db: sqlite3.Connection, changes: Sequence[Change]
@@ -84,50 +80,9 @@ class Commits:
         runs, appended = sort_writes(changes)
         for table, of_table in runs.items():
             for kind, items in of_table:
-                self._write(db, table, kind, items)
+                self._writing.write(db, table, kind, items)
         if appended:
             self._append(db, appended)
-
-    def _write(
-        self,
-        db: sqlite3.Connection,
-        table: type[Row],
-        kind: type[Write],
-        items: Sequence[Item],
-    ) -> None:
-        if kind is Remove:
-            keys: Any = items
-            db.executemany(self._statements.remove(table).sql, keys)
-        elif kind is Replace:
-            self._replace(db, table, items)
-        elif kind is Require:
-            self._require(db, table, items)
-        elif kind is Add:
-            statement = self._statements.add(table)
-            insert_all(db, statement.sql, map(attrgetter(*statement.names), items))
-        else:
-            statement = self._statements.put(table)
-            db.executemany(statement.sql, map(attrgetter(*statement.names), items))
-
-    def _replace(
-        self, db: sqlite3.Connection, table: type[Row], items: Sequence[object]
-    ) -> None:
-        statement = self._statements.replace(table)
-        values = attrgetter(*(name.removeprefix("key_") for name in statement.names))
-        # No cursor is kept. One in the traceback of an error would be freed on whichever thread drops the error, and
-        # reset a statement there that the writer's thread may be running: SQLITE_MISUSE.
-        replaced = db.executemany(statement.sql, map(values, items)).rowcount
-        if replaced != len(items):
-            named = TABLES[table].name
-            if len(items) == 1:
-                named += f" {attrgetter(*table.KEY)(items[0])}"
-            raise StaleError(f"{named}: another version is there, or none")
-
-    def _require(self, db: sqlite3.Connection, table: type[Row], items: Sequence[Any]) -> None:
-        sql = self._statements.require(table).sql
-        for item in items:
-            if db.execute(sql, item).fetchone() is None:
-                raise StaleError(f"{TABLES[table].name}: another version is there, or none")
 
     def _append(self, db: sqlite3.Connection, appended: Sequence[Append]) -> None:
         (size,) = db.execute("SELECT ifnull(max(position) + 1, 0) FROM log").fetchone()
@@ -136,13 +91,7 @@ class Commits:
             db,
             "INSERT INTO log (position, entry, leaf, mark) VALUES (?, ?, ?, ?)",
             [
-                # The leaf hash of RFC 6962, section 2.1.
-                (
-                    position,
-                    append.entry,
-                    hashlib.sha256(b"\0" + append.entry).digest(),
-                    append.mark,
-                )
+                (position, append.entry, leaf_of(append), append.mark)
                 for position, append in numbered
             ],
         )
@@ -152,6 +101,6 @@ class Commits:
             [
                 (subject, position)
                 for position, append in numbered
-                for subject in dict.fromkeys(append.about)
+                for subject in subjects_of(append)
             ],
         )

@@ -1,6 +1,10 @@
-"""Gathering the writes of many changes, so that few statements carry them out."""
+"""Gathering the writes of many changes, so that few statements carry them out; and what is the same on both engines."""
 
+import hashlib
 from collections.abc import Sequence
+from operator import attrgetter
+
+from sqlalchemy import Table
 
 from storage.ports import Append, Change, Remove, Require, Write
 from storage.rows import Row
@@ -38,3 +42,31 @@ def sort_writes(changes: Sequence[Change]) -> tuple[dict[type[Row], list[Run]], 
                 of_table.append((kind, []))
             of_table[-1][1].append(item)
     return runs, appended
+
+
+def leaf_of(append: Append) -> bytes:
+    """Return the leaf hash of an entry (RFC 6962, section 2.1)."""
+    return hashlib.sha256(b"\0" + append.entry).digest()
+
+
+def subjects_of(append: Append) -> tuple[str, ...]:
+    """Return what an entry is about, each once."""
+    return tuple(dict.fromkeys(append.about))
+
+
+def require_versions(table: Table) -> None:
+    """Return when rows of ``table`` have versions.
+
+    Raises:
+        TypeError: They have none, so that nobody can tell which is there.
+    """
+    if "version" not in table.c:
+        raise TypeError(f"{table.name} has no versions; use Put")
+
+
+def stale(table: type[Row], items: Sequence[Item] = ()) -> str:
+    """Say that of ``items`` not all have the version that was expected, and which, where it is one."""
+    named = TABLES[table].name
+    if len(items) == 1:
+        named += f" {attrgetter(*table.KEY)(items[0])}"
+    return f"{named}: another version is there, or none"

@@ -20,6 +20,7 @@ from storage.database.file import prepare
 from storage.database.jobs import claim
 from storage.database.lookup import Asking, is_one_statement, looking_up
 from storage.database.statements import Statements, portions_of_marks, shape_of
+from storage.database.writing import Writing
 from storage.errors import StorageError
 from storage.migrations import ARCHIVE
 from storage.ports import Add, Change, Condition, Lookup, Put, StoredEntry
@@ -51,7 +52,7 @@ class SqliteStore:
         self._statements = Statements(sqlite.dialect(paramstyle="qmark"))
         self._bell, self._arrivals = Bell(), Bell()
         self._durable = Durable(path, soundness)
-        self._commits = Commits(path, self._durable, self._statements)
+        self._commits = Commits(path, self._durable, Writing(self._statements))
 
     @classmethod
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The statements of the store, built with SQLAlchemy Core, compiled once for each shape, run on the driver.
+"""What the store asks, in statements built with SQLAlchemy Core, compiled once for each shape, run on the driver.
 
 A statement's text depends on the shape of what is asked alone, never on its values.
 """
@@ -10,16 +10,12 @@ from typing import Any, Final
 from sqlalchemy import (
     Dialect,
     Table,
-    and_,
     bindparam,
-    delete,
     func,
     literal_column,
     or_,
     select,
-    update,
 )
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql import ClauseElement, ColumnElement
 
 from storage.ports import Condition, Span
@@ -73,38 +69,6 @@ class Statements:
             )
             self._known[shape] = known
         return known
-
-    def add(self, row: type[Row]) -> Statement:
-        """Insert a row."""
-        return self.once(("add", row), lambda: insert(TABLES[row]).values(_all(TABLES[row])))
-
-    def put(self, row: type[Row]) -> Statement:
-        """Insert a row, or replace all of the one with its key."""
-        return self.once(("put", row), lambda: _put(TABLES[row], row.KEY))
-
-    def replace(self, row: type[Row]) -> Statement:
-        """Replace all of a row but its key, if its version is one less."""
-        return self.once(("replace", row), lambda: _replace(TABLES[row], row.KEY))
-
-    def remove(self, row: type[Row]) -> Statement:
-        """Delete the row with a key."""
-        table = TABLES[row]
-        return self.once(
-            ("remove", row), lambda: delete(table).where(*(_is(table, k) for k in row.KEY))
-        )
-
-    def require(self, row: type[Row]) -> Statement:
-        """Select the version of the row with a key, if it is the one that is expected."""
-        table = TABLES[row]
-        return self.once(
-            ("require", row),
-            lambda: (
-                select(table.c.version)
-                .where(*(_is(table, k) for k in row.KEY), _is(table, "version"))
-                # An engine that lets others write meanwhile keeps the row as it is until the commit.
-                .with_for_update(read=True)
-            ),
-        )
 
     def find(
         self, row: type[Row], shape: Shape, order: Sequence[str], *, has_limit: bool
@@ -253,36 +217,6 @@ def _ordered(table: Table, name: str) -> ColumnElement[Any]:
     if not column.nullable:
         return ordered
     return ordered.nulls_last() if name.startswith("-") else ordered.nulls_first()
-
-
-def _put(table: Table, key: Sequence[str]) -> ClauseElement:
-    adding = insert(table).values(_all(table))
-    others = {c.name: adding.excluded[c.name] for c in table.columns if c.name not in key}
-    if not others:
-        return adding.on_conflict_do_nothing(index_elements=key)
-    return adding.on_conflict_do_update(index_elements=key, set_=others)
-
-
-def _replace(table: Table, key: Sequence[str]) -> ClauseElement:
-    if "version" not in table.c:
-        raise TypeError(f"{table.name} has no versions; use Put")
-    values: dict[str, Any] = {
-        c.name: bindparam(c.name) for c in table.columns if c.name not in key
-    }
-    # A parameter may not have the name of a column that is set.
-    where = and_(
-        *(table.c[name] == bindparam(f"key_{name}") for name in key),
-        table.c.version == bindparam("version") - literal_column("1"),
-    )
-    return update(table).where(where).values(values)
-
-
-def _all(table: Table) -> dict[str, Any]:
-    return {column.name: bindparam(column.name) for column in table.columns}
-
-
-def _is(table: Table, name: str) -> ColumnElement[bool]:
-    return table.c[name] == bindparam(name)
 
 
 def _size() -> ColumnElement[int]:

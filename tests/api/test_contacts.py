@@ -95,10 +95,14 @@ async def test_a_new_contact_is_201_the_same_again_200_and_amended_where_it_was_
     assert made["started_at_as_sent"] == "2026-01-20T14:02:00+02:00"
     known = {name: made[name] for name in ("id", "source", "source_id")}
     assert await api.add() == (200, known)
-    status, more = await api.add(subject="Lasku", ended_at="2026-01-20T14:11:00+02:00")
+    answered = {"answered_at": "2026-01-20T14:03:00+02:00", "outcome": "answered"}
+    status, more = await api.add(
+        subject="Lasku", ended_at="2026-01-20T14:11:00+02:00", **answered
+    )
     assert (status, more) == (200, known)
     assert await api.add() == (200, known)
     _, shown = await api.get(made["id"])
+    assert (shown["answered_at"], shown["outcome"]) == ("2026-01-20T12:03:00Z", "answered")
     assert (shown["subject"], shown["ended_at_as_sent"]) == (
         "Lasku",
         "2026-01-20T14:11:00+02:00",

@@ -29,6 +29,7 @@ OPENERS = "complaint_handler, dpo; with a grant"
 
 WORDS = {
     "signature": "signature",
+    "twilio": "Twilio's signature",
     "basic": "secret",
     "bearer": "token",
     "path": "its secret in the path",

@@ -8,6 +8,7 @@ import pytest
 from service.archive.expire import (
     EXPIRING,
     NOTICE,
+    PART_WITHOUT_CONTACT,
     WITHOUT_CONTACT,
     DeliveryExpiry,
     Fate,
@@ -233,6 +234,17 @@ async def test_a_recording_whose_contact_does_not_come_is_shown_and_settled_when
     assert (item.state, item.settled_by) == ("settled", "system")
     shown = await archive.attention.find(actor=actor(Role.COMPLAINT_HANDLER))
     assert shown == []
+
+
+async def test_a_part_whose_contact_does_not_come_is_shown_too(archive, expiry):
+    kept = await deliver_recording(archive, b"sound", now=NOW)
+    store = archive.stores.store
+    (row,) = await store.find(DeliveryRow, {"id": kept.row.id})
+    await store.commit([Replace(replace(row, version=row.version + 1, kind="request"))])
+    await expiry.remind(now=NOW + HOUR)
+    await expiry.remind(now=NOW + 2 * HOUR)
+    (item,) = await items(archive, PART_WITHOUT_CONTACT)
+    assert (item.state, await items(archive, WITHOUT_CONTACT)) == ("open", [])
 
 
 async def test_more_than_a_batch_is_erased_in_one_run(archive, expiry, monkeypatch):

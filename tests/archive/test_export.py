@@ -8,6 +8,7 @@ import hmac
 import json
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,7 @@ from service.domain.errors import (
     TamperedError,
     UnavailableError,
 )
+from service.domain.pauses import RecordingPause
 from service.domain.purpose import Purpose
 from service.log.entry import EntryType, LogEntry, encode_entry
 from service.log.report import Outcome
@@ -244,7 +246,7 @@ async def test_messages_are_text_dialogs_by_their_sender(world):
     assert vcon["parties"][sender] == {"name": "Ines Esimerkki"}
 
 
-@pytest.mark.parametrize("kind", ["call", "chat", "bare"])
+@pytest.mark.parametrize("kind", ["call", "chat", "bare", "paused", "paused by nobody"])
 async def test_a_vcon_is_valid_against_the_schema_of_the_ietf(world, kind):
     schema_file = SHARED / "samples" / "vcon" / "vcon_json_schema.json"
     if not schema_file.exists():
@@ -254,6 +256,8 @@ async def test_a_vcon_is_valid_against_the_schema_of_the_ietf(world, kind):
         "call": lambda: world.call(AUDIO),
         "chat": lambda: world.chat("Hei", "Moi"),
         "bare": lambda: world.call(None, parties=()),
+        "paused": lambda: world.call(AUDIO, recording_pauses=(PAUSE,)),
+        "paused by nobody": lambda: world.call(AUDIO, parties=(), recording_pauses=(PAUSE,)),
     }
     vcon = await vcon_of(world, await make[kind]())
     validator = jsonschema.Draft7Validator(
@@ -437,3 +441,42 @@ async def test_a_name_from_outside_is_no_path(world):
     await world.store.commit([Put(row)])
     directory = await exported(world, contact_id)
     assert (directory / "recording-1.wav.age").is_file()
+
+
+# -- pauses of a recording
+
+PAUSE = RecordingPause(
+    recording="call.wav",
+    started_at=datetime(2026, 11, 21, 12, 1, tzinfo=UTC),
+    ended_at=datetime(2026, 11, 21, 12, 2, tzinfo=UTC),
+    reason="korttimaksu 4111111111111111",
+    who="agent-7",
+)
+SHOWN_PAUSE = {
+    "recording": "call.wav",
+    "start": "2026-11-21T12:01:00Z",
+    "end": "2026-11-21T12:02:00Z",
+    "reason": "korttimaksu 4111111111111111",
+    "who": "agent-7",
+}
+
+
+async def test_pauses_are_handed_out_with_their_recording(world):
+    contact_id = await world.call(AUDIO, recording_pauses=(PAUSE,))
+    vcon = await vcon_of(world, contact_id)
+    (attachment,) = vcon["attachments"]
+    assert (attachment["purpose"], attachment["dialog"]) == ("recording_pause", 0)
+    assert attachment["body"] == SHOWN_PAUSE
+    shutil.rmtree(world.directory / "out")
+    directory = await exported(world, contact_id)
+    details = json.loads(opened_with_pyrage(directory / "contact.json.age"))
+    assert details["recording_pauses"] == [SHOWN_PAUSE]
+
+
+async def test_pauses_of_a_recording_that_is_not_there_are_handed_out_in_the_details(world):
+    contact_id = await world.call(None, recording="expected", recording_pauses=(PAUSE,))
+    assert "attachments" not in await vcon_of(world, contact_id)
+    shutil.rmtree(world.directory / "out")
+    directory = await exported(world, contact_id)
+    details = json.loads(opened_with_pyrage(directory / "contact.json.age"))
+    assert details["recording_pauses"] == [SHOWN_PAUSE]

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from service.archive.receive import ID_REUSED, Recent, keep_delivery, keep_recording
+from service.archive.intake_memory import Recent
+from service.archive.receive import ID_REUSED, keep_delivery, keep_recording
 from service.domain.errors import TooLargeError
 from service.log.entry import EntryType, decode_entry
 from storage.errors import ConflictError, FullError, UnavailableError

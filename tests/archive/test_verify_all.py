@@ -9,7 +9,8 @@ from service.archive import verify_rows
 from service.archive.checks import Code, Outcome
 from service.archive.contact_checks import ContactChecker
 from service.archive.customers import customer_tokens
-from service.archive.receive import Intake, Sessions, keep_delivery, keep_recording
+from service.archive.intake_memory import Sessions
+from service.archive.receive import Intake, keep_delivery, keep_recording
 from service.archive.records import customer_row
 from service.archive.verify_all import ArchiveVerifier
 from service.cli.verify_command import EXIT_CODES, report_lines

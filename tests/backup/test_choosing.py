@@ -161,3 +161,12 @@ def unreadable(monkeypatch, path):
 async def test_a_name_that_is_none_is_missing(two):
     with pytest.raises(MissingError):
         await two.restore("no-name", "--ledger", two.lose())
+
+
+async def test_when_the_newest_rows_are_gone_older_ones_are_restored_only_by_their_name(two):
+    shutil.rmtree(two.config.backup.directory / NEW)
+    ledger = two.lose()
+    with pytest.raises(UnavailableError, match=f"{NEW} is missing in .* name it: {OLD}"):
+        await two.restore("--ledger", ledger)
+    assert not two.config.archive.directory.exists()
+    assert await two.restore(OLD, "--ledger", ledger) == 0

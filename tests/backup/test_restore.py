@@ -298,3 +298,18 @@ async def test_a_backup_of_an_older_program_is_brought_up_to_date(
 def test_where_there_is_no_backup_none_is_chosen(backups):
     with pytest.raises((UnavailableError, CannotError), match="holds no backup"):
         Restoring(backups.bringing_up()).choose(None, now=NOW)
+
+
+async def test_where_this_account_may_not_write_nothing_is_begun(backups, monkeypatch):
+    await backups.make()
+    ledger = backups.lose()
+    archive = backups.config.archive.directory
+    refused = []
+    monkeypatch.setattr(
+        "os.access",
+        lambda path, *_, effective_ids: not refused.append(path) and not effective_ids,
+    )
+    with pytest.raises(UnavailableError, match="is not this account's to write"):
+        await backups.restore("--ledger", ledger)
+    assert refused == [archive.parent]
+    assert not list(archive.parent.glob(f"{archive.name}*restoring"))

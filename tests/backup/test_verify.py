@@ -1,6 +1,7 @@
 """Whatever is done to a backup, verifying it says so, and says it as what it is."""
 
 import shutil
+import tarfile
 from dataclasses import replace
 
 import pytest
@@ -217,3 +218,13 @@ async def test_a_drill_believes_no_erasure_that_the_archive_did_not_write(two):
     drilled = await two.drill(made.manifest)
     assert (drilled.verdict.outcome, drilled.opened) == (Outcome.FAILED, 0)
     assert "was not written by the archive" in drilled.verdict.troubles[0].text
+
+
+async def test_a_drill_unpacks_the_log_as_a_restore_would(two, monkeypatch):
+    def fails(*_):
+        raise tarfile.TarError("no log")
+
+    monkeypatch.setattr("service.backup.unpack.read_log", fails)
+    drilled = await two.drill((await two.make(now=NOW + 2 * DAY)).manifest)
+    assert not drilled.is_up
+    assert "no log" in str(drilled.verdict.troubles[0])

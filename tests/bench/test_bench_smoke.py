@@ -8,6 +8,8 @@ import pytest
 from bench.__main__ import ROWS, main
 from bench.results import BEGIN, END, Result, Wording, ratio, table, write
 from bench.sizes import TINY
+from bench.source_deliveries import DELIVERIES
+from service.sources.kinds import KINDS
 
 NEEDED = {"playback": "age", "verify": "openssl"}
 
@@ -23,6 +25,11 @@ def test_a_row_yields_numbers(name, tmp_path):
         assert math.isfinite(number)
     assert result.ours > 0
     assert result.reference > 0
+
+
+@pytest.mark.parametrize("kind", DELIVERIES)
+def test_all_that_a_kind_of_source_delivers_is_measured(kind):
+    assert set(DELIVERIES[kind]()) == set(KINDS[kind].adapters)
 
 
 def test_the_figure_is_the_median_of_the_rounds_own_ratios():

@@ -21,6 +21,7 @@ PAGES = (
     "/contacts/ct_1",
     "/contacts/ct_1#granted",
     "/contacts/ct_2#granted",
+    "/contacts/ct_2/messages/ms_2#granted",
     "/contacts/ct_3#granted",
     "/contacts/ct_4",
     "/contacts/ct_5",
@@ -43,7 +44,7 @@ OPTIONS = {
 async def visit(page, desk, path):
     desk.grants.clear()
     if path.endswith("#granted"):
-        contact = path.split("/")[-1].removesuffix("#granted")
+        contact = path.split("/")[2].removesuffix("#granted")
         await desk.create_grant(
             contact,
             actor=OPERATOR,

@@ -13,6 +13,7 @@ from service.access import tokens, users
 from service.archive.checks import Code, Outcome, State
 from service.archive.export_files import ExportedPart
 from service.archive.grants import SealedGrant
+from service.archive.mail_records import SealedEnvelope, SealedMail, SealedPart
 from service.archive.receive import ReceivedRecording, SealedDelivery
 from service.archive.records import SealedContact, SealedMessage, SealedRecording
 from service.archive.remarks import SealedTold
@@ -68,6 +69,9 @@ async def test_the_recipe_opens_a_recording_of_a_real_archive(archive, config, n
         Party,
         SealedRecording,
         SealedMessage,
+        SealedMail,
+        SealedPart,
+        SealedEnvelope,
         SealedTold,
         Customer,
         Occupancy,

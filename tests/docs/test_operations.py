@@ -116,6 +116,7 @@ def test_every_reason_of_attention_is_explained():
         draft.RECORDED_THOUGH_NONE,
         expire.EXPIRING,
         expire.WITHOUT_CONTACT,
+        expire.PART_WITHOUT_CONTACT,
         jobs.JOB_DEAD,
         webhooks.UNTIMELY,
     }

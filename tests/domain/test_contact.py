@@ -1,5 +1,6 @@
 """What arrives piece by piece becomes one contact, in whichever order it comes."""
 
+import itertools
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,8 @@ WHOLE = {
     "direction": Direction.INBOUND,
     "started_at": AT,
     "ended_at": AT + timedelta(minutes=9),
+    "answered_at": AT + timedelta(minutes=1),
+    "outcome": "answered",
     "queue": "Asiakaspalvelu",
     "subject": "Lasku",
     "customer_number": "1001",
@@ -125,6 +128,7 @@ def test_what_is_archived_stands_and_another_value_is_a_contradiction(name):
         "direction": Direction.OUTBOUND,
         "started_at": AT + timedelta(seconds=1),
         "ended_at": AT + timedelta(seconds=1),
+        "answered_at": AT + timedelta(seconds=1),
     }
     archived = amended(EMPTY, facts(**WHOLE))
     amendment = decide_amendment(archived, facts(**{name: other[name]}))
@@ -146,6 +150,13 @@ def test_a_contact_lasts_as_long_as_its_parts_in_whichever_order_they_come(order
     assert (shorter.changed, shorter.contradictions) == ((), ())
 
 
+def test_a_contact_is_answered_when_the_first_of_its_parts_is():
+    parts = [facts(answered_at=AT + timedelta(seconds=n), is_part=True) for n in (9, 4, 7)]
+    assert amended(EMPTY, *parts).answered_at == AT + timedelta(seconds=4)
+    whole = facts(answered_at=AT)
+    assert decide_amendment(amended(EMPTY, parts[0]), whole).contradictions == ("answered_at",)
+
+
 def test_what_was_sent_goes_with_the_time_that_stands():
     told = facts(started_at=AT - timedelta(1), started_at_as_sent="eilen", is_part=True)
     assert amended(EMPTY, told).started_at_as_sent == "eilen"
@@ -155,6 +166,13 @@ def test_a_part_contradicts_in_all_but_times():
     told = facts(is_part=True, queue="another", started_at=AT + timedelta(seconds=1))
     archived = amended(EMPTY, facts(queue="one"))
     assert decide_amendment(archived, told).contradictions == ("queue",)
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(("expected", "none", None))])
+def test_of_parts_one_may_be_recorded_and_of_a_whole_the_source_knows_best(order):
+    parts = [facts(recording=one, is_part=True) for one in order]
+    assert amended(EMPTY, *parts).announced == "expected"
+    assert amended(EMPTY, *(facts(recording=one) for one in order)).announced == "none"
 
 
 def test_what_is_not_told_empties_nothing():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.reach import NEVER, is_reachable, judged, parse_ip
+from service.domain.reach import NEVER, is_internal_name, is_reachable, judged, parse_ip
 
 ALL = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 IPV4 = st.integers(0, 2**32 - 1).map(IPv4Address)
@@ -154,6 +154,31 @@ def test_what_the_standard_library_calls_private_is_not_reachable(address):
         known = IPv6Network("64:ff9b::/96"), IPv6Network("::ffff:0:0/96")
         if not any(address in network for network in known):
             assert not is_reachable(address)
+
+
+def test_nothing_is_ipv4_in_other_words_and_reached_as_itself():
+    """A system connects to ::ffff:0.0.0.0 as to 0.0.0.0, which is this machine."""
+    for text in ("::ffff:0.0.0.0", "::ffff:0.1.2.3", "64:ff9b::"):
+        assert not is_reachable(ip_address(text), allowed=ALL)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_internal"),
+    [
+        ("localhost", True),
+        ("a.localhost", True),
+        ("metadata.google.internal", True),
+        ("metadata", True),
+        ("instance-data", True),
+        ("pbx.example", False),
+        ("notlocalhost", False),
+        ("localhost.example", False),
+        ("metadata.example", False),
+        ("pbx.internal", False),
+    ],
+)
+def test_a_few_names_mean_an_internal_machine_everywhere(host, is_internal):
+    assert is_internal_name(host) is is_internal
 
 
 @given(address=IPV6)

@@ -21,7 +21,11 @@ SECRET, OLD_SECRET = (
     "invented-and-sent-with-each-one-now",
     "invented-and-sent-with-each-one-then",
 )
+TWILIO_TOKEN = "0123456789abcdef0123456789abcdef"
 SOURCES = """
+[web]
+public_url = "https://arkisto.example.fi"
+
 [[sources]]
 name = "hook"
 kind = "standard-webhooks"
@@ -35,6 +39,16 @@ secret_file = "switch.secret"
 previous_secret_file = "before.secret"
 
 [[sources]]
+name = "bus"
+kind = "cloudevents"
+secret_file = "switch.secret"
+
+[[sources]]
+name = "cloud"
+kind = "twilio"
+secret_file = "cloud.secret"
+
+[[sources]]
 name = "pbx"
 kind = "api"
 """
@@ -46,7 +60,7 @@ def config(tmp_path) -> Config:
         file = tmp_path / f"{name}.secret"
         file.write_text("whsec_" + base64.b64encode(key).decode())
         file.chmod(0o400)
-    for name, secret in [("switch", SECRET), ("before", OLD_SECRET)]:
+    for name, secret in [("switch", SECRET), ("before", OLD_SECRET), ("cloud", TWILIO_TOKEN)]:
         file = tmp_path / f"{name}.secret"
         file.write_text(f"{secret}\n")
         file.chmod(0o400)

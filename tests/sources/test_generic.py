@@ -15,6 +15,7 @@ from service.domain.contact import (
     PartyRole,
 )
 from service.domain.errors import InvalidInputError
+from service.domain.pauses import MAX_PAUSES, RecordingPause
 from service.sources.generic import MAX_MESSAGES, parse_contact
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -25,6 +26,8 @@ CONTACT = {
     "direction": "inbound",
     "started_at": "2026-11-20T14:02:00+02:00",
     "ended_at": "2026-11-20T14:11:00+02:00",
+    "answered_at": "2026-11-20T14:03:00+02:00",
+    "outcome": "answered",
     "queue": "Asiakaspalvelu",
     "subject": "Lasku",
     "customer_number": "a-1001",
@@ -53,6 +56,8 @@ def test_a_contact_is_told_in_canonical_form():
     assert (facts.channel, facts.direction) == (Channel.CALL, Direction.INBOUND)
     assert facts.started_at == datetime(2026, 11, 20, 12, 2, tzinfo=UTC)
     assert facts.ended_at - facts.started_at == timedelta(minutes=9)
+    assert facts.answered_at - facts.started_at == timedelta(minutes=1)
+    assert facts.outcome == "answered"
     assert (facts.customer_number, facts.metering_point) == ("A-1001", "643000000000000015")
     assert facts.parties == (
         Party(role=PartyRole.CUSTOMER, phone="+358401234567", email="maija@example.com"),
@@ -357,3 +362,70 @@ def test_what_does_not_name_a_recording_is_refused_without_repeating_it(recordin
 def test_recordings_are_not_named_where_there_is_none():
     with pytest.raises(InvalidInputError):
         announced(RECORDING, recording="none")
+
+
+PAUSE = {
+    "recording": "call.wav",
+    "start": "2026-11-20T14:05:00+02:00",
+    "end": "2026-11-20T14:06:00+02:00",
+    "reason": "card_payment",
+    "who": "Aku",
+    "start_seconds": 180,
+    "end_seconds": 180.5,
+}
+
+
+def test_pauses_of_a_recording_are_told():
+    bare = {"recording": "call.wav", "start": "2026-11-20T12:08:00Z", "reason": "hold"}
+    _, facts, remarks = parsed(recording_pauses=[bare, PAUSE])
+    at = datetime(2026, 11, 20, 12, 5, tzinfo=UTC)
+    assert facts.recording_pauses == (
+        RecordingPause(
+            recording="call.wav",
+            started_at=at,
+            ended_at=at + timedelta(minutes=1),
+            reason="card_payment",
+            who="Aku",
+            start_seconds=180,
+            end_seconds=180.5,
+        ),
+        RecordingPause(
+            recording="call.wav", started_at=at + timedelta(minutes=3), reason="hold"
+        ),
+    )
+    assert remarks == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recording": ""},
+        {"recording": None},
+        {"start": "14:05"},
+        {"start": None},
+        {"end": "2026-11-20T14:04:59+02:00"},
+        {"reason": " "},
+        {"reason": None},
+        {"reason": "a\x00b"},
+        {"start_seconds": -1},
+        {"start_seconds": None},
+        {"end_seconds": 179.0},
+        {"end_seconds": 1e300},
+        {"start_seconds": "180"},
+        {"length": 60},
+    ],
+)
+def test_a_pause_that_is_none_is_refused(changes):
+    with pytest.raises(InvalidInputError):
+        parsed(recording_pauses=[{**PAUSE, **changes}])
+
+
+def test_pauses_that_contradict_each_other_or_are_too_many_are_refused():
+    for wrong in ([PAUSE, {**PAUSE, "reason": "hold"}], [PAUSE] * (MAX_PAUSES + 1)):
+        with pytest.raises(InvalidInputError):
+            parsed(recording_pauses=wrong)
+
+
+def test_a_pause_in_another_century_is_remarked_upon():
+    _, _, remarks = parsed(recording_pauses=[{**PAUSE, "start": "1901-01-01T00:00:00Z"}])
+    assert remarks == ("time_out_of_window",)

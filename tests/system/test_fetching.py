@@ -10,6 +10,7 @@ import pytest
 from service.config import parse_config
 from service.domain.actor import Role
 from service.domain.errors import InvalidInputError
+from service.domain.fetching import fetch_kind
 from service.fetching import fetching_of
 from service.wiring import key_provider, opened_archive
 from tests.answering import answering, ok
@@ -247,10 +248,12 @@ async def test_the_settings_of_a_source_are_its_rules(tmp_path):
     key_provider(config).create(now=NOW)
     async with opened_archive(config, create=True) as archive:
         fetching = fetching_of(archive)
-    assert set(fetching.fetchers) == {"pbx"}
+    assert set(fetching.fetchers) == {"pbx", "other"}
+    # Where no origins are named, nothing may be fetched.
+    assert not fetching.fetchers["other"].rules.origins
     rules = fetching.fetchers["pbx"].rules
     sent = {str(origin): header for origin, header in rules.origins.items()}
     assert sent == {"https://pbx.example": "Bearer abc", "https://cdn.example": None}
     assert (rules.max_bytes, rules.bytes_per_second) == (2_000_000, 7)
     assert rules.longest.total_seconds() == 180
-    assert fetching.kind.limit > rules.longest
+    assert fetching.kinds[fetch_kind("pbx")].limit > rules.longest

@@ -38,6 +38,9 @@ LETTERS = {
 # opened yet cannot be heard: those who may report it are told so.
 TABLE = """
 POST   /intake/{source}                                   x        x       401  -
+GET    /intake/{source}                                   x        x       401  -
+OPTIONS /intake/{source}                                  x        x       401  -
+OPTIONS /intake/{source}/k/{secret}                       x        x       401  -
 PUT    /intake/{source}/{source_id}/recordings/{name}     I        x       401  200
 POST   /intake/{source}/k/{secret}                        x        x       401  -
 PUT    /intake/{source}/k/{secret}/{source_id}/recordings/{name} x x       401  -
@@ -48,6 +51,9 @@ GET    /api/v1/contacts/{contact_id}                      AHD      AHD     401  
 PUT    /api/v1/contacts/{contact_id}/links/{customer_id}  x        HD      401  200
 GET    /api/v1/customers/{customer_id}                    AHD      AHD     401  200
 GET    /api/v1/customers/{customer_id}/contacts           AHD      AHD     401  200
+POST   /api/v1/sources/{source}/statements                IM       M       401  200
+GET    /api/v1/sources/completeness                       DMU      DMU     401  200
+GET    /completeness                                      x        DMU     303  200
 GET    /api/v1/attention                                  HDM      HDM     401  200
 GET    /api/v1/attention/{item_id}/explanation            HDM      HDM     401  200
 POST   /api/v1/attention/{item_id}/retry                  HDM      HDM     401  200
@@ -66,6 +72,8 @@ POST   /api/v1/erasures/{erasure_id}/approve              x        D       401  
 DELETE /api/v1/erasures/{erasure_id}                      x        D       401  204
 GET    /api/v1/recordings/{id}/content                    HD       HD      401  200
 GET    /api/v1/messages/{id}/content                      HD       HD      401  200
+GET    /api/v1/messages/{id}/original                     HD       HD      401  404
+GET    /api/v1/messages/{id}/attachments/{number}         HD       HD      401  404
 POST   /api/v1/recordings/{id}/heard                      HD       HD      401  404
 GET    /api/v1/contacts/{id}/verification                 HDU      HDU     401  200
 GET    /log/tile/entries/{rest:.+}                        U        U       401  200
@@ -87,8 +95,10 @@ GET    /search                                            x        AHD     303  
 GET    /verification                                      x        HDU     303  400
 GET    /customers/{customer_id}                           x        AHD     303  200
 GET    /contacts/{contact_id}                             x        AHD     303  200
+GET    /contacts/{contact_id}/messages/{message_id}       x        AHD     303  303
 GET    /contacts/{contact_id}/verification                x        HDU     303  200
 POST   /contacts/{contact_id}/grants                      x        HD      303  303
+POST   /contacts/{contact_id}/unmasked                    x        HD      303  200
 POST   /contacts/{contact_id}/links                       x        HD      303  303
 POST   /contacts/{contact_id}/holds                       x        HD      303  303
 POST   /holds/{hold_id}/release-request                   x        HD      303  303

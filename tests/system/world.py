@@ -24,6 +24,7 @@ from service.wiring import Archive
 from tests.fakes import PASSWORD
 
 SECRET = b"invented-and-long-enough-for-tests"
+STATEMENT = b"source_id,channel,direction,started_at\nc-0,call,inbound,2026-11-20 14:02\n"
 SOURCES = """
 [[sources]]
 name = "pbx"
@@ -251,7 +252,8 @@ async def good_request(world, asker, route):
     """Return path, body and headers of a good request for ``route``, as far as it depends on who asks."""
     ids = world.ids
     needs_grant = any(
-        part in route for part in ("grant_id", "/grants/{id}", "/content", "heard")
+        part in route
+        for part in ("grant_id", "/grants/{id}", "/content", "heard", "original", "attachments")
     )
     may_grant = asker.role in {Role.COMPLAINT_HANDLER, Role.DPO}
     grant = await world.grant(asker) if needs_grant and may_grant else "gr_" + "a" * 26
@@ -264,6 +266,8 @@ async def good_request(world, asker, route):
         "{grant_id}": grant,
         "{hold_id}": await world.hold() if "{hold_id}" in route else "",
         "{erasure_id}": await world.erasure() if "{erasure_id}" in route else "",
+        "{message_id}": ids["message"],
+        "{number}": "1",
         "{source}": "pbx",
         "{secret}": "invented-and-not-the-secret-of-any",
         "{source_id}": "c-0",
@@ -290,12 +294,14 @@ async def good_request(world, asker, route):
         "PUT /api/v1/contacts/{contact_id}/recordings/{name}": AUDIO,
         "PUT /intake/{source}/{source_id}/recordings/{name}": AUDIO,
         "PUT /api/v1/contacts/{contact_id}/links/{customer_id}": {"state": "linked"},
+        "POST /api/v1/sources/{source}/statements": STATEMENT,
         "POST /api/v1/grants": {"purpose": "verify_contact", "contacts": [ids["contact"]]},
         "POST /api/v1/recordings/{id}/heard": {"ranges": []},
         "POST /sign-in": b"login=nobody&password=wrong",
         "POST /first-password/{invite}": b"password=x&again=x",
         "POST /contacts/{contact_id}/grants": b"purpose=verify_contact",
         "POST /contacts/{contact_id}/links": f"customer={ids['customer']}&theirs=yes".encode(),
+        "POST /contacts/{contact_id}/unmasked": f"message={ids['message']}".encode(),
         "POST /contacts/{contact_id}/holds": b"reason=Reklamaatio",
         "POST /contacts/{contact_id}/erasures": b"ground=data_subject_request",
         "POST /grants/{grant_id}/withdraw": f"contact={ids['contact']}".encode(),

@@ -18,6 +18,7 @@ RAISING = {
     "raise_attention": 0,
     "Remark": 0,
     "_raise": 0,
+    "_remind_of": 0,
     "remark": 0,
     "_failed": 1,
     "fail": 1,

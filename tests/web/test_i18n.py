@@ -7,13 +7,17 @@ from babel.messages.pofile import read_po
 from service.archive import expect
 from service.archive.checks import AnchorKind, Code
 from service.archive.fetch_faults import FETCH_REASONS
+from service.archive.mail_records import NO_MAIL
 from service.connecting import replaying
 from service.domain.contact import SCALARS, Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
 from service.domain.retention import Ground
 from service.intake import refusals
+from service.sources.mail.facts import Flag
+from service.sources.mail.verdicts import Outcome, Reason, SpfResult
 from service.web.i18n import LANGUAGES, choose_language, load_words
+from service.web.mail_views import _headers
 from service.web.problem_pages import LOOKS
 from service.web.searchform import FIELDS, BoxKind
 from service.web.views import CheckOutcome, IntegrityState
@@ -22,6 +26,12 @@ from service.worker.media.facts import MediaFlag
 WEB = Path(__file__).parents[2] / "service" / "web"
 WORDS = {language: load_words(language) for language in LANGUAGES}
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+VERDICT_WORDS = {
+    *("author", "other", "partial", "invalid", "unchecked", "waiting", "problem"),
+    *(f"chain_{one}" for one in Outcome),
+    *(f"spf_{one}" for one in set(SpfResult) - {SpfResult.NOT_APPLICABLE}),
+}
 
 # Keys that templates and code put together, by the values that can follow.
 COMPOSED = {
@@ -47,11 +57,15 @@ COMPOSED = {
     "search.as.{}": BoxKind,
     "search.example.{}": BoxKind,
     "search.wrong.{}": {*BoxKind, *FIELDS} - {"text", "as", "cursor"},
-    "fact.{}": {*SCALARS, *BoxKind, *FIELDS} - {"text", "as", "cursor"},
+    "fact.{}": {*SCALARS, "recording_pauses", *BoxKind, *FIELDS} - {"text", "as", "cursor"},
     "media.{}": MediaFlag,
     "messages.title.{}": Channel,
     "lane.{}": {*PartyRole, "first", "second", "more", "all"},
-    "openings.what.{}": {"recording", "message"},
+    "openings.what.{}": {"recording", "message", "mail", "attachment"},
+    "mail.flag.{}": set(Flag) - {Flag.SIGNED},
+    "mail.fact.{}": {*(fact for fact, _ in _headers(NO_MAIL)), "received_at", "claimed"},
+    "mail.verdict.{}": VERDICT_WORDS,
+    "mail.reason.{}": Reason,
     "error.{}.title": LOOKS,
     "error.{}.lead": LOOKS,
     "source.refused.{}": {refusals.UNSIGNED, refusals.SIGNATURE, refusals.SECRET},
@@ -62,11 +76,13 @@ COMPOSED = {
 KNOWN = (
     "matched.",
     "not_recorded.",
+    "outcome.",
     "attention.reason.",
     "attention.advice.",
     "messages.fault.",
     "met.",
     "delivery.",
+    "pause.reason.",
 )
 
 

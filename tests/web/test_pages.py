@@ -369,6 +369,64 @@ async def test_what_was_written_to_us_is_text(handler, desk):
     assert "\u202e" not in html
 
 
+async def test_a_mail_is_shown_with_its_attachments_and_what_to_know_of_it(handler, desk):
+    grant = await give(desk, "ct_2")
+    html = await handler.see("/contacts/ct_2")
+    assert "VS: Lasku &lt;elokuu&gt;" in html
+    assert "compare the address letter by letter" in html
+    assert "May run a program when opened" in html
+    assert f'href="/api/v1/messages/ms_2/attachments/1?grant={grant.id}" download' in html
+    assert f"/api/v1/messages/ms_2/original?grant={grant.id}" in html
+    assert "\u202e" not in html
+
+
+async def test_the_page_of_a_mail_shows_its_formatted_text(handler, desk):
+    await give(desk, "ct_2")
+    html = await handler.see("/contacts/ct_2/messages/ms_2")
+    assert "<p>Muotoiltu <b>teksti</b></p>" in html
+    assert "Asiakaspalvelu &lt;asiakaspalvelu@example.com&gt;" in html
+    assert "nothing is loaded from elsewhere" in html
+
+
+async def test_the_page_of_a_mail_needs_a_grant(handler):
+    answer = await handler.get("/contacts/ct_2/messages/ms_2")
+    assert (answer.status, answer.headers["Location"]) == (303, "/contacts/ct_2")
+
+
+async def test_a_pause_is_told_in_words_and_marked_on_the_time_line(handler, desk):
+    await give(desk, "ct_1")
+    html = await handler.see("/contacts/ct_1")
+    page = Page(html)
+    assert "Recording paused 14:04:00\u201314:05:00: <bdi>card payment</bdi>" in html
+    assert "nobody told that it went on: <bdi>&lt;b&gt;muu syy</bdi>" in html
+    assert html.count("Nothing that was recorded is missing.") == 1
+    words = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", html))
+    assert "Aku \u00b7 at 0:12 in the recording" in words.replace("\u00b7 Aku", "Aku")
+    marks = [one["class"] for one in page.all("svg") if "pause-mark" in one.get("class", "")]
+    assert marks == ["pause-mark", "pause-mark is-about"]
+    (slider,) = [one for one in page.all("div") if one.get("role") == "slider"]
+    named = slider["aria-describedby"].split()
+    ids = {one["id"] for _, one in page.elements if "id" in one}
+    assert set(named) <= ids
+    assert any(one.startswith("pauses-") for one in named)
+
+
+async def test_a_pause_is_told_to_whoever_may_not_listen(visit, door):
+    await visit.come_in(door, "agent", Role.AGENT)
+    assert "Recording paused" in await visit.see("/contacts/ct_1")
+
+
+async def test_what_is_hidden_in_a_message_can_be_asked_for(handler, desk):
+    await give(desk, "ct_2")
+    html = await handler.see("/contacts/ct_2")
+    assert html.count("1 number is hidden here") == 1
+    (form,) = [f for f in Page(html).all("form") if "/unmasked" in f["action"]]
+    assert form["action"].startswith("/contacts/ct_2/unmasked")
+    answer = await handler.post("/contacts/ct_2/unmasked", message="ms_1")
+    assert answer.status == 200
+    assert desk.unmasked == [None, "ms_1"]
+
+
 async def test_a_message_that_was_altered_hides_none_of_its_neighbours(handler, desk):
     await give(desk, "ct_3")
     html = await handler.see("/contacts/ct_3")

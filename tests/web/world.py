@@ -12,6 +12,7 @@ from service.archive.lookup import Criteria, Reason
 from service.domain.contact import Channel, Contact, Direction, Party, PartyRole, RecordingState
 from service.domain.customer import Certainty, Customer, Link, LinkState, Occupancy
 from service.domain.errors import GrantRequiredError, InvalidInputError, NotFoundError
+from service.domain.pauses import PausePlace, RecordingPause
 from service.domain.purpose import Grant, Purpose
 from service.http.addresses import Site
 from service.http.bodies import read_json
@@ -21,6 +22,7 @@ from service.web.pages import page_routes, set_up_pages
 from service.web.problem_pages import show_problem
 from service.web.views import (
     AnchorView,
+    AttachmentView,
     AttentionItem,
     AttentionPage,
     CheckOutcome,
@@ -33,10 +35,14 @@ from service.web.views import (
     FoundPage,
     IntegrityState,
     LinkView,
+    MailView,
+    OpenedMail,
     OpenedMessage,
     OpeningView,
+    PauseView,
     Playback,
     RecordingView,
+    VerdictView,
     Verification,
     Waveform,
 )
@@ -153,6 +159,24 @@ CONTACTS = (
         ),
     ),
 )
+PAUSES = (
+    PauseView(
+        pause=RecordingPause(
+            recording="call.wav",
+            started_at=at(3, 11, 4),
+            ended_at=at(3, 11, 5),
+            reason="card_payment",
+            who="Aku",
+        ),
+        place=PausePlace(12.0, 20.0, is_exact=True),
+    ),
+    PauseView(
+        pause=RecordingPause(
+            recording="call.wav", started_at=at(3, 11, 6), reason="<b>muu syy"
+        ),
+        place=PausePlace(30.0, 41.0, is_exact=False),
+    ),
+)
 MESSAGES = {
     "ct_2": (
         OpenedMessage(
@@ -164,6 +188,7 @@ MESSAGES = {
                 "Hei,\n\nelokuun lasku on 214,60 €, vaikka olin koko kuun mökillä. En ole myöskään koskaan "
                 "tilannut tätä sopimusta.\n\nTerveisin\nMaija\n\n<b>liite:</b> lasku\u202efdp.exe\u200b"
             ),
+            hidden=1,
         ),
         OpenedMessage(
             id="ms_2",
@@ -171,6 +196,37 @@ MESSAGES = {
             sent_at=at(2, 10, 5),
             role=PartyRole.AGENT,
             text="Hei Maija,\n\ntarkistamme asian ja palaamme perjantaihin mennessä.",
+            mail=MailView(
+                subject="VS: Lasku <elokuu>",
+                headers=(
+                    ("from", "Asiakaspalvelu <asiakaspalvelu@example.com>"),
+                    ("date", "eilen"),
+                ),
+                received_at=at(2, 10, 6),
+                flags=("lookalike", "cut"),
+                attachments=(
+                    AttachmentView(
+                        number=1,
+                        name="lasku\u202efdp.exe",
+                        content_type="application/pdf",
+                        size_bytes=12_345,
+                        is_risky=True,
+                    ),
+                ),
+                has_html=True,
+                verdicts=(
+                    VerdictView(words="author", domain="example.com", is_good=True),
+                    VerdictView(
+                        words="invalid",
+                        domain="example.org",
+                        reason="body_changed",
+                        is_good=False,
+                    ),
+                    VerdictView(words="spf_none", domain="example.com"),
+                ),
+                keys=(("s1._domainkey.example.com", "v=DKIM1; k=rsa; p=" + "MIIB" * 80),),
+                checked_at=at(2, 10, 7),
+            ),
         ),
     ),
     "ct_3": (
@@ -316,6 +372,14 @@ def make_wav(seconds: int = SECONDS) -> bytes:
     return head + bytes(frames)
 
 
+FORMATTED = (
+    "<p>Muotoiltu <b>teksti</b></p><table><tbody><tr><td>Kulutus</td><td>1 240 kWh</td></tr>"
+    "<tr><td>Summa</td><td>214,60 €</td></tr></tbody></table>"
+    "<p><span>Oma sivu</span> <small>⟨https://example.com/oma/lasku/2026/08?asiakas=1001⟩</small></p>"
+    "<blockquote><p>elokuun lasku on 214,60 €</p></blockquote>"
+)
+
+
 @dataclass
 class FakeDesk:
     """Answers from the world above; remembers what was asked of it."""
@@ -325,6 +389,7 @@ class FakeDesk:
     heard: list[tuple[str, list[list[float]]]] = field(default_factory=list)
     links: list[tuple[str, str, bool]] = field(default_factory=list)
     settled: list[tuple[str, str]] = field(default_factory=list)
+    unmasked: list[str | None] = field(default_factory=list)
     searched: list[Criteria] = field(default_factory=list)
     state: IntegrityState = IntegrityState.ANCHORED
     fails_with: Exception | None = None
@@ -425,6 +490,7 @@ class FakeDesk:
                     channels=(PartyRole.CUSTOMER, PartyRole.AGENT),
                     playback=Playback.ORIGINAL,
                     heard=((0.0, 20.0), (30.0, 41.0)) if one.id == "ct_1" else (),
+                    pauses=PAUSES if one.id == "ct_1" else (),
                 )
                 return (replace(present, **self.recording_changes),)
             case RecordingState.EXPECTED:
@@ -470,9 +536,17 @@ class FakeDesk:
     async def withdraw_grant(self, grant_id, *, actor, now):  # noqa: ARG002  # the protocol\'s parameters
         self.grants.pop(grant_id, None)
 
-    async def open_messages(self, contact_id, *, grant_id, actor, now):  # noqa: ARG002  # the protocol\'s parameters
+    async def open_messages(self, contact_id, *, grant_id, actor, now, unmasked=None):  # noqa: ARG002  # the protocol\'s parameters
         self._require(grant_id)
+        self.unmasked.append(unmasked)
         return MESSAGES[contact_id]
+
+    async def open_mail(self, contact_id, message_id, *, grant_id, actor, now):  # noqa: ARG002  # the protocol\'s parameters
+        self._require(grant_id)
+        for one in MESSAGES[contact_id]:
+            if one.id == message_id and one.mail:
+                return OpenedMail(message=one, html=FORMATTED)
+        raise NotFoundError("no such mail")
 
     async def waveform(self, recording_id, *, grant_id, actor, now):  # noqa: ARG002  # the protocol\'s parameters
         self._require(grant_id)

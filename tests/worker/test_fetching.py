@@ -8,6 +8,7 @@ import hashlib
 import socket
 from datetime import timedelta
 from ipaddress import ip_network
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -257,6 +258,9 @@ async def test_at_most_three_redirects_are_followed(hops, is_followed):
         ("http://127.0.0.1:1/", FetchFault.NOT_ALLOWED),
         ("http://10.0.0.1/", FetchFault.ADDRESS_REFUSED),
         ("http://169.254.169.254/latest/meta-data/", FetchFault.ADDRESS_REFUSED),
+        ("https://169.254.169.254/latest/meta-data/", FetchFault.ADDRESS_REFUSED),
+        ("http://localhost/", FetchFault.ADDRESS_REFUSED),
+        ("//2130706433/", FetchFault.ADDRESS_REFUSED),
         ("https://127.0.0.1:{port}/", FetchFault.NOT_ALLOWED),
         ("file:///etc/passwd", FetchFault.NOT_ALLOWED),
         ("gopher://127.0.0.1:{port}/", FetchFault.NOT_ALLOWED),
@@ -338,10 +342,6 @@ COOKIE = ("Location: /b", "Set-Cookie: a=b; Path=/")
         "http://127.0.0.1:{port}\r\nX: y/",
         "http://127.0.0.1:{port}/\r\nHost: evil.example",
         "http:\\\\127.0.0.1:{port}\\",
-        "http://2130706433:{port}/",
-        "http://0x7f.1:{port}/",
-        "http://127.1:{port}/",
-        "http://127.0.0.1.:{port}/",
         "http://１２７.0.0.1:{port}/",
         "http://раураl.example/",
         "//127.0.0.1:{port}/",
@@ -353,6 +353,30 @@ async def test_a_url_that_has_two_readings_or_another_scheme_is_refused(url):
         told = url.replace("{port}", str(server.port))
         assert await fault_of(told, rules(server.origin)) is FetchFault.NOT_ALLOWED
     assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://[::1]:6379/",
+        "http://10.0.0.1/",
+        "https://169.254.169.254/latest/meta-data/",
+        "http://localhost:6379/",
+        "http://a.LocalHost/",
+        "http://metadata.google.internal/computeMetadata/v1/",
+        "http://2130706433/",
+        "http://0x7f.1/",
+        "http://127.1/",
+        "http://127.0.0.1./",
+    ],
+)
+@pytest.mark.parametrize("origins", [(), ("https://pbx.example",)], ids=["none", "another"])
+async def test_what_means_an_internal_machine_is_told_apart_whatever_is_allowed(url, origins):
+    """Nothing is asked either way; but this may be an attack, and an origin that is missing is none."""
+    with pytest.raises(FetchError) as refused:
+        await fetch(url, rules(*origins, networks=()))
+    assert (refused.value.fault, refused.value.tries) == (FetchFault.ADDRESS_REFUSED, 1)
 
 
 async def test_another_name_for_an_allowed_server_is_not_allowed():
@@ -395,6 +419,34 @@ async def slow_head(_asked):
         await asyncio.sleep(0.05)
 
 
+async def endless_trailers(_asked):
+    yield raw(["200 OK", "Transfer-Encoding: chunked"], b"5\r\nRIFFx\r\n0\r\n")
+    while True:
+        yield b"X: y\r\n" * 1000
+
+
+async def endless_extension(_asked):
+    yield raw(["200 OK", "Transfer-Encoding: chunked"], b"5;a=")
+    while True:
+        yield b"x" * 0x10000
+
+
+async def endless_patience(_asked):
+    while True:
+        yield b"HTTP/1.1 100 Continue\r\n\r\n" * 100
+        await asyncio.sleep(0)
+
+
+def in_pieces(*pieces):
+    async def answer(_asked):
+        yield raw(["200 OK", f"Content-Length: {sum(map(len, pieces))}"])
+        for piece in pieces:
+            yield piece
+            await asyncio.sleep(0.01)
+
+    return answer
+
+
 WRONG = [
     pytest.param(endless, FetchFault.TOO_LARGE, id="endless"),
     pytest.param(trickling, FetchFault.UNREACHABLE, id="a byte at a time"),
@@ -416,7 +468,11 @@ WRONG = [
         id="chunks that are none",
     ),
     pytest.param(raw(["200 OK"], SOUND), FetchFault.WRONG_ANSWER, id="no length at all"),
-    pytest.param(ok(bytes(200_000)), FetchFault.TOO_LARGE, id="too large by its length"),
+    pytest.param(
+        raw(["200 OK", "Content-Length: 200000"]),
+        FetchFault.TOO_LARGE,
+        id="too large by its length",
+    ),
     pytest.param(ok(SOUND, status="206 Part"), FetchFault.WRONG_ANSWER, id="a part, unasked"),
     pytest.param(ok(b"", status="204 No"), FetchFault.WRONG_ANSWER, id="no content"),
     pytest.param(ok(SOUND, status="202 Later"), FetchFault.WRONG_ANSWER, id="accepted"),
@@ -450,7 +506,46 @@ WRONG = [
         raw(["200 OK", "X: " + "y" * 100_000]), FetchFault.UNREACHABLE, id="huge head"
     ),
     pytest.param(moved("/a.wav"), FetchFault.WRONG_ANSWER, id="a circle"),
+    *(
+        pytest.param(
+            raw(["200 OK", *(f"Transfer-Encoding: {coding}" for coding in codings)], body),
+            FetchFault.WRONG_ANSWER,
+            id=f"transfer codings {codings}",
+        )
+        for body in (b"5\r\nRIFFx\r\n0\r\n\r\n",)
+        for codings in (
+            ["identity"],
+            ["gzip"],
+            ["gzip, chunked"],
+            ["chunked, identity"],
+            ["chunked", "identity"],
+            ["xchunked"],
+            [""],
+        )
+    ),
+    pytest.param(
+        ok(SOUND, "Content-Encoding: identity", "Content-Encoding: gzip"),
+        FetchFault.WRONG_ANSWER,
+        id="compressed, says a second line",
+    ),
+    pytest.param(
+        in_pieces(b"\n ", b"<", b"html><p>", b"Error"),
+        FetchFault.WRONG_ANSWER,
+        id="a page in pieces",
+    ),
+    pytest.param(ok(b""), FetchFault.WRONG_ANSWER, id="nothing in it"),
+    pytest.param(
+        raw(["200 OK", "Transfer-Encoding: chunked"], b"0\r\n\r\n"),
+        FetchFault.WRONG_ANSWER,
+        id="nothing in it, in chunks",
+    ),
+    pytest.param(endless_trailers, FetchFault.UNREACHABLE, id="trailers without an end"),
+    pytest.param(endless_extension, FetchFault.UNREACHABLE, id="a chunk's head without an end"),
+    pytest.param(endless_patience, FetchFault.UNREACHABLE, id="100 Continue without an end"),
 ]
+
+
+DATED = ["Date: Wed, 21 Oct 2015 07:28:00 GMT"]
 
 
 @pytest.mark.parametrize(("answer", "fault"), WRONG)
@@ -494,9 +589,49 @@ async def test_without_a_length_it_is_taken_when_what_was_announced_tells_that_i
             assert fault is FetchFault.OTHER_BYTES
 
 
-async def test_an_empty_recording_is_one():
+@pytest.mark.parametrize(
+    "told", [{"size_bytes": 0}, {"sha256": hashlib.sha256().hexdigest()}], ids=str
+)
+async def test_an_empty_recording_is_one_where_it_was_announced_as_such(told):
     async with answering(ok(b"", "Content-Type: audio/wav")) as server:
-        assert await fetch(server.url(), rules(server.origin)) == ("audio/wav", b"")
+        assert (await fetch(server.url(), rules(server.origin), **told))[1] == b""
+
+
+@given(cuts=st.lists(st.integers(0, len(SOUND)), max_size=6))
+@settings(max_examples=10, deadline=None)
+def test_in_whatever_pieces_it_comes_it_is_the_same(cuts):
+    bounds = [0, *sorted(cuts), len(SOUND)]
+    pieces = [SOUND[a:b] for a, b in pairwise(bounds)]
+
+    async def fetched():
+        async with answering(in_pieces(*pieces)) as server:
+            return await fetch(server.url(), rules(server.origin))
+
+    assert asyncio.run(fetched())[1] == SOUND
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ([], 0),
+        (["Retry-After: 120"], 120),
+        (["Retry-After: 0"], 0),
+        (["Retry-After: 86400"], 3600),
+        (["Retry-After: " + "9" * 5000], 0),
+        (["Retry-After: -5"], 0),
+        (["Retry-After: soon"], 0),
+        (["Retry-After: Wed, 21 Oct 2015 07:28:30 GMT"], 0),
+        ([*DATED, "Retry-After: Wed, 21 Oct 2015 07:28:30 GMT"], 30),
+        ([*DATED, "Retry-After: Fri, 31 Dec 9999 23:59:59 GMT"], 3600),
+        ([*DATED, "Retry-After: Wed, 21 Oct 2015 07:00:00 GMT"], 0),
+        ([*DATED, "Retry-After: Wed, 21 Oct 2015 07:28:30 -0000"], 0),
+    ],
+)
+async def test_a_server_may_put_us_off_for_an_hour_at_the_most(headers, seconds):
+    async with answering(ok(b"", *headers, status="503 Busy")) as server:
+        with pytest.raises(FetchError) as refused:
+            await fetch(server.url(), rules(server.origin))
+    assert refused.value.pause == timedelta(seconds=seconds)
 
 
 async def test_an_answer_that_takes_longer_than_it_may_is_given_up():
@@ -653,3 +788,10 @@ def test_rules_and_origins_print_no_secret():
     where = FetchRules(origins={Origin.parse("https://pbx.example"): SECRET})
     assert SECRET not in repr(where)
     assert SECRET not in repr(Fetcher(where))
+
+
+async def test_an_answer_prints_no_secret():
+    async with answering(ok(SOUND, "X: hush-hush")) as server:
+        announced = AnnouncedRecording(name="a", url=server.url("/hush-hush"))
+        async with Fetcher(rules(server.origin)).asked(announced) as answer:
+            assert "hush" not in repr(answer)

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from service.archive.jobs import Jobs, JobState
-from service.archive.remarks import raise_attention
 from service.domain.actor import Role
 from service.domain.errors import (
     ContradictionError,
@@ -20,7 +19,7 @@ from service.domain.errors import (
 from service.domain.ids import new_id
 from service.domain.times import to_microseconds
 from service.keys.errors import KeysUnavailableError
-from service.worker.jobs import PAUSES, Ending, JobRunner, Kind
+from service.worker.jobs import PAUSES, Ending, JobRunner, Kind, raise_dead
 from storage.errors import FullError, StaleError
 from storage.errors import UnavailableError as StoreUnavailableError
 from storage.ports import Add, Put
@@ -269,9 +268,9 @@ async def test_kinds_do_not_wait_for_each_other_and_one_kind_keeps_its_concurren
 async def test_a_kind_says_how_long_it_is_tried_and_what_is_stored_in_the_end(store, clock):
     buried = []
 
-    async def bury(subject, code, _now):
-        buried.append((subject, code))
-        return raise_attention("k", about=subject, source=None, actor="system", now=NOW)
+    async def bury(dead, now):
+        buried.append((dead.subject, dead.last_error))
+        return await raise_dead(dead, now)
 
     pauses = (timedelta(minutes=1), timedelta(hours=1))
     work = Work(*(UnavailableError("x") for _ in range(3)))
@@ -285,7 +284,7 @@ async def test_a_kind_says_how_long_it_is_tried_and_what_is_stored_in_the_end(st
     assert buried == [(SUBJECT, "unavailable")]
     (row,) = await jobs_of(store)
     (item,) = await store.find(AttentionRow, {})
-    assert (row.state, item.reason) == ("dead", "k")
+    assert (row.state, item.reason) == ("dead", "job_dead")
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
@@ -308,7 +307,7 @@ async def test_what_changes_while_a_job_is_buried_is_decided_again(store, clock)
 
 
 async def test_a_job_of_which_nothing_is_left_in_the_end_is_gone(store, clock):
-    async def bury(_subject, _code, _now):
+    async def bury(_dead, _now):
         return None
 
     running = runner(store, clock, Work(TamperedError("x")), ending=Ending(bury=bury))
@@ -319,7 +318,7 @@ async def test_a_job_of_which_nothing_is_left_in_the_end_is_gone(store, clock):
 
 
 async def test_keys_that_go_away_while_a_job_is_buried_put_it_off(store, clock):
-    async def bury(_subject, _code, _now):
+    async def bury(_dead, _now):
         raise KeysUnavailableError("away")
 
     running = runner(store, clock, Work(TamperedError("x")), ending=Ending(bury=bury))
@@ -329,16 +328,73 @@ async def test_keys_that_go_away_while_a_job_is_buried_put_it_off(store, clock):
     assert (row.state, row.attempts, row.last_error) == ("queued", 0, "keys_unavailable")
 
 
-async def test_a_job_that_was_begun_anew_meanwhile_is_not_put_off_by_its_failure(store, clock):
+@pytest.mark.parametrize(
+    "error", [UnavailableError("x"), TamperedError("x"), None], ids=["put off", "ended", "done"]
+)
+async def test_a_job_that_was_begun_anew_meanwhile_stays_as_it_is(store, clock, error):
     fresh = job()
 
     async def anew(_subject, _now):
         await store.commit([Put(fresh)])
-        raise UnavailableError("x")
+        if error is not None:
+            raise error
 
     await store.commit([Add(fresh)])
     assert await runner(store, clock, anew).run_one("k")
     assert await jobs_of(store) == [fresh]
+    assert await store.find(AttentionRow, {}) == []
+
+
+async def test_a_job_that_is_begun_anew_while_it_is_buried_stays_as_it_is(store, clock):
+    fresh = job()
+
+    async def bury(dead, now):
+        await store.commit([Put(fresh)])
+        return await raise_dead(dead, now)
+
+    running = runner(store, clock, Work(TamperedError("x")), ending=Ending(bury=bury))
+    await store.commit([Add(fresh)])
+    assert await running.run_one("k")
+    assert await jobs_of(store) == [fresh]
+    assert await store.find(AttentionRow, {}) == []
+
+
+@pytest.mark.parametrize(("seconds", "wait"), [(5, 10), (20, 20)])
+async def test_a_failure_may_ask_for_a_longer_pause_and_for_no_shorter_one(
+    store, clock, seconds, wait
+):
+    ending = Ending(spread=0.5, at_least=lambda _error: timedelta(seconds=seconds))
+    running = runner(store, clock, Work(UnavailableError("x")), ending=ending)
+    await store.commit([Add(job())])
+    await replace(running, chance=lambda: 1.0).run_one("k")
+    (row,) = await jobs_of(store)
+    assert row.run_at == to_microseconds(NOW + timedelta(seconds=wait) * 1.5)
+
+
+async def test_a_backlog_of_one_kind_holds_up_no_other(store, clock):
+    """However much of the slow kind has been due for longer."""
+    release, done = asyncio.Event(), []
+
+    async def slow(_subject, _now):
+        await release.wait()
+
+    async def quick(subject, _now):
+        done.append(subject)
+        if len(done) == 3:
+            release.set()
+
+    await store.commit(
+        [Add(job(subject=new_id("rc"), kind="slow", run_at=0)) for _ in range(5)]
+    )
+    await store.commit([Add(job(subject=new_id("rc"), kind="quick")) for _ in range(3)])
+    kinds = {"slow": Kind(slow, concurrency=2), "quick": Kind(quick)}
+    running = JobRunner(store, kinds, lambda: clock.now, poll_every=timedelta(0))
+    async with asyncio.timeout(5):
+        task = asyncio.create_task(running.run())
+        await holds(lambda jobs: not jobs, store)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(done) == 3
 
 
 # -- as people see them

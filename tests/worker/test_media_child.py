@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from service.domain.errors import TamperedError, UnavailableError
+from service.worker import children
 from service.worker.media import run
 from service.worker.media.facts import MediaFacts, MediaFlag, encode_facts
 from service.worker.media.peaks import Peaks, encode_peaks
@@ -59,7 +60,7 @@ def child_that(monkeypatch):
 
     def replace(code):
         monkeypatch.setattr(
-            run,
+            children,
             "_BOOT",
             "import os, signal, struct, time\n"
             "def say(kind, payload=b'', length=None):\n"

@@ -326,6 +326,8 @@ async def test_a_recording_of_freeswitch_is_read():
         pytest.skip("recording made by FreeSWITCH absent")
     result = await examine(Held(path.read_bytes()))
     assert (result.facts.flags, result.facts.channels) == (frozenset(), 2)
+    # What it tells of itself, before its sound, is no part of its length.
+    assert result.facts.duration == timedelta(milliseconds=7130)
 
 
 class Endless(Held):

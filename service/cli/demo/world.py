@@ -109,10 +109,27 @@ def _contact(told: Mapping[str, Any], *, today: date, zone: ZoneInfo) -> dict[st
             }
             for message in told["messages"]
         ]
+    if "pauses" in told:
+        contact["recording_pauses"] = [
+            _pause(pause, started_at, told["recording"]["name"]) for pause in told["pauses"]
+        ]
     if told["channel"] == "call":
         is_expected = "recording" in told or told.get("recording_state") == "expected"
         contact["recording"] = "expected" if is_expected else "none"
     return contact
+
+
+def _pause(told: Mapping[str, Any], started_at: datetime, recording: str) -> dict[str, Any]:
+    begun = timedelta(seconds=told["second"])
+    return {
+        "recording": recording,
+        "start": _after(started_at, begun),
+        "end": _after(started_at, begun + timedelta(seconds=told["seconds"])),
+        "reason": told["reason"],
+        "who": told["who"],
+        "start_seconds": told["at"],
+        "end_seconds": told["at"],
+    }
 
 
 def _after(started_at: datetime, passed: timedelta) -> str:

@@ -8,7 +8,9 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -16,6 +18,8 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
+from service.crypto.content_key import ContentOpener
+from service.crypto.errors import PayloadError
 from service.domain.contact import AnnouncedRecording
 from service.domain.fetching import FetchError, FetchFault
 from service.domain.urls import WebUrl
@@ -24,6 +28,8 @@ from service.worker.fetching.rules import FetchRules, judge_redirect, judge_url
 
 MOST_REDIRECTS: Final = 3
 CONNECT_SECONDS: Final = 10.0
+MOST_PATIENCE: Final = timedelta(hours=1)
+"""For how long a server can put us off, so that a recording is not given up for its wish alone."""
 UNKNOWN_TYPE: Final = "application/octet-stream"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FAULTS: Final[Mapping[int, FetchFault]] = {
@@ -41,6 +47,9 @@ _PAGES: Final = re.compile(r"text/.*|application/(json|xml|xhtml\+xml|problem\+j
 _MARKUP: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|\?xml)", re.IGNORECASE
 )
+# Enough to tell a page by.
+_BEGINNING_BYTES: Final = 512
+_SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,7 @@ class Fetcher:
                 return response
             response.close()
             if response.status not in _REDIRECTS:
-                raise _fault(response.status)
+                raise _fault(response)
             location = response.headers.get(hdrs.LOCATION)
             if location is None:
                 raise FetchError(FetchFault.WRONG_ANSWER, "a redirect to nowhere")
@@ -121,7 +130,7 @@ class Fetcher:
 class Answer:
     """An answer whose status is 200."""
 
-    response: aiohttp.ClientResponse
+    response: aiohttp.ClientResponse = field(repr=False)
     announced: AnnouncedRecording
     rules: FetchRules
 
@@ -131,22 +140,53 @@ class Answer:
         return self.announced.content_type or self._declared_type()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the bytes as they come. When it ends they are whole, and what was announced.
+        """Yield the recording as its bytes come. When it ends they are whole, and what was announced.
 
         Raises:
             FetchError: They are not, are no recording, or come too slowly. What was yielded is to be thrown away.
         """
+        opener = self._opener()
+        async for chunk in self._stored():
+            opened = chunk if opener is None else opener.update(chunk)
+            if opened:
+                yield opened
+        if opener is not None:
+            try:
+                opener.finish()
+            except PayloadError:
+                raise FetchError(FetchFault.OTHER_BYTES, "the tag") from None
+
+    def _opener(self) -> ContentOpener | None:
+        """Return what opens the recording; None where it is not encrypted.
+
+        Raises:
+            FetchError: It is encrypted for a key that is not here.
+        """
+        sealed = self.announced.content_key
+        if sealed is None:
+            return None
+        private = self.rules.content_keys.get(sealed.key_id)
+        if private is None:
+            raise FetchError(FetchFault.NO_KEY)
+        try:
+            return ContentOpener(private, wrapped=sealed.wrapped, iv=sealed.iv)
+        except PayloadError:
+            raise FetchError(FetchFault.NO_KEY, "it opens another key") from None
+
+    async def _stored(self) -> AsyncIterator[bytes]:
+        """Yield the bytes as they are stored there, likewise."""
         length = self._promised_length()
         digest, received = hashlib.sha256(), 0
-        async for chunk in self._paced():
-            if not received and _MARKUP.match(chunk):
-                raise FetchError(FetchFault.WRONG_ANSWER, "a page")
+        async for chunk in self._judged():
             received += len(chunk)
             self._require_fitting(received)
             digest.update(chunk)
             yield chunk
         if length is not None and received != length:
             raise FetchError(FetchFault.UNREACHABLE, "it broke off")
+        if not received and not self._is_told:
+            # Not written yet, most likely: kept, it would be the recording for ever.
+            raise FetchError(FetchFault.WRONG_ANSWER, "nothing in it")
         if self.announced.size_bytes not in {None, received}:
             raise FetchError(FetchFault.OTHER_BYTES, "the size")
         if self.announced.sha256 not in {None, digest.hexdigest()}:
@@ -159,25 +199,44 @@ class Answer:
             FetchError: It is of something else, or nobody could tell whether it is whole.
         """
         headers, length = self.response.headers, self.response.content_length
-        encoding = headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-        if encoding not in {"identity", ""}:
+        if not {"identity", ""}.issuperset(_words(self.response, hdrs.CONTENT_ENCODING)):
             raise FetchError(FetchFault.WRONG_ANSWER, "compressed, unasked")
         if _PAGES.fullmatch(self._declared_type()):
             raise FetchError(FetchFault.WRONG_ANSWER, "a text")
-        is_chunked = hdrs.TRANSFER_ENCODING in headers
-        if len(headers.getall(hdrs.CONTENT_LENGTH, [])) + is_chunked > 1:
+        codings = _words(self.response, hdrs.TRANSFER_ENCODING)
+        if codings not in ([], ["chunked"]):
+            # Every other ends with the connection (RFC 9112, 6.3), wherever that breaks, or is still to be decoded.
+            raise FetchError(FetchFault.WRONG_ANSWER, "a transfer coding")
+        if len(headers.getall(hdrs.CONTENT_LENGTH, [])) + len(codings) > 1:
             raise FetchError(FetchFault.WRONG_ANSWER, "two lengths")
-        is_told = self.announced.size_bytes is not None or self.announced.sha256 is not None
-        if length is None and not is_chunked and not is_told:
+        if length is None and not codings and not self._is_told:
             raise FetchError(FetchFault.WRONG_ANSWER, "nothing tells its length")
         self._require_fitting(length or 0)
         return length
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether what was announced tells when it is whole."""
+        return self.announced.size_bytes is not None or self.announced.sha256 is not None
 
     def _require_fitting(self, size: int) -> None:
         if size > self.rules.max_bytes:
             raise FetchError(FetchFault.TOO_LARGE)
         if self.announced.size_bytes is not None and size > self.announced.size_bytes:
             raise FetchError(FetchFault.OTHER_BYTES, "the size")
+
+    async def _judged(self) -> AsyncIterator[bytes]:
+        """Yield what comes, unless it begins as a page does; its beginning may come in pieces."""
+        beginning = b""
+        async for chunk in self._paced():
+            if len(beginning) >= _BEGINNING_BYTES:
+                yield chunk
+                continue
+            beginning += chunk
+            if len(beginning) >= _BEGINNING_BYTES:
+                yield _no_page(beginning)
+        if 0 < len(beginning) < _BEGINNING_BYTES:
+            yield _no_page(beginning)
 
     async def _paced(self) -> AsyncIterator[bytes]:
         """Yield what comes. Only waiting for it counts, not what is done with it meanwhile."""
@@ -210,11 +269,49 @@ class Answer:
         return plain if _TYPE.fullmatch(plain) else UNKNOWN_TYPE
 
 
-def _fault(status: int) -> FetchError:
+def _no_page(beginning: bytes) -> bytes:
+    """Return the beginning of a recording.
+
+    Raises:
+        FetchError: It is that of a page.
+    """
+    if _MARKUP.match(beginning):
+        raise FetchError(FetchFault.WRONG_ANSWER, "a page")
+    return beginning
+
+
+def _words(response: aiohttp.ClientResponse, name: str) -> list[str]:
+    """Return the elements of a header that is a list, on however many lines."""
+    lines = response.headers.getall(name, [])
+    return [word.strip().lower() for line in lines for word in line.split(",")]
+
+
+def _fault(response: aiohttp.ClientResponse) -> FetchError:
     """Return what a status says that is neither 200 nor a redirect."""
+    status = response.status
     fault = _FAULTS.get(status)
     if fault is None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         fault = FetchFault.UNREACHABLE
-    # Gone is gone (RFC 9110, 15.5.11), while what is not found may only be on its way.
-    tries = 1 if status == HTTPStatus.GONE else None
-    return FetchError(fault or FetchFault.WRONG_ANSWER, f"status {status}", tries=tries)
+    return FetchError(
+        fault or FetchFault.WRONG_ANSWER,
+        f"status {status}",
+        # Gone is gone (RFC 9110, 15.5.11), while what is not found may only be on its way.
+        tries=1 if status == HTTPStatus.GONE else None,
+        pause=_wished_pause(response),
+    )
+
+
+def _wished_pause(response: aiohttp.ClientResponse) -> timedelta:
+    """Return for how long the server wishes to be left alone (RFC 9110, 10.2.3), within what it may wish."""
+    headers = response.headers
+    told = headers.get(hdrs.RETRY_AFTER, "").strip()
+    if _SECONDS.fullmatch(told):
+        wished = timedelta(seconds=int(told))
+    else:
+        try:
+            # By its own clock, whatever that shows.
+            now = parsedate_to_datetime(headers.get(hdrs.DATE, ""))
+            wished = parsedate_to_datetime(told) - now
+        except (ValueError, TypeError):
+            return timedelta()
+    return min(max(wished, timedelta()), MOST_PATIENCE)

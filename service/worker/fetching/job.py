@@ -7,7 +7,8 @@ the next attempt finds the delivery and asks nobody again.
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,21 +17,20 @@ from service.archive.alarm import raise_alarm
 from service.archive.draft_recordings import AWAITED
 from service.archive.expect import Expectations
 from service.archive.fetch_faults import raise_fault, settle_faults
-from service.archive.jobs import JOB_DEAD
 from service.archive.receive import Intake, find_kept_recording, keep_recording
 from service.archive.records import contact_of, recording_of
-from service.archive.remarks import raise_attention
 from service.archive.understand import Understanding
 from service.archive.vault import Vault
 from service.domain.actor import SYSTEM
 from service.domain.contact import AnnouncedRecording, Contact
 from service.domain.errors import ErasedError, TamperedError, UnavailableError
-from service.domain.fetching import FetchError, FetchFault
+from service.domain.fetching import FETCH, FetchError, FetchFault, fetch_kind
 from service.worker.fetching.client import Fetcher
 from service.worker.fetching.rules import FetchRules
-from service.worker.jobs import Ending, Kind, is_lasting
-from storage.ports import Change, Store
-from storage.rows import ContactRow, RecordingRow
+from service.worker.jobs import Ending, Kind, is_lasting, raise_dead
+from storage.errors import StorageError
+from storage.ports import Change, Remove, Store
+from storage.rows import ContactRow, JobRow, RecordingRow
 
 PAUSES: Final = (
     timedelta(seconds=10),
@@ -62,6 +62,10 @@ class _Awaited:
     announced: AnnouncedRecording = field(repr=False)
 
 
+class _NotAwaitedError(Exception):
+    """What was being fetched is not to be kept any more."""
+
+
 def _nothing_yet() -> Counter[str]:
     # Each is there from the start: of a number that appears as 1 nobody would see that it grew.
     return Counter(dict.fromkeys((KEPT, *FetchFault), 0))
@@ -69,7 +73,7 @@ def _nothing_yet() -> Counter[str]:
 
 @dataclass(frozen=True, slots=True)
 class FetchJob:
-    """Fetches recordings, each once. ``fetchers`` are those of the sources; of another one nothing is fetched.
+    """Fetches recordings, each once. ``fetchers`` are those of the sources; of any other nothing is fetched.
 
     ``outcomes`` counts attempts: those that brought a recording, and the others by their fault.
     """
@@ -83,13 +87,25 @@ class FetchJob:
     outcomes: Counter[str] = field(default_factory=_nothing_yet)
 
     @property
-    def kind(self) -> Kind:
-        """How its jobs are done."""
-        longest = [fetcher.rules.longest for fetcher in self.fetchers.values()]
-        ending = Ending(pauses=PAUSES, spread=_SPREAD, is_final=is_final, bury=self.bury)
-        limit = max(longest, default=timedelta()) + _SETTLING
-        at_once = _AT_ONCE if self.fetchers else 1
-        return Kind(self.run, limit=limit, concurrency=at_once, ending=ending)
+    def kinds(self) -> Mapping[str, Kind]:
+        """How its jobs are done: those of each source in places of its own, so that a slow one holds up no other."""
+        ending = Ending(
+            pauses=PAUSES,
+            spread=_SPREAD,
+            at_least=wished_pause,
+            is_final=is_final,
+            bury=self.bury,
+        )
+        of_sources = {
+            fetch_kind(name): Kind(
+                self.run,
+                limit=fetcher.rules.longest + _SETTLING,
+                concurrency=_AT_ONCE,
+                ending=ending,
+            )
+            for name, fetcher in self.fetchers.items()
+        }
+        return {FETCH: Kind(self.run, limit=_SETTLING, ending=ending), **of_sources}
 
     async def run(self, recording_id: str, now: datetime) -> None:
         """Fetch a recording, unless it came by another way, or is not there any more.
@@ -103,7 +119,9 @@ class FetchJob:
         try:
             awaited = await self._find(recording_id)
             if awaited is not None:
-                await self._bring(awaited, now=now)
+                # What is not awaited any more when it is there is not kept.
+                with suppress(_NotAwaitedError):
+                    await self._bring(awaited, now=now)
                 if await self._find(recording_id) is not None:
                     raise UnavailableError(f"{recording_id} is kept, and not attached yet")
         except TamperedError:
@@ -112,23 +130,29 @@ class FetchJob:
         for row in await self.store.find(RecordingRow, {"id": recording_id}):
             await settle_faults(self.store, row.contact_id, now=now)
 
-    async def bury(self, recording_id: str, code: str, now: datetime) -> Change | None:
-        """Return what marks a recording as lost because of ``code``, and puts its contact before a person."""
+    async def bury(self, dead: JobRow, now: datetime) -> Change | None:
+        """Return what marks a recording as lost for what its job failed for, and puts the contact before a person.
+
+        The recording itself says then what is to be fetched, and nothing is left of the job.
+        """
+        code = dead.last_error
         fault = FetchFault(code) if code in set(FetchFault) else FetchFault.FAILED
+        rows = await self.store.find(RecordingRow, {"id": dead.subject})
+        contacts = await self.store.find(ContactRow, {"id": [row.contact_id for row in rows]})
         try:
-            lost = await self.expectations.lose(recording_id, fault.value, now=now)
+            lost = await self.expectations.lose(dead.subject, fault.value, now=now)
         except TamperedError:
-            return raise_attention(
-                JOB_DEAD, about=recording_id, source=None, actor=SYSTEM.id, now=now
-            )
+            return await raise_dead(dead, now)
         if lost is None:
             return None
-        (row,) = await self.store.find(RecordingRow, {"id": recording_id})
-        (contact,) = await self.store.find(ContactRow, {"id": row.contact_id})
-        raised = await raise_fault(
-            self.store, fault, contact_id=contact.id, source=contact.source, now=now
-        )
-        return [*lost, *raised]
+        raised = [
+            write
+            for contact in contacts
+            for write in await raise_fault(
+                self.store, fault, contact_id=contact.id, source=contact.source, now=now
+            )
+        ]
+        return [*lost, *raised, Remove(JobRow, (dead.id,))]
 
     async def _find(self, recording_id: str) -> _Awaited | None:
         """Return the recording if it is awaited still and was announced with a URL.
@@ -151,15 +175,18 @@ class FetchJob:
         return None
 
     async def _bring(self, awaited: _Awaited, *, now: datetime) -> None:
-        contact, announced = awaited.contact, awaited.announced
+        contact = awaited.contact
         named = {
             "source": contact.source,
             "source_id": contact.source_id,
-            "name": announced.name,
+            "name": awaited.announced.name,
         }
         if await find_kept_recording(self.intake, **named) is None:
             try:
-                await self._fetch(announced, named, now=now)
+                await self._fetch(awaited, named, now=now)
+            except (StorageError, UnavailableError):
+                self.outcomes[FetchFault.FAILED] += 1
+                raise
             except FetchError as error:
                 self.outcomes[error.fault.value] += 1
                 await self._tell(awaited, error, now=now)
@@ -170,19 +197,37 @@ class FetchJob:
             await self.understanding.retry(delivery.id, now=now)
 
     async def _fetch(
-        self, announced: AnnouncedRecording, named: Mapping[str, str], *, now: datetime
+        self, awaited: _Awaited, named: Mapping[str, str], *, now: datetime
     ) -> None:
         fetcher = self.fetchers.get(named["source"]) or Fetcher(FetchRules())
-        async with fetcher.asked(announced) as answer:
+        async with fetcher.asked(awaited.announced) as answer:
             await keep_recording(
                 self.intake,
-                answer.chunks(),
+                self._while_awaited(awaited, answer.chunks()),
                 **named,
                 content_type=answer.content_type,
                 now=now,
                 # Two attempts at once bring one recording, also of a server that answers each time otherwise.
                 yields=True,
             )
+
+    async def _while_awaited(
+        self, awaited: _Awaited, chunks: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        """Yield ``chunks``, unless it is not to be kept by then: erased, called off, delivered, or announced otherwise.
+
+        Raises:
+            _NotAwaitedError: It is not awaited any more.
+            FetchError: Other bytes are awaited now, which are fetched anew.
+        """
+        async for chunk in chunks:
+            yield chunk
+        then, now = awaited.announced, await self._find(awaited.id)
+        if now is None:
+            raise _NotAwaitedError
+        told = now.announced
+        if (told.size_bytes, told.sha256) != (then.size_bytes, then.sha256):
+            raise FetchError(FetchFault.OTHER_BYTES, "others were announced meanwhile")
 
     async def _tell(self, awaited: _Awaited, error: FetchError, *, now: datetime) -> None:
         """Tell the operator why; and put before a person, at once, what may be an attempt to reach into the network."""
@@ -208,6 +253,11 @@ class FetchJob:
             actor_id=SYSTEM.id,
             now=now,
         )
+
+
+def wished_pause(error: Exception) -> timedelta:
+    """Return for how long a server wishes not to be asked again."""
+    return error.pause if isinstance(error, FetchError) else timedelta()
 
 
 def is_final(error: Exception, attempts: int) -> bool:

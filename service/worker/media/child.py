@@ -5,19 +5,16 @@ write nothing to disk, leave no core dump, and use only so much memory and proce
 it has is one socket to its parent.
 """
 
-import ctypes
 import json
 import os
-import resource
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import av.logging
 import av.subtitles.codeccontext  # PyAV imports it on first use, when no file can be opened.
 
+from service.worker.confine import confine
 from service.worker.media.decode import (
     Decoding,
     Measured,
@@ -40,8 +37,6 @@ from service.worker.media.wave import (
     wave_header,
 )
 
-_PR_SET_DUMPABLE = 4
-_PR_SET_NO_NEW_PRIVS = 38
 _GRACE_SECONDS = 5
 _MOST_RATE_HZ = 48_000
 _DATA_BYTES = 64 * 1024
@@ -238,26 +233,11 @@ def _rehearse() -> None:
 
 def _confine(order: Order) -> None:
     """Give up everything that decoding does not need. There is no way back."""
-    with suppress(OSError):
-        # Should memory run out on the machine, this process goes before the archive does.
-        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-    os.nice(5)
-    if sys.platform == "linux":
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-        # A core dump would be plaintext on disk; RLIMIT_CORE alone does not stop a core handler.
-        for option, value in ((_PR_SET_DUMPABLE, 0), (_PR_SET_NO_NEW_PRIVS, 1)):
-            if prctl(option, value, 0, 0, 0) != 0:
-                raise OSError(ctypes.get_errno(), "prctl")
     # Both passes may use their time; beyond it the kernel ends the process.
     seconds = 2 * order.cpu_seconds + _GRACE_SECONDS
-    for limit, soft, hard in (
-        (resource.RLIMIT_CORE, 0, 0),
-        (resource.RLIMIT_FSIZE, 0, 0),
-        (resource.RLIMIT_AS, order.memory_bytes, order.memory_bytes),
-        (resource.RLIMIT_CPU, seconds, seconds + _GRACE_SECONDS),
-        (resource.RLIMIT_NPROC, 0, 0),
-        # Last: with no descriptor left to give out, no file and no socket can be opened.
-        (resource.RLIMIT_NOFILE, 0, 0),
-    ):
-        resource.setrlimit(limit, (soft, hard))
+    confine(
+        memory_bytes=order.memory_bytes,
+        cpu_seconds=seconds,
+        most_cpu_seconds=seconds + _GRACE_SECONDS,
+    )
     av.logging.set_level(av.logging.PANIC)

@@ -49,6 +49,15 @@ class Channel:
         self.send(READ, REQUEST.pack(offset, length))
         return self._answer()
 
+    def exchange(self, kind: bytes, payload: bytes) -> bytes:
+        """Send one frame and return what the parent answers.
+
+        Raises:
+            EOFError: The parent is gone.
+        """
+        self.send(kind, payload)
+        return self._answer()
+
     def _answer(self) -> bytes:
         (length,) = ANSWER.unpack(self._receive(ANSWER.size))
         return self._receive(length)

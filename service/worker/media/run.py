@@ -1,32 +1,22 @@
 """Examining a recording: the parent's side, which holds the bytes and trusts no answer."""
 
 import asyncio
-import importlib.util
 import json
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import service
 from service.domain.errors import InvalidInputError, UnavailableError
+from service.worker.children import Child, Process, running, start_child
 from service.worker.media import pipe
 from service.worker.media.facts import MediaFacts, MediaFlag, decode_facts, unreadable
 from service.worker.media.peaks import Peaks, decode_peaks
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 _RENDITION_TYPE = "audio/wav"
 _MOST_RENDITION_BYTES = 2**32 - 1024
 _READ_ALLOWANCE_BYTES = 64 * 1024 * 1024
-_BOOT = (
-    "import sys; sys.path += sys.argv[1:]; from service.worker.media.child import main; main()"
-)
 
 _Value = TypeVar("_Value")
 
@@ -109,7 +99,7 @@ async def examine(
     }
     deadline = asyncio.timeout(limits.wall_seconds)
     try:
-        async with deadline, _child() as child:
+        async with deadline, running(_start) as child:
             talk = _Talk(child, source=source, sink=sink)
             await talk.hold(json.dumps(order).encode())
             return talk.result() or _from_exit(await child.process.wait())
@@ -119,54 +109,8 @@ async def examine(
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Child:
-    process: asyncio.subprocess.Process
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-
-@asynccontextmanager
-async def _child() -> "AsyncIterator[_Child]":
-    """Start a child that shares nothing with this process but one socket; kill it at the end."""
-    ours, theirs = socket.socketpair()
-    try:
-        with theirs:
-            process = await _start(theirs)
-    except BaseException:
-        ours.close()
-        raise
-    try:
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        try:
-            yield _Child(process, reader, writer)
-        finally:
-            writer.close()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def _start(theirs: socket.socket) -> asyncio.subprocess.Process:
-    av = importlib.util.find_spec("av")
-    if av is None or av.origin is None:
-        raise UnavailableError("PyAV is not installed")
-    places = (Path(service.__file__).parents[1], Path(av.origin).parents[1])
-    try:
-        return await asyncio.create_subprocess_exec(
-            # Isolated, without site: no environment, start-up file or working directory counts.
-            *(sys.executable, "-I", "-S", "-B", "-c", _BOOT),
-            *map(str, places),
-            stdin=theirs.fileno(),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={},
-            cwd="/",
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise UnavailableError("no process could be started to examine a recording") from error
+async def _start(theirs: socket.socket) -> Process:
+    return await start_child(theirs, module="service.worker.media.child", packages=("av",))
 
 
 class _MisbehavedError(Exception):
@@ -176,7 +120,7 @@ class _MisbehavedError(Exception):
 class _Talk:
     """One conversation with a child, and what came of it."""
 
-    def __init__(self, child: _Child, *, source: SeekableSource, sink: Sink | None) -> None:
+    def __init__(self, child: Child, *, source: SeekableSource, sink: Sink | None) -> None:
         self._child = child
         self._source = source
         self._sink = sink

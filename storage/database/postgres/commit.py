@@ -9,7 +9,6 @@ takes writes then, reads it before anything is done again. Reading it waits for 
 """
 
 import asyncio
-import hashlib
 import random
 import secrets
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from storage.database.postgres.server import (
     translated,
 )
 from storage.database.postgres.writing import Writing
-from storage.database.sorting import sort_writes
+from storage.database.sorting import leaf_of, sort_writes, subjects_of
 from storage.errors import DoubtfulError, StaleError, StorageError, UnavailableError
 from storage.ports import Add, Append, Change, Put
 from storage.rows import JobRow
@@ -230,12 +229,11 @@ async def forget_old_marks(db: Db) -> None:
 
 
 def _checked(append: Append) -> _Entry:
-    """Return what is stored of an entry, with its leaf hash (RFC 6962, section 2.1)."""
-    leaf = hashlib.sha256(b"\0" + append.entry).digest()
-    subjects = tuple(dict.fromkeys(append.about))
+    """Return what is stored of an entry."""
+    subjects = subjects_of(append)
     if b"\0" in "".join(subjects).encode():
         raise UnicodeError("a subject cannot be stored")
-    return append.entry, leaf, bytes(append.mark), subjects
+    return append.entry, leaf_of(append), bytes(append.mark), subjects
 
 
 def _is_due(write: object) -> bool:

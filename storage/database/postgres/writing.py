@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.sql import ClauseElement
 
 from storage.database.postgres.server import Db
-from storage.database.sorting import Item
+from storage.database.sorting import Item, require_versions, stale
 from storage.database.statements import Statements
 from storage.errors import StaleError
 from storage.ports import Add, Put, Remove, Replace, Require, Write
@@ -59,7 +59,7 @@ class Writing:
             columns = [tuple(map(attrgetter(name), some)) for name in names]
             done = await self._run(db, table, kind, columns)
             if kind is Replace and int(done.rpartition(" ")[2]) != len(some):
-                raise StaleError(_stale(table, some))
+                raise StaleError(stale(table, some))
 
     async def _require(
         self, db: Db, table: type[Row], wanted: Collection[tuple[object, ...]]
@@ -70,7 +70,7 @@ class Writing:
         )
         found = await db.fetch(statement.sql, *zip(*wanted, strict=True))
         if len(found) != len(wanted):
-            raise StaleError(f"{described.name}: another version is there, or none")
+            raise StaleError(stale(table))
 
     async def _run(
         self, db: Db, table: type[Row], kind: type[Write], columns: Sequence[Sequence[object]]
@@ -91,13 +91,6 @@ def _distinct(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
             part = {}
         part[key_of(row)] = row
     yield list(part.values())
-
-
-def _stale(table: type[Row], rows: Sequence[Row]) -> str:
-    named = TABLES[table].name
-    if len(rows) == 1:
-        named += f" {attrgetter(*table.KEY)(rows[0])}"
-    return f"{named}: another version is there, or none"
 
 
 def _given(table: Table, names: Sequence[str]) -> Any:  # noqa: ANN401  # the library types it no closer
@@ -124,8 +117,7 @@ def _put(table: Table, key: Sequence[str]) -> ClauseElement:
 
 
 def _replace(table: Table, key: Sequence[str]) -> ClauseElement:
-    if "version" not in table.c:
-        raise TypeError(f"{table.name} has no versions; use Put")
+    require_versions(table)
     names = [column.name for column in table.columns]
     given = _given(table, names)
     return (
@@ -144,8 +136,7 @@ def _remove(table: Table, key: Sequence[str]) -> ClauseElement:
 
 
 def _require(table: Table, key: Sequence[str]) -> ClauseElement:
-    if "version" not in table.c:
-        raise TypeError(f"{table.name} has no versions")
+    require_versions(table)
     names = (*key, "version")
     given = _given(table, names)
     return (

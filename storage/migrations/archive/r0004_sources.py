@@ -1,6 +1,6 @@
 """Sources that are connected while the service runs, and the last replay of each.
 
-Revision: 0002
+Revision: 0004
 """
 
 from typing import Final
@@ -8,8 +8,8 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,121 @@
+"""Deliveries of each kind of source, as large as those of the real systems, for what it costs to understand one."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Final
+from urllib.parse import urlencode
+
+from service.sources.requests import received_request
+
+_A, _B = "0a000000-0000-4000-8000-000000000001", "0b000000-0000-4000-8000-000000000002"
+
+
+def contact_json() -> Mapping[str, bytes]:
+    """Return the archive's own contact JSON, by the kind of the delivery."""
+    told = {
+        "source_id": _A,
+        "channel": "call",
+        "direction": "inbound",
+        "started_at": "2026-11-22T12:08:04+02:00",
+        "ended_at": "2026-11-22T12:08:13+02:00",
+        "queue": "Asiakaspalvelu",
+        "parties": [
+            {"role": "customer", "phone": "+358401234567", "name": "Matti"},
+            {"role": "agent", "agent_id": "1001"},
+        ],
+        "recording": "expected",
+    }
+    return {"contact": json.dumps(told).encode()}
+
+
+def freeswitch() -> Mapping[str, bytes]:
+    """Return a record of mod_json_cdr: the leg of an agent, with as many variables as one has."""
+    told = {
+        "direction": "outbound",
+        "uuid": _B,
+        "call_uuid": _A,
+        "sip_full_from": '"Matti" <sip:+358401234567@192.0.2.1>;tag=1',
+        "queue_name": "Asiakaspalvelu",
+        "start_stamp": "2026-11-22 12:08:04",
+        "start_uepoch": "1795342084182529",
+        "answer_uepoch": "1795342084222529",
+        "end_uepoch": "1795342093782535",
+        "record_seconds": "7",
+        **{f"rtp_audio_in_statistics_{n}": f"sofia/lab/{n}@192.0.2.1:5060" for n in range(180)},
+    }
+    caller = {
+        "caller_id_name": "Matti",
+        "caller_id_number": "+358401234567",
+        "destination_number": "0201234567",
+        "uuid": _A,
+    }
+    profile = {
+        **caller,
+        "destination_number": "1001",
+        "uuid": _B,
+        "originator": {"originator_caller_profiles": [caller]},
+    }
+    flow = {"caller_profile": profile, "times": {"created_time": "1795342084182529"}}
+    body = json.dumps({"variables": told, "app_log": {}, "callflow": [flow]}).encode()
+    target = f"/intake/switch?uuid={_B}"
+    return {"request": received_request("POST", target, (), body).encode()}
+
+
+def asterisk() -> Mapping[str, bytes]:
+    """Return a row of cdr_csv, and the same as an event of the manager."""
+    row = (
+        '"service","+358401234567","0201234567","default","""Matti"" <+358401234567>","PJSIP/trunk-00000000",'
+        '"PJSIP/anna-00000001","Dial","PJSIP/anna,20,g","2026-11-22 11:47:25","2026-11-22 11:47:25",'
+        '"2026-11-22 11:47:35",10,9,"ANSWERED","DOCUMENTATION","1795340845.0","queue=viat","","1795340845.0",0\n'
+    )
+    event = (
+        "Event: Cdr\r\nSource: +358401234567\r\nDestination: 0201234567\r\nDestinationChannel: PJSIP/anna-00000001\r\n"
+        "StartTime: 2026-11-22 11:47:25\r\nAnswerTime: 2026-11-22 11:47:25\r\nEndTime: 2026-11-22 11:47:35\r\n"
+        "Disposition: ANSWERED\r\nUniqueID: 1795340845.0\r\nlinkedid: 1795340845.0\r\n"
+    )
+    posted = received_request("POST", "/intake/pbx", (), row.encode()).encode()
+    return {"request": posted, "event": event.encode()}
+
+
+def twilio() -> Mapping[str, bytes]:
+    """Return the call-back of a call that is over."""
+    told = {
+        "CallSid": f"CA{'0' * 32}",
+        "AccountSid": f"AC{'0' * 32}",
+        "From": "+358401234567",
+        "To": "+358201234567",
+        "Direction": "inbound",
+        "CallStatus": "completed",
+        "Timestamp": "Sun, 22 Nov 2026 10:09:00 +0000",
+        "CallDuration": "60",
+        **{f"{end}{part}": "" for end in ("From", "To") for part in ("City", "State", "Zip")},
+    }
+    return {
+        "request": received_request(
+            "POST", "/intake/cloud", (), urlencode(told).encode()
+        ).encode()
+    }
+
+
+def cloudevents() -> Mapping[str, bytes]:
+    """Return the archive's own contact JSON in the headers of an event."""
+    headers = {
+        "specversion": "1.0",
+        "id": _B,
+        "source": "/phones",
+        "type": "org.example.contact",
+    }
+    told = [(f"ce-{name}".encode(), value.encode()) for name, value in headers.items()]
+    told.append((b"content-type", b"application/json"))
+    body = contact_json()["contact"]
+    return {"request": received_request("POST", "/intake/bus", told, body).encode()}
+
+
+DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
+    "api": contact_json,
+    "freeswitch": freeswitch,
+    "asterisk": asterisk,
+    "twilio": twilio,
+    "cloudevents": cloudevents,
+}
+"""What each kind delivers. Every kind with adapters has its own, and so a row of its own."""

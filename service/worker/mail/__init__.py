@@ -1,0 +1,1 @@
+"""Mail, read by a child process under limits."""
