@@ -28,7 +28,7 @@ class NoticeWatch:
 
     store: Store
     sources: Sources
-    _told: dict[str, str] = field(default_factory=dict)
+    _told: dict[str, tuple[bool, bool]] = field(default_factory=dict)
 
     async def run(self, now: datetime) -> None:
         """Raise attention to each source that the notice does not cover, once; settle what is mended.
@@ -66,9 +66,11 @@ class NoticeWatch:
             _log.info("sources.settled_meanwhile", extra={"item": item.id})
 
     def _tell(self, source: KnownSource, *, is_covered: bool) -> None:
-        event = "" if is_covered else "sources.not_covered"
-        if not source.carries:
-            event = "sources.carries_not_told"
-        if event and self._told.get(source.name) != event:
-            _log.warning(event, extra={"source": source.name})
-        self._told[source.name] = event
+        extra = {"source": source.name}
+        told = (bool(source.carries), is_covered)
+        if self._told.get(source.name) != told:
+            if not source.carries:
+                _log.warning("sources.carries_not_told", extra=extra)
+            elif not is_covered:
+                _log.warning("sources.not_covered", extra=extra)
+        self._told[source.name] = told

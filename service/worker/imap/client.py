@@ -299,8 +299,8 @@ class Connection:
             async with asyncio.timeout(self._patience):
                 return await reading
         except (EOFError, OSError) as error:
-            reason = "does not answer" if isinstance(error, TimeoutError) else "is gone"
-            raise UnavailableError(f"the mail server {reason}") from error
+            became = "does not answer" if isinstance(error, TimeoutError) else "is gone"
+            raise UnavailableError(f"the mail server {became}") from error
 
 
 def _sorted_uids(lines: Sequence[bytes], first: int) -> Sequence[int]:
