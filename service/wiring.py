@@ -383,7 +383,6 @@ def archive_from(
         MailReading(stores.store, stores.blobs, vault, ChildMailReader(), interpreter.rule_of),
         book,
     )
-    names = [source.name for source in config.sources]
     openings = Openings(stores.store)
     verifier = Verifier(
         ContactChecker(stores.store, stores.log, stores.blobs, vault),
@@ -410,8 +409,8 @@ def archive_from(
         reconciling=Reconciling(
             stores.store, interpreter, Gaps(stores.store), config.archive.timezone
         ),
-        completeness=Completeness(stores.store, names, config.archive.timezone),
-        silence=Silence(stores.store, names),
+        completeness=Completeness(stores.store, book.rules, config.archive.timezone),
+        silence=Silence(stores.store, book.rules),
         grants=Grants(
             stores.store, vault, openings.forget, timedelta(hours=config.grants.hours)
         ),

@@ -314,3 +314,11 @@ async def test_sources_open_after_a_rotation_of_the_keys(site, config):
     async with opened_archive(config) as other:
         await other.book.refresh()
         assert other.book.find("phones") is not None
+
+
+async def test_what_was_connected_is_told_of_where_it_is_complete_and_where_it_is_silent(site):
+    await site.add()
+    assert {"phones", "pbx"} <= set(site.archive.completeness.sources)
+    assert {"phones", "pbx"} <= set(site.archive.silence.sources)
+    months = await site.archive.completeness.find(actor=ADMIN, now=NOW, months=1)
+    assert [month.source for month in months] == ["pbx", "phones"]
