@@ -97,10 +97,25 @@ def twilio() -> Mapping[str, bytes]:
     }
 
 
+def cloudevents() -> Mapping[str, bytes]:
+    """Return the archive's own contact JSON in the headers of an event."""
+    headers = {
+        "specversion": "1.0",
+        "id": _B,
+        "source": "/phones",
+        "type": "org.example.contact",
+    }
+    told = [(f"ce-{name}".encode(), value.encode()) for name, value in headers.items()]
+    told.append((b"content-type", b"application/json"))
+    body = contact_json()["contact"]
+    return {"request": received_request("POST", "/intake/bus", told, body).encode()}
+
+
 DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
     "api": contact_json,
     "freeswitch": freeswitch,
     "asterisk": asterisk,
     "twilio": twilio,
+    "cloudevents": cloudevents,
 }
 """What each kind delivers. Every kind with adapters has its own, and so a row of its own."""
