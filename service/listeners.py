@@ -1,14 +1,16 @@
 """What listens to sources, put together from the settings: who may send, and with which secrets it is checked."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from aiohttp import web
 
 from service.archive.receive import Intake, Kept
 from service.config import Address, Config, SourceConfig
+from service.config.secret_files import read_secret
 from service.domain.errors import InvalidInputError
 from service.http.frame import RecognisesTokens
 from service.http.limits import DELIVERIES, UPLOADS, Room
@@ -18,18 +20,21 @@ from service.intake.app_keys import (
     LISTENERS,
     MAX_DELIVERY_BYTES,
     OFFER,
+    POSTED,
     REFUSALS,
     TOKENS,
     Listener,
 )
 from service.intake.listening import Listeners
 from service.intake.mail_server import MailDoor, MailRules
+from service.intake.posted_mail import SigningKey
 from service.intake.refusals import Refusals
 from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
 from service.intake.twilio_signature import TwilioSecret
 from service.sources.kinds import KINDS, Sender
 
+_POSTED_AT_ONCE: Final = 2
 T = TypeVar("T", WebhookSecret, SharedSecret, TwilioSecret)
 
 
@@ -56,6 +61,7 @@ def fill_intake(
     )
     app[LISTENERS], app[REFUSALS] = listeners, Refusals()
     app[DELIVERIES] = Room(config.limits.deliveries_at_once)
+    app[POSTED] = asyncio.Semaphore(_POSTED_AT_ONCE)
     app[UPLOADS] = Room(config.limits.uploads_at_once)
     return listeners
 
@@ -113,6 +119,9 @@ def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: s
         secrets=_secrets(source, WebhookSecret) if sender is Sender.SIGNATURE else (),
         shared=_secrets(source, SharedSecret) if sender is Sender.SECRET else (),
         twilio=_secrets(source, TwilioSecret) if sender is Sender.TWILIO else (),
+        signing_key=_signing_key(source),
+        unpack=KINDS[source.kind].unpack,
+        max_mail_bytes=source.mail_max_bytes,
         public_url=url,
         tolerance=tolerance,
     )
@@ -121,6 +130,16 @@ def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: s
 def _secrets(source: SourceConfig, kind: type[T]) -> tuple[T, ...]:
     files = (source.secret_file, source.previous_secret_file)
     return tuple(_secret(source.name, file, kind) for file in files if file is not None)
+
+
+def _signing_key(source: SourceConfig) -> SigningKey | None:
+    file = source.signing_key_file
+    if file is None:
+        return None
+    try:
+        return SigningKey.parse(read_secret("signing_key_file", file))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{file}: {error.detail}") from None
 
 
 def _secret(source: str, file: Path, kind: type[T]) -> T:

@@ -492,8 +492,14 @@ class SourceConfig:
     secret_file: Path | None = setting(
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch", "asterisk" and "cloudevents" 32 to 128 letters, digits, - and _; for "twilio" the auth '
-        "token, or ID:SECRET of a SharedKey.",
+        '"freeswitch", "asterisk", "cloudevents", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, digits, - '
+        'and _; for "twilio" the auth token, or ID:SECRET of a SharedKey.',
+        default="",
+    )
+    signing_key_file: Path | None = setting(
+        values.SECRET_FILE,
+        'File with the webhook signing key of a source of kind "mailgun": one line, mode 0400. What is posted then has '
+        "to be signed with it, beside the secret in its address.",
         default="",
     )
     previous_secret_file: Path | None = setting(

@@ -14,7 +14,9 @@ from service.sources.carried import USUALLY_CARRIED
 from service.sources.kinds import KINDS, Sender
 
 CONNECTABLE: Final = tuple(
-    name for name, kind in KINDS.items() if kind.sender in {Sender.SIGNATURE, Sender.SECRET}
+    name
+    for name, kind in KINDS.items()
+    if kind.sender in {Sender.SIGNATURE, Sender.SECRET} and kind.unpack is None
 )
 """The kinds whose secret the archive makes; the others are connected in the settings."""
 MAX_COMPANY_NUMBERS: Final = 1_000

@@ -1,5 +1,6 @@
 """What the listeners find in the application."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,18 +10,22 @@ from aiohttp import web
 
 from service.archive.receive import Intake, Kept
 from service.http.frame import RecognisesTokens
+from service.intake.posted_mail import SigningKey
 from service.intake.refusals import Refusals
 from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
 from service.intake.twilio_signature import TwilioSecret
 from service.sources.kinds import Sender
+from service.sources.posted_mail import Unpack
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
     """A configured source as intake knows it, with the secrets that its kind of sender has.
 
-    ``public_url`` is where the archive is known outside, without a slash at its end.
+    ``unpack`` finds the mails that it posts, which are no larger than ``max_mail_bytes``; ``signing_key`` is what such
+    posts have to be signed with, beside the secret. ``public_url`` is where the archive is known outside, without a
+    slash at its end.
     """
 
     name: str
@@ -28,6 +33,9 @@ class Listener:
     secrets: tuple[WebhookSecret, ...] = field(default=(), repr=False)
     shared: tuple[SharedSecret, ...] = field(default=(), repr=False)
     twilio: tuple[TwilioSecret, ...] = field(default=(), repr=False)
+    signing_key: SigningKey | None = field(default=None, repr=False)
+    unpack: Unpack | None = None
+    max_mail_bytes: int = 0
     public_url: str = ""
     tolerance: timedelta = timedelta(minutes=5)
 
@@ -38,4 +46,6 @@ REFUSALS: Final = web.AppKey("refusals", Refusals)
 TOKENS: Final[web.AppKey[RecognisesTokens]] = web.AppKey("tokens")
 OFFER: Final[web.AppKey[Callable[[Kept], None]]] = web.AppKey("offer")
 """Takes what was kept, to be understood in this process; where none understands, it does nothing."""
+POSTED: Final = web.AppKey("posted", asyncio.Semaphore)
+"""Lets a few posted mails be read at once: each is whole in memory, where it is unpacked."""
 MAX_DELIVERY_BYTES: Final = web.AppKey("max_delivery_bytes", int)

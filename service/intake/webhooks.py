@@ -19,7 +19,7 @@ from service.domain.errors import InvalidInputError, NotPermittedError, NotSigne
 from service.domain.identifiers import require_source_name
 from service.domain.permission import Permission, require_permission, require_source
 from service.http.bodies import read_body
-from service.http.frame import NOW, bearer_token
+from service.http.frame import NOW, SITE, bearer_token
 from service.http.limits import DELIVERIES, PACE, UPLOADS
 from service.http.meters import DUPLICATE, OUTCOME
 from service.http.routes import Counted, Need, Route
@@ -29,9 +29,17 @@ from service.intake.app_keys import (
     LISTENERS,
     MAX_DELIVERY_BYTES,
     OFFER,
+    POSTED,
     REFUSALS,
     TOKENS,
     Listener,
+)
+from service.intake.posted_mail import (
+    keep_posted,
+    kept_anew,
+    most_posted,
+    read_posted,
+    verify_mailgun,
 )
 from service.intake.refusals import SECRET, SIGNATURE, UNSIGNED
 from service.intake.shared_secret import basic_secret, require_secret
@@ -52,7 +60,7 @@ async def receive_delivery(request: web.Request) -> web.Response:
     if listener is not None and listener.sender is Sender.SECRET:
         with _counted(request, listener, SECRET):
             await _require_sender(request, listener)
-        return await _receive_request(request, listener, await _body(request))
+        return await _receive(request, listener)
     body = await _body(request)
     if listener is not None and listener.sender is Sender.TWILIO:
         url = f"{listener.public_url}{request.raw_path}"
@@ -96,8 +104,7 @@ async def receive_call_back(request: web.Request) -> web.Response:
 
 async def receive_delivery_by_path(request: web.Request) -> web.Response:
     """``POST /intake/{source}/k/{secret}``: a request of a source that can send its secret nowhere else."""
-    listener = _listener_by_path(request)
-    return await _receive_request(request, listener, await _body(request))
+    return await _receive(request, _listener_by_path(request))
 
 
 async def answer_handshake(request: web.Request) -> web.Response:
@@ -139,6 +146,33 @@ async def receive_recording_by_path(request: web.Request) -> web.Response:
 
 async def _body(request: web.Request) -> bytes:
     return await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
+
+
+async def _receive(request: web.Request, listener: Listener) -> web.Response:
+    """Keep what a sender sends that is known by now: its request, or the mail in it."""
+    if listener.unpack is None:
+        return await _receive_request(request, listener, await _body(request))
+    async with request.app[POSTED]:
+        fields = await read_posted(request, max_bytes=most_posted(listener.max_mail_bytes))
+        if listener.signing_key is not None:
+            with _counted(request, listener, SIGNATURE):
+                verify_mailgun(fields, key=listener.signing_key)
+        try:
+            mail = listener.unpack(fields)
+        except InvalidInputError:
+            # Kept all the same: it says what to switch on where it can be seen.
+            return await _receive_request(request, listener, kept_anew(fields))
+        request.app[PACE].take_for_actor(listener.name)
+        with request.app[UPLOADS]:
+            kept = await keep_posted(
+                request.app[INTAKE],
+                mail,
+                source=listener.name,
+                limit_bytes=listener.max_mail_bytes,
+                is_tls=request.app[SITE].is_secure(request),
+                now=request[NOW],
+            )
+    return _acknowledged(request, kept)
 
 
 async def _receive_request(

@@ -6,10 +6,16 @@ from typing import Final
 
 from service.domain.contact import Channel, Direction
 from service.domain.notice import Traffic
+from service.sources.posted_mail import UNPACKING
 
 _CALLS: Final = tuple(Traffic(Channel.CALL, direction) for direction in Direction)
 _MAILS: Final = tuple(Traffic(Channel.EMAIL, direction) for direction in Direction)
 USUALLY_CARRIED: Final[Mapping[str, tuple[Traffic, ...]]] = MappingProxyType(
-    {"freeswitch": _CALLS, "asterisk": _CALLS, "mail": _MAILS}
+    {
+        "freeswitch": _CALLS,
+        "asterisk": _CALLS,
+        "mail": _MAILS,
+        **dict.fromkeys(UNPACKING, _MAILS),
+    }
 )
 """Kinds that are not named carry what their source says."""

@@ -14,6 +14,7 @@ from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.files import FileKind
 from service.sources.freeswitch_files import recognise_file
 from service.sources.generic import parse_contact
+from service.sources.posted_mail import UNPACKING, Unpack, refuse_posted
 from service.sources.twilio import understand_twilio
 
 
@@ -34,12 +35,14 @@ class Sender(Enum):
 class SourceKind:
     """A kind of sources. ``adapters`` understand its deliveries, by what these are (``DeliveryRow.kind``).
 
-    ``files`` says what the files are that it leaves in directories; None where it leaves none.
+    ``files`` says what the files are that it leaves in directories; None where it leaves none. ``unpack`` finds the
+    mails that it posts; None where it posts none.
     """
 
     sender: Sender
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
     files: FileKind | None = None
+    unpack: Unpack | None = None
 
 
 def _understand_contact(body: bytes, rule: SourceRule, now: datetime) -> Understood:
@@ -74,6 +77,12 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
             Sender.SECRET, MappingProxyType({"request": understand_cloudevents})
         ),
         "mail": SourceKind(Sender.TOKEN),
+        **{
+            name: SourceKind(
+                Sender.SECRET, MappingProxyType({"request": refuse_posted}), unpack=unpack
+            )
+            for name, unpack in UNPACKING.items()
+        },
     }
 )
 """Each kind by the name that the settings call it."""
