@@ -16,6 +16,8 @@ INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # And PostgreSQL, whose server programs Debian keeps out of the path, with pg_dump and pg_restore of its client.
 # SoftHSM is a token without hardware; systemd-analyze reads the units.
 PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4 softhsm2-util systemd-analyze
+# Installing them begins a mail server on some machines, which is why `make test` does not.
+REAL_PROGRAMS := postfix dovecot
 # Two workers suit small machines; a file's tests share their fixtures. tests/conftest.py says which files come first.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # What is pure or nearly so, and the main path once: enough to notice most mistakes in under a minute.
@@ -57,6 +59,11 @@ test: .venv/dev.stamp programs ## Everything that CI runs; installs what it need
 .PHONY: test-long
 test-long: .venv/dev.stamp programs ## What breaks things for half an hour: hundreds of kills, tens of power cuts
 	@$(PYTEST) -m long tests/crash
+
+.PHONY: test-real
+test-real: .venv/dev.stamp ## Mail servers of Debian deliver to the archive and are read by it; root, on a machine for tests
+	@$(MAKE) programs PROGRAMS="$(REAL_PROGRAMS)"
+	@$(PYTEST) -m real tests/system
 
 .PHONY: static
 static: .venv/dev.stamp
@@ -146,7 +153,7 @@ programs:
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		missing="$${missing/mkfs.ext4/e2fsprogs}"; missing="$${missing/softhsm2-util/softhsm2}"; \
-		missing="$${missing/systemd-analyze/systemd}"; \
+		missing="$${missing/systemd-analyze/systemd}"; missing="$${missing/dovecot/dovecot-imapd}"; \
 		echo "make: installing$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get -qq update </dev/null >/dev/null; \

@@ -27,6 +27,7 @@ class Sizes:
     contacts_each: int
     lookups: int
     lookup_bound: float
+    mails: int
     storm_seconds: float
     storm_recording_bytes: int
 
@@ -48,6 +49,7 @@ NORMAL: Final = Sizes(
     contacts_each=100,
     lookups=400,
     lookup_bound=1.5,
+    mails=2_000,
     storm_seconds=180.0,
     storm_recording_bytes=5 * MIB,
 )
@@ -69,6 +71,7 @@ LONG: Final = Sizes(
     contacts_each=100,
     lookups=1_000,
     lookup_bound=2.0,
+    mails=10_000,
     storm_seconds=3600.0,
     storm_recording_bytes=5 * MIB,
 )
@@ -90,6 +93,7 @@ TINY: Final = Sizes(
     contacts_each=20,
     lookups=5,
     lookup_bound=1.5,
+    mails=20,
     storm_seconds=2.0,
     storm_recording_bytes=2 * MIB,
 )

@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlencode
 
+import msgspec
+
+from service.sources.asterisk_ari import HeardEvent
 from service.sources.requests import received_request
 
 _A, _B = "0a000000-0000-4000-8000-000000000001", "0b000000-0000-4000-8000-000000000002"
@@ -62,7 +65,7 @@ def freeswitch() -> Mapping[str, bytes]:
 
 
 def asterisk() -> Mapping[str, bytes]:
-    """Return a row of cdr_csv, and the same as an event of the manager."""
+    """Return a row of cdr_csv, the same as an event of the manager, and a recording as ARI tells of it."""
     row = (
         '"service","+358401234567","0201234567","default","""Matti"" <+358401234567>","PJSIP/trunk-00000000",'
         '"PJSIP/anna-00000001","Dial","PJSIP/anna,20,g","2026-11-22 11:47:25","2026-11-22 11:47:25",'
@@ -74,7 +77,17 @@ def asterisk() -> Mapping[str, bytes]:
         "Disposition: ANSWERED\r\nUniqueID: 1795340845.0\r\nlinkedid: 1795340845.0\r\n"
     )
     posted = received_request("POST", "/intake/pbx", (), row.encode()).encode()
-    return {"request": posted, "event": event.encode()}
+    told = {
+        "type": "RecordingFinished",
+        "timestamp": "2026-11-22T11:47:58.027+0200",
+        "recording": {"name": "a-1795340845.0", "format": "wav", "state": "done"},
+    }
+    heard = HeardEvent(linkedid="1795340845.0", text=json.dumps(told).encode())
+    return {
+        "request": posted,
+        "event": event.encode(),
+        "ari": msgspec.msgpack.encode(heard),
+    }
 
 
 def twilio() -> Mapping[str, bytes]:
@@ -97,10 +110,25 @@ def twilio() -> Mapping[str, bytes]:
     }
 
 
+def cloudevents() -> Mapping[str, bytes]:
+    """Return the archive's own contact JSON in the headers of an event."""
+    headers = {
+        "specversion": "1.0",
+        "id": _B,
+        "source": "/phones",
+        "type": "org.example.contact",
+    }
+    told = [(f"ce-{name}".encode(), value.encode()) for name, value in headers.items()]
+    told.append((b"content-type", b"application/json"))
+    body = contact_json()["contact"]
+    return {"request": received_request("POST", "/intake/bus", told, body).encode()}
+
+
 DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
     "api": contact_json,
     "freeswitch": freeswitch,
     "asterisk": asterisk,
     "twilio": twilio,
+    "cloudevents": cloudevents,
 }
 """What each kind delivers. Every kind with adapters has its own, and so a row of its own."""

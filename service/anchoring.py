@@ -1,12 +1,14 @@
 """Builds what asks others outside: every witness, and the timestamp authority."""
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Final, Protocol
 
-from service.config.files import client_tls
 from service.config.sections import WitnessConfig
+from service.domain.errors import InvalidInputError
 from service.log import timestamp, witness
 from service.wiring import Archive, timestamp_trust
 from service.worker.checkpoints import LogKeeper
@@ -63,7 +65,7 @@ def _witness(
         f"{config.url}/add-checkpoint",
         _WITNESS_TYPE,
         witness.MAX_ANSWER_BYTES,
-        client_tls("[[witnesses]] certificate_authority", config.certificate_authority),
+        _tls(config.certificate_authority),
     )
     asker = WitnessAsker(
         key=config.key,
@@ -94,3 +96,14 @@ def _stamping(
         clock=clock,
     )
     return Asking("timestamps", stamper.ask)
+
+
+def _tls(authority: Path | None) -> ssl.SSLContext | None:
+    if authority is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInputError(
+            f"[[witnesses]] certificate_authority: {authority} cannot be used: {error}"
+        ) from error

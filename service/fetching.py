@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from service.config import Config, SourceConfig
-from service.config.files import client_tls, read_secret
+from service.config.secret_files import read_secret, trusting
 from service.domain.errors import InvalidInputError
 from service.wiring import Archive
 from service.worker.fetching.client import Fetcher
@@ -39,14 +39,13 @@ def _fetchers(config: Config) -> Mapping[str, Fetcher]:
 
 
 def _rules(source: SourceConfig, most_bytes: int) -> FetchRules:
+    authority = source.fetch_certificate_authority
     known = {one.origin: _authorization(one.file) for one in source.fetch_credentials}
     return FetchRules(
         origins={origin: known.get(origin) for origin in source.fetch_origins},
         networks=source.fetch_networks,
         content_keys=_content_keys(source.fetch_content_keys),
-        tls=client_tls(
-            "[[sources]] fetch_certificate_authority", source.fetch_certificate_authority
-        ),
+        tls=None if authority is None else trusting("fetch_certificate_authority", authority),
         max_bytes=min(source.fetch_max_bytes, most_bytes),
         bytes_per_second=source.fetch_bytes_per_second,
         longest=timedelta(minutes=source.fetch_minutes),
@@ -63,7 +62,7 @@ def _content_keys(directory: Path | None) -> Mapping[str, RSAPrivateKey]:
 
 
 def _content_key(file: Path) -> RSAPrivateKey:
-    pem = read_secret("[[sources]] fetch_content_keys", file)
+    pem = read_secret("fetch_content_keys", file)
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -77,7 +76,7 @@ def _content_key(file: Path) -> RSAPrivateKey:
 
 
 def _authorization(file: Path) -> str:
-    text = read_secret("[[sources]] fetch_credentials", file)
+    text = read_secret("fetch_credentials", file)
     try:
         return parse_credentials(text)
     except InvalidInputError as error:

@@ -18,10 +18,13 @@ from service.intake.app_keys import (
     LISTENERS,
     MAX_DELIVERY_BYTES,
     OFFER,
+    REFUSALS,
     TOKENS,
     Listener,
 )
+from service.intake.listening import Listeners
 from service.intake.mail_server import MailDoor, MailRules
+from service.intake.refusals import Refusals
 from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
 from service.intake.twilio_signature import TwilioSecret
@@ -37,17 +40,24 @@ def fill_intake(
     intake: Intake,
     tokens: RecognisesTokens,
     offer: Callable[[Kept], None],
-) -> None:
-    """Put what listens to sources where its handlers find it.
+) -> Listeners:
+    """Put what listens to sources where its handlers find it; return it, to be refreshed now and again.
 
     Raises:
         InvalidInputError: The secret of a source cannot be read; the detail names the file.
     """
     app[INTAKE], app[TOKENS], app[OFFER] = intake, tokens, offer
     app[MAX_DELIVERY_BYTES] = config.intake.max_delivery_bytes
-    app[LISTENERS] = _listeners(config)
+    listeners = Listeners(
+        _listeners(config),
+        store=intake.store,
+        keys=intake.intake_keys,
+        tolerance=timedelta(seconds=config.intake.tolerance_seconds),
+    )
+    app[LISTENERS], app[REFUSALS] = listeners, Refusals()
     app[DELIVERIES] = Room(config.limits.deliveries_at_once)
     app[UPLOADS] = Room(config.limits.uploads_at_once)
+    return listeners
 
 
 def mail_doors(

@@ -46,6 +46,8 @@ class Measuring:
     readiness: Readiness
     watch: Watch
     outside: Sequence[Asking]
+    mailboxes: Sequence[Asking]
+    mails: Mapping[str, int]
     daily: DailyBackup | None
     fetches: Mapping[str, int]
     meters: Meters
@@ -87,12 +89,29 @@ class Measuring:
             gauge("jobs_dead", "Jobs that failed for good.", dead),
             gauge("jobs_queued", "Jobs that wait or run.", queued),
             *await self._of_fetching(),
+            *self._of_mailboxes(),
             *await self._of_log(now),
             *await self._of_backups(now),
             gauge(
                 "interpretation_backlog",
                 "Deliveries that wait in memory.",
                 self.interpretation.backlog,
+            ),
+        ]
+
+    def _of_mailboxes(self) -> Sequence[Metric]:
+        troubles = [((("place", one.name),), one.trouble_seconds) for one in self.mailboxes]
+        return [
+            Metric(
+                "mailbox_trouble_seconds",
+                "gauge",
+                "For how long a mailbox could not be read; 0: all is well.",
+                [("", labels, seconds) for labels, seconds in troubles],
+            ),
+            counter(
+                "mailbox_mails_total",
+                "Mails of mailboxes, by what became of them.",
+                [((("outcome", name),), number) for name, number in sorted(self.mails.items())],
             ),
         ]
 

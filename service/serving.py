@@ -28,16 +28,23 @@ from service.archive.expire import DeliveryExpiry
 from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
 from service.archive.silence import LISTEN_EVERY
+from service.archive.source_book import REFRESH_EVERY
 from service.backup_sites import held_for_backup
 from service.config import Config, StorageUrl
 from service.config.roles import ProcessRole
+from service.connecting.noticing import LOOK_EVERY as LOOK_EVERY_NOTICE
+from service.connecting.replaying import KIND as REPLAY
+from service.connections import Connections, connections_of
 from service.databases import remove_upgrade_copies
 from service.fetching import fetching_of
 from service.http.addresses import Site
 from service.http.frame import Frame, build_application
 from service.http.limits import DELIVERIES, UPLOADS, Pace
 from service.http.meters import METERS
+from service.intake.app_keys import REFUSALS
+from service.intake.listening import Listeners
 from service.listeners import fill_intake
+from service.mailboxes import Mailboxes, mailboxes_of
 from service.measuring import Measuring
 from service.sharing_out import checks_beyond, chores_of, routes_of
 from service.spooling import spools_of
@@ -48,13 +55,15 @@ from service.web.completeness_pages import COMPLETE
 from service.web.disposal_desk import ArchiveDisposals
 from service.web.pages import set_up_pages
 from service.web.problem_pages import show_problem
+from service.web.source_desk import SOURCES as SOURCES_DESK
+from service.web.source_desk import SourceDesk
 from service.wiring import Archive, Stores, authentic_log, ledger_files, published_files
 from service.wiring_backups import backup_places, opened_daily
 from service.worker.backups import FIRST_LOOK, LOOK_EVERY, DailyBackup
 from service.worker.checkpoints import LogKeeper
 from service.worker.fetching.job import FetchJob
 from service.worker.following import Following
-from service.worker.housekeeping import Chore, Household, Housekeeping
+from service.worker.housekeeping import SOURCES, Chore, Household, Housekeeping
 from service.worker.interpretation import Interpretation
 from service.worker.jobs import Ending, JobRunner, Kind
 from service.worker.leftovers import Leftovers
@@ -85,9 +94,12 @@ class Service:
     keeper: LogKeeper
     watch: Watch
     outside: tuple[Asking, ...]
+    mailboxes: Mailboxes
     daily: DailyBackup | None
     fetching: FetchJob | None
     subscriptions: tuple[Subscription, ...]
+    connections: Connections
+    listeners: Listeners
     role: ProcessRole = ProcessRole.ALL
 
     @property
@@ -125,10 +137,14 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     )
     keeper = log_keeper(archive)
     app = build_application(_frame(archive), routes_of(role))
-    _fill(app, archive, offer=interpretation.offer, keeper=keeper)
+    connections = connections_of(archive)
+    listeners = _fill(
+        app, archive, offer=interpretation.offer, keeper=keeper, connections=connections
+    )
     watch, daily = Watch(), _daily_backup(archive) if role.works else None
     outside = asking_outside(archive, keeper, clock) if role.works else ()
     fetching = fetching_of(archive) if role.works else None
+    mailboxes = mailboxes_of(archive, role, clock=clock, offer=interpretation.offer)
     # Without interpretation of its own the process follows what others took in, and so what it is told.
     offer = interpretation.offer if role.takes_in else None
     subscriptions = (
@@ -143,6 +159,8 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         readiness=readiness,
         watch=watch,
         outside=outside,
+        mailboxes=mailboxes.asking,
+        mails=mailboxes.outcomes,
         daily=daily,
         fetches=Counter() if fetching is None else fetching.outcomes,
         meters=app[METERS],
@@ -150,18 +168,22 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         uploads=app[UPLOADS],
         clock=clock,
     )
-    app[HEALTH] = _health(readiness, measuring, (*outside, *subscriptions), daily, role)
+    asking: tuple[Troubled, ...] = (*outside, *mailboxes.asking, *subscriptions)
+    app[HEALTH] = _health(readiness, measuring, asking, daily, role)
     return Service(
-        archive,
-        app,
-        interpretation,
-        keeper,
-        watch,
-        outside,
-        daily,
-        fetching,
-        subscriptions,
-        role,
+        archive=archive,
+        app=app,
+        interpretation=interpretation,
+        keeper=keeper,
+        watch=watch,
+        outside=outside,
+        mailboxes=mailboxes,
+        daily=daily,
+        fetching=fetching,
+        subscriptions=subscriptions,
+        connections=connections,
+        listeners=listeners,
+        role=role,
     )
 
 
@@ -171,6 +193,8 @@ async def working(service: Service) -> AsyncIterator[None]:
     archive, stores = service.archive, service.archive.stores
     # Here, the chore that takes them up again adopts the keys.
     archive.vault.ring.never_wait()
+    # Nothing is taken in before it is known from whom.
+    await _refresh_sources(service, clock())
     media = archive.config.media
     examination = MediaJob(
         stores.store,
@@ -189,6 +213,7 @@ async def working(service: Service) -> AsyncIterator[None]:
             "media": Kind(examination.run, limit=timedelta(seconds=media.wall_seconds * 2)),
             RELINK: Kind(archive.register.relinking.run),
             MAIL_CHECK: _mail_checking(archive),
+            REPLAY: Kind(service.connections.replays.run),
             **({} if service.fetching is None else service.fetching.kinds),
         },
         clock,
@@ -200,7 +225,7 @@ async def working(service: Service) -> AsyncIterator[None]:
             every=timedelta(seconds=archive.config.log.checkpoint_seconds),
         ),
         "jobs": jobs.run,
-        **{one.name: one.run for one in service.outside},
+        **{one.name: one.run for one in (*service.outside, *service.mailboxes.asking)},
         **{one.name: one.run for one in service.subscriptions},
     }
     loops: dict[str, Loop] = {
@@ -254,6 +279,8 @@ def _chores(service: Service) -> tuple[Chore, ...]:
     chores = (
         *_household(service.archive).chores(),
         Chore("upgrade copies", timedelta(hours=1), remove_copies),
+        Chore(SOURCES, REFRESH_EVERY, partial(_refresh_sources, service), REFRESH_EVERY),
+        Chore("notice", LOOK_EVERY_NOTICE, service.connections.watch.run),
         Chore("silence", LISTEN_EVERY, listen),
     )
     # Without interpretation of its own the process follows what others took in, and so this.
@@ -262,6 +289,12 @@ def _chores(service: Service) -> tuple[Chore, ...]:
     if service.daily is not None:
         chores = (*chores, Chore("backup", LOOK_EVERY, service.daily.run, FIRST_LOOK))
     return chores_of(service.role, chores, service.archive.stores.working)
+
+
+async def _refresh_sources(service: Service, now: datetime) -> None:
+    """Take up sources as they are now; understanding first, so that it knows whatever is taken in."""
+    await service.archive.book.refresh()
+    await service.listeners.refresh(now)
 
 
 def _daily_backup(archive: Archive) -> DailyBackup | None:
@@ -336,12 +369,13 @@ def _fill(
     *,
     offer: Callable[[Kept], None],
     keeper: LogKeeper,
-) -> None:
-    """Put the use cases where the handlers find them."""
+    connections: Connections,
+) -> Listeners:
+    """Put the use cases where the handlers find them; return what listens to sources."""
     config = archive.config
     app[SETTINGS] = ApiSettings(
         region=config.archive.default_region,
-        regions={source.name: source.country for source in config.sources if source.country},
+        regions=archive.book.regions,
         timezone=config.archive.timezone.key,
         max_contact_bytes=config.intake.max_delivery_bytes,
     )
@@ -353,7 +387,9 @@ def _fill(
     app[holds.HOLDS], app[erasures.ERASURES] = archive.holds, archive.erasures
     app[content.CONTENTS] = content.Contents(archive.opener)
     app[PUBLISHED_LOG] = keeper.published
-    fill_intake(app, config, intake=archive.intake, tokens=archive.access.tokens, offer=offer)
+    listeners = fill_intake(
+        app, config, intake=archive.intake, tokens=archive.access.tokens, offer=offer
+    )
     app[verification.VERIFIER] = archive.verifier
     access = archive.access
     set_up_pages(
@@ -375,6 +411,22 @@ def _fill(
         region=config.archive.default_region,
         languages=config.archive.languages,
     )
+    app[SOURCES_DESK] = SourceDesk(
+        sources=connections.sources,
+        deliveries=connections.deliveries,
+        replays=connections.replays,
+        previews=connections.previews,
+        refused=app[REFUSALS].of,
+        address=address_of(config),
+        default_region=config.archive.default_region,
+    )
+    return listeners
+
+
+def address_of(config: Config) -> str:
+    """Return where sources reach the archive, as far as the settings say it."""
+    scheme = "https" if config.web.is_tls else "http"
+    return config.web.public_url or f"{scheme}://{config.web.listen}"
 
 
 def _health(

@@ -12,11 +12,13 @@ from aiohttp import web
 
 from service.access.sessions import Session
 from service.api.system import HEALTH, Health, Measure
+from service.archive.source_book import REFRESH_EVERY
 from service.config.roles import ProcessRole
 from service.http.frame import Frame, build_application
 from service.http.limits import DELIVERIES, UPLOADS
 from service.http.meters import METERS
 from service.intake.announcing import Announcer
+from service.intake.listening import Listeners
 from service.keys.intake_files import private_files
 from service.listeners import fill_intake
 from service.measuring import MeasuringIntake
@@ -24,7 +26,7 @@ from service.serving import clock, pace_of, room_of, site_of
 from service.sharing_out import checks_beyond, routes_of
 from service.wiring import Stores
 from service.wiring_intake import ReceivingArchive
-from service.worker.housekeeping import KEYS_EVERY, Chore, Housekeeping
+from service.worker.housekeeping import KEYS_EVERY, SOURCES, Chore, Housekeeping
 from service.worker.readiness import Limited, Readiness
 from service.worker.supervisor import Loop, Watch, supervised
 
@@ -40,6 +42,7 @@ class IntakeService:
     app: web.Application
     announcer: Announcer
     watch: Watch
+    listeners: Listeners
 
     @property
     def stores(self) -> Stores:
@@ -70,7 +73,7 @@ def build_intake_service(archive: ReceivingArchive) -> IntakeService:
     )
     app = build_application(frame, routes_of(ProcessRole.INTAKE))
     announcer = Announcer(archive.stores.news)
-    fill_intake(
+    listeners = fill_intake(
         app, config, intake=archive.intake, tokens=archive.tokens, offer=announcer.offer
     )
     measuring = MeasuringIntake(
@@ -84,7 +87,7 @@ def build_intake_service(archive: ReceivingArchive) -> IntakeService:
         clock=clock,
     )
     app[HEALTH] = _health(archive, watch, measuring)
-    return IntakeService(archive, app, announcer, watch)
+    return IntakeService(archive, app, announcer, watch, listeners)
 
 
 @asynccontextmanager
@@ -101,7 +104,13 @@ async def taking_in(service: IntakeService) -> AsyncIterator[None]:
     async def forget(now: datetime) -> None:
         archive.intake.sessions.forget_over(now)
 
-    chores = (Chore("keys", KEYS_EVERY, refresh), Chore("session key", FORGET_EVERY, forget))
+    # Nothing is taken in before it is known from whom.
+    await service.listeners.refresh(clock())
+    chores = (
+        Chore("keys", KEYS_EVERY, refresh),
+        Chore("session key", FORGET_EVERY, forget),
+        Chore(SOURCES, REFRESH_EVERY, service.listeners.refresh, REFRESH_EVERY),
+    )
     loops: dict[str, Loop] = {
         "announcing": service.announcer.run,
         "housekeeping": Housekeeping(chores, clock).run,

@@ -25,7 +25,7 @@ from service.http.errors import ServedElsewhereError
 from service.http.routes import Need, Route
 from service.intake import webhooks
 from service.web.pages import page_routes
-from service.worker.housekeeping import KEYS, PEOPLE, Chore
+from service.worker.housekeeping import KEYS, PEOPLE, SOURCES, Chore
 from storage.ports import Turn
 
 
@@ -81,8 +81,10 @@ def chores_of(role: ProcessRole, chores: Sequence[Chore], turn: Turn) -> tuple[C
     if role is ProcessRole.ALL:
         return tuple(chores)
     if not role.works:
-        return tuple(chore for chore in chores if chore.name in {KEYS, PEOPLE})
-    return tuple(chore if chore.name == KEYS else _in_turn(chore, turn) for chore in chores)
+        return tuple(chore for chore in chores if chore.name in {KEYS, PEOPLE, SOURCES})
+    return tuple(
+        chore if chore.name in {KEYS, SOURCES} else _in_turn(chore, turn) for chore in chores
+    )
 
 
 def _in_turn(chore: Chore, turn: Turn) -> Chore:

@@ -7,7 +7,7 @@ from functools import partial
 
 from service.archive.receive import Kept
 from service.config import SourceConfig
-from service.config.files import client_tls, read_secret
+from service.config.secret_files import read_secret, trusting
 from service.domain.errors import InvalidInputError
 from service.wiring import Archive
 from service.worker.fetching.rules import FetchRules
@@ -74,7 +74,7 @@ def _manager(source: SourceConfig) -> Manager | None:
 
 def _secret(source: SourceConfig) -> str:
     file = source.ami_secret_file
-    text = "" if file is None else read_secret("[[sources]] ami_secret_file", file)
+    text = "" if file is None else read_secret("ami_secret_file", file)
     secret = text.removesuffix("\n").removesuffix("\r")
     if not secret or not secret.isprintable():
         raise InvalidInputError(f"[[sources]] ami_secret_file: {file} is not one line of text")
@@ -83,5 +83,6 @@ def _secret(source: SourceConfig) -> str:
 
 def _tls(source: SourceConfig) -> ssl.SSLContext:
     authority = source.ami_certificate_authority
-    own = client_tls("[[sources]] ami_certificate_authority", authority)
-    return ssl.create_default_context() if own is None else own
+    if authority is None:
+        return ssl.create_default_context()
+    return trusting("ami_certificate_authority", authority)

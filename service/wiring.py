@@ -1,13 +1,12 @@
 """Builds the archive from its configuration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    contextmanager,
     nullcontext,
 )
 from dataclasses import dataclass, field, replace
@@ -51,16 +50,16 @@ from service.archive.receive import Intake
 from service.archive.reconcile import Reconciling
 from service.archive.rotate import Rotation
 from service.archive.silence import Silence
+from service.archive.source_book import KnownSource, SourceBook
 from service.archive.understand import Understanding
 from service.archive.vault import Vault
 from service.archive.verify import Verifier
-from service.config import Config, PostgresUrl, StorageUrl
+from service.config import Config, PostgresUrl, SourceConfig, StorageUrl
 from service.config.buckets import endpoint_of_aws
 from service.crypto.recipients import parse_recipient
 from service.databases import (
     Alone,
     copy_older_archive,
-    is_database_there,
     key_place,
     open_store,
     opened_keys,
@@ -70,14 +69,15 @@ from service.domain.errors import InvalidInputError, UnavailableError
 from service.domain.fetching import fetch_kind
 from service.key_safes import safe_of
 from service.keys.epoch import EpochKind
-from service.keys.file import FileKeyProvider, holds_keys
+from service.keys.file import FileKeyProvider
 from service.keys.intake import IntakeKeys
 from service.keys.provider import KeyProvider
 from service.keys.ring import KeyRing, ring_from
 from service.log.errors import FormatError
 from service.log.timestamp import Trust
 from service.moving.record import MoveRecord
-from service.sources.events import Adapter, SourceRule
+from service.sources.carried import USUALLY_CARRIED
+from service.sources.events import SourceRule
 from service.sources.kinds import KINDS
 from service.worker.mail.run import ChildMailReader
 from storage.database.group import GroupCommit, GroupKeys
@@ -87,7 +87,6 @@ from storage.ledger import FileLedger
 from storage.ports import BlobStore, KeyStore, LogStore, News, Scrub, Store, Turn
 from storage.published import PublishedFiles
 from storage.soundness import Soundness
-from storage.syncing import sync_directory
 
 LOG_DIRECTORY, LEDGER_DIRECTORY = "log", "ledger"
 # Failed sign-ins that one address may have at once, and how soon it may try again.
@@ -138,6 +137,7 @@ class Archive:
     intake: Intake
     interpreter: Interpreter
     understanding: Understanding
+    book: SourceBook
     contacts: Contacts
     finder: Finder
     register: Register
@@ -153,49 +153,6 @@ class Archive:
     holds: Holds
     erasures: Erasures
     access: Access
-
-
-async def is_new(config: Config) -> bool:
-    """Tell whether there is no archive yet where ``config`` says.
-
-    Raises:
-        UnavailableError: There was one, and its database or its whole directory is missing: an empty one in its place
-            would hide the loss.
-        storage.errors.UnavailableError: The database's server cannot be asked.
-    """
-    if await is_database_there(config):
-        return False
-    used = config.archive.directory / LEDGER_DIRECTORY
-    if used.exists():
-        raise UnavailableError(
-            f"{config.storage.database} has no archive, though {used} shows that the archive was in use: restore the "
-            "database, or choose another [archive] directory for a new archive"
-        )
-    if not _beginning(config).exists() and holds_keys(config.keys.directory):
-        raise UnavailableError(
-            f"{config.keys.directory} has the keys of an archive, though there is none in {config.archive.directory}: "
-            "mount the disk that it is on, or restore it (taltio backup restore). For a new archive, let [keys] "
-            "directory name another"
-        )
-    return True
-
-
-@contextmanager
-def beginning(config: Config) -> Iterator[None]:
-    """Begin an archive inside the block. When it is stopped within it, the next start goes on.
-
-    Raises:
-        OSError: The archive's directory cannot be written.
-    """
-    mark = _beginning(config)
-    mark.touch(mode=0o600)
-    sync_directory(mark.parent)
-    yield
-    mark.unlink()
-
-
-def _beginning(config: Config) -> Path:
-    return config.archive.directory / ".beginning"
 
 
 def held_alone(config: Config) -> AbstractContextManager[None]:
@@ -416,15 +373,16 @@ def archive_from(
 ) -> Archive:
     """Build the use cases over open stores and keys."""
     vault = Vault(ring, stores.keys, ring.blind_index())
-    interpreter = Interpreter(stores.store, stores.blobs, vault, source_rules(config))
+    book = book_of(config, stores.store, vault)
+    interpreter = Interpreter(stores.store, stores.blobs, vault, book.rules)
     understanding = Understanding(
         stores.store,
         interpreter,
         DeliveryOpener(ring, stores.keys),
-        adapters(config),
+        book.adapters,
         MailReading(stores.store, stores.blobs, vault, ChildMailReader(), interpreter.rule_of),
+        book,
     )
-    names = [source.name for source in config.sources]
     openings = Openings(stores.store)
     verifier = Verifier(
         ContactChecker(stores.store, stores.log, stores.blobs, vault),
@@ -440,6 +398,7 @@ def archive_from(
         intake=intake_of(config, stores, ring.intake_keys),
         interpreter=interpreter,
         understanding=understanding,
+        book=book,
         contacts=Contacts(
             stores.store, interpreter, understanding, config.intake.max_recording_bytes
         ),
@@ -450,8 +409,8 @@ def archive_from(
         reconciling=Reconciling(
             stores.store, interpreter, Gaps(stores.store), config.archive.timezone
         ),
-        completeness=Completeness(stores.store, names, config.archive.timezone),
-        silence=Silence(stores.store, names),
+        completeness=Completeness(stores.store, book.rules, config.archive.timezone),
+        silence=Silence(stores.store, book.rules),
         grants=Grants(
             stores.store, vault, openings.forget, timedelta(hours=config.grants.hours)
         ),
@@ -521,26 +480,46 @@ def _access(config: Config, stores: Stores, vault: Vault) -> Access:
     )
 
 
-def source_rules(config: Config) -> Mapping[str, SourceRule]:
-    """Return what interpreting needs to know of each source."""
+def known_sources(config: Config) -> Mapping[str, KnownSource]:
+    """Return the sources of the settings, by name."""
     return {
-        source.name: SourceRule(
-            region=source.country or config.archive.default_region,
-            timezone=source.timezone or config.archive.timezone,
-            grace=timedelta(
-                minutes=source.grace_minutes or config.intake.expected_grace_minutes
-            ),
-            columns=source.cdr_columns,
-            company_numbers=frozenset(number.e164 for number in source.company_numbers),
-            company_addresses=frozenset(source.company_addresses),
-            checks_mail=source.mail_checks,
-            fetched_as=fetch_kind(source.name),
-            stored_recordings=f"{source.ari}/recordings/stored" if source.ari else "",
+        source.name: KnownSource(
+            name=source.name,
+            kind=source.kind,
+            rule=_rule_of(config, source),
+            adapters=KINDS[source.kind].adapters,
+            carries=source.carries or USUALLY_CARRIED.get(source.kind, ()),
         )
         for source in config.sources
     }
 
 
-def adapters(config: Config) -> Mapping[str, Mapping[str, Adapter]]:
-    """Return each source's pure functions, by the kind of what it delivers."""
-    return {source.name: KINDS[source.kind].adapters for source in config.sources}
+def book_of(config: Config, store: Store, vault: Vault) -> SourceBook:
+    """Return the book of the sources; until it is refreshed it knows those of the settings alone."""
+    return SourceBook(
+        known_sources(config), store=store, vault=vault, defaults=default_rule(config)
+    )
+
+
+def default_rule(config: Config) -> SourceRule:
+    """Return the rules of a source that says nothing of its own."""
+    return SourceRule(
+        region=config.archive.default_region,
+        timezone=config.archive.timezone,
+        grace=timedelta(minutes=config.intake.expected_grace_minutes),
+    )
+
+
+def _rule_of(config: Config, source: SourceConfig) -> SourceRule:
+    default = default_rule(config)
+    return SourceRule(
+        region=source.country or default.region,
+        timezone=source.timezone or default.timezone,
+        grace=timedelta(minutes=source.grace_minutes) or default.grace,
+        columns=source.cdr_columns,
+        company_numbers=frozenset(number.e164 for number in source.company_numbers),
+        company_addresses=frozenset(source.company_addresses),
+        checks_mail=source.mail_checks,
+        fetched_as=fetch_kind(source.name),
+        stored_recordings=f"{source.ari}/recordings/stored" if source.ari else "",
+    )

@@ -70,7 +70,7 @@ class FileBlobs:
         ``soundness`` is shared with the process's other stores; without it, it is for itself.
 
         Raises:
-            MissingError: There is no such directory, and ``create`` does not allow to make it.
+            MissingError: There is no such directory or nothing in it, and ``create`` does not allow to begin there.
             UnavailableError: It cannot be used.
         """
         with (
@@ -246,6 +246,9 @@ def _prepare(directory: Path, *, create: bool) -> None:
     if create:
         directory.mkdir(mode=0o700, exist_ok=True)
         sync_directory(directory.parent)
+    elif not directory.is_dir() or not any(directory.iterdir()):
+        # Blobs that were used have a folder at the least. Below a mount point without its mount there is nothing.
+        raise MissingError(f"{directory} has no blobs: is it mounted?")
     incoming.mkdir(mode=0o700, exist_ok=True)
     sync_directory(directory)
     _sweep(incoming)

@@ -22,8 +22,9 @@ class DeliveryRow(Row):
     """What a source sent, raw and sealed, and how far it has been understood.
 
     ``dedupe`` is unique within a source: one identification arrives once. ``body_token`` tells its bytes from others.
-    ``state`` is ``received``, ``understood``, ``waiting`` (for its contact) or ``failed``; when its time is over,
-    ``erasing`` until its keys are destroyed, then ``erased``. ``await_token`` is the contact it waits for.
+    ``state`` is ``received``, ``understood``, ``waiting`` (for its contact), ``trial`` (its source is not live) or
+    ``failed``; when its time is over, ``erasing`` until its keys are destroyed, then ``erased``. ``await_token`` is
+    the contact it waits for.
     ``object_id`` names the recording's bytes, for uploads.
     """
 
@@ -211,6 +212,24 @@ class GapRow(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxRow(Row):
+    """How far a mailbox of a source was read. ``token`` stands for its server, account and name.
+
+    Every mail with a UID below ``next_uid`` is kept or accounted for, as long as the mailbox says ``uid_validity`` (RFC
+    9051, section 2.3.1.1). ``read_at``: when it was last read to its end; None until it was.
+    """
+
+    KEY: ClassVar[tuple[str, ...]] = ("source", "token")
+
+    source: str
+    token: bytes
+    version: int
+    uid_validity: int
+    next_uid: int
+    read_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionRow(Row):
     """Something a person should look at. ``state``: ``open`` or ``settled``; ``about`` is an id."""
 
@@ -318,6 +337,47 @@ class InviteRow(Row):
     user_id: str
     created_at: int
     expires_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRow(Row):
+    """A source that was connected while the service ran; ``name`` is unique. ``state``: ``connecting`` or ``live``.
+
+    ``for_intake`` is what intake knows its deliveries by, sealed under a key of intake; ``sealed`` is everything else.
+    """
+
+    id: str
+    version: int
+    name: str
+    kind: str
+    state: str
+    created_at: int
+    live_at: int | None
+    for_intake: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRow(Row):
+    """The last time that deliveries of a source were understood anew. ``state``: ``running`` or ``done``.
+
+    ``scope`` says which; those received until ``begun_at``, in the order of their ids, ``after`` being the last.
+    """
+
+    KEY: ClassVar[tuple[str, ...]] = ("source",)
+
+    source: str
+    version: int
+    scope: str
+    state: str
+    begun_by: str
+    begun_at: int
+    finished_at: int | None
+    total: int
+    done: int
+    changed: int
+    failed: int
+    after: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,7 @@ TABLES: Mapping[type[Row], Table] = MappingProxyType(
                 UniqueConstraint("source", "dedupe"),
                 Index("deliveries_state", "state", "received_at"),
                 Index("deliveries_received_at", "received_at"),
+                Index("deliveries_source", "source", "received_at"),
                 _present("deliveries_await_token", "await_token"),
                 Index("deliveries_contact_id", "contact_id"),
             ),
@@ -159,6 +160,7 @@ TABLES: Mapping[type[Row], Table] = MappingProxyType(
             ),
             _table("reconciled_days", rows.ReconciledRow, is_clustered=True),
             _table("source_gaps", rows.GapRow, Index("source_gaps_source", "source", "state")),
+            _table("mailboxes", rows.MailboxRow, is_clustered=True),
             _table("tokens", rows.TokenRow, UniqueConstraint("secret_hash")),
             _table(
                 "sessions",
@@ -167,6 +169,8 @@ TABLES: Mapping[type[Row], Table] = MappingProxyType(
                 Index("sessions_expires_at", "expires_at"),
             ),
             _table("invites", rows.InviteRow, Index("invites_user_id", "user_id")),
+            _table("sources", rows.SourceRow, UniqueConstraint("name")),
+            _table("replays", rows.ReplayRow),
             _table(
                 "jobs",
                 rows.JobRow,

@@ -1,3 +1,4 @@
+import logging
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True)
+def journal_level() -> Iterator[None]:
+    """Give the journal its level back: a service that ran in this process set it for all that comes after."""
+    journal = logging.getLogger("taltio")
+    level = journal.level
+    yield
+    journal.setLevel(level)
 
 
 @pytest.fixture

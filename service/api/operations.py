@@ -103,6 +103,11 @@ _RANGE: Final = {
     "If-Range": _text("The ETag that the range belongs to."),
 }
 _CONTENT: Final = {200: BYTES, 206: BYTES}
+_HANDSHAKE: Final = {
+    "WebHook-Request-Origin": _text(
+        "The host that asks to deliver (CloudEvents, HTTP 1.1 Web Hooks)."
+    )
+}
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /intake/{source}": Operation(
@@ -111,6 +116,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         proofs=(Proof.SIGNATURE, Proof.TWILIO, Proof.SECRET, Proof.TOKEN),
     ),
     "GET /intake/{source}": Operation(answers={200: shapes.Kept}, proofs=(Proof.TWILIO,)),
+    "OPTIONS /intake/{source}": Operation(
+        headers=_HANDSHAKE, answers={200: None}, proofs=(Proof.SECRET, Proof.TOKEN)
+    ),
+    "OPTIONS /intake/{source}/k/{secret}": Operation(headers=_HANDSHAKE, answers={200: None}),
     "PUT /intake/{source}/{source_id}/recordings/{name}": Operation(
         body=BYTES, answers={200: shapes.Kept}, proofs=(Proof.TOKEN,)
     ),

@@ -56,6 +56,24 @@ class Anchors:
         """
         return any(self._find(folder, name) == note for folder in self._folders()[:2])
 
+    def has_log(self, name: str) -> bool:
+        """Tell whether there is an anchor of the log ``name``, or of one that it went on as: ``name/2`` and so on.
+
+        Raises:
+            UnavailableError: Something cannot be read.
+        """
+        of_name = re.compile(rf"{re.escape(_plain(name))}(_[0-9]+)?")
+        try:
+            return any(
+                of_name.fullmatch(log)
+                for folder in self._folders()
+                for log in self._by_log(folder)
+            )
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise UnavailableError("the anchor directory cannot be read") from error
+
     def newest(
         self, origin: str, sizes: Collection[int], *, is_genuine: Callable[[bytes], bool]
     ) -> dict[str, bytes]:

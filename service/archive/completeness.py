@@ -1,7 +1,7 @@
 """Completeness: of what a source says it handled in a month, how much is here."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Final
@@ -57,7 +57,7 @@ class Completeness:
     """Tells how complete the archive is. Months are those of ``timezone``."""
 
     store: Store
-    sources: Sequence[str]
+    sources: Collection[str]
     timezone: ZoneInfo
 
     async def find(

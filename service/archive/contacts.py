@@ -118,11 +118,12 @@ class Contacts:
 
         Raises:
             NotPermittedError: The actor may not add contacts, or not of this source.
-            ContradictionError: It differs from what is archived. Nothing was changed.
+            ContradictionError: It differs from what is archived, or its source is not live. Nothing was changed.
             ErasedError: It was erased, and stays so.
         """
         require_permission(actor, Permission.ADD_CONTACT)
         require_source(actor, source)
+        self._require_live(source)
         arrival = Arrival(
             source=source,
             source_id=facts.source_id,
@@ -278,6 +279,14 @@ class Contacts:
         await self.interpreter.linking.relink(
             [contact.id], actor=actor.id, now=now, by_hand=link
         )
+
+    def _require_live(self, source: str) -> None:
+        book = self.understanding.book
+        known = None if book is None else book.find(source)
+        if known is not None and known.is_connecting:
+            raise ContradictionError(
+                f"the source {source} is not live: nothing of it is a contact yet"
+            )
 
     async def _interpret(self, arrival: Arrival, *, now: datetime) -> Outcome:
         (outcome,) = await self.interpreter.interpret([arrival], now=now)

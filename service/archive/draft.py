@@ -216,7 +216,7 @@ class Draft:
         """
         contact = self.require_contact()
         if contact.announced == NONE:
-            self.recordings.call_off(with_named=facts.recording == NONE)
+            self.recordings.call_off(with_named=facts.denies_all)
         elif contact.announced == EXPECTED and changed & {"announced", "ended_at"}:
             self.recordings.expect(max(self.now, contact.ended_at or self.now) + self.grace)
 

@@ -34,7 +34,7 @@ PART_WITHOUT_CONTACT: Final = "part_without_contact"
 NOTICE: Final = timedelta(days=7)
 PATIENCE: Final = timedelta(hours=1)
 _BATCH: Final = 100
-_NOT_UNDERSTOOD: Final = ("failed", "waiting")
+_NOT_UNDERSTOOD: Final = ("failed", "waiting", "trial")
 
 
 class Fate(Enum):

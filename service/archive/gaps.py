@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from service.archive.remarks import raise_attention, settle_attention
@@ -16,6 +16,7 @@ SOURCE_GAP: Final = "source_gap"
 """The reason under which a gap needs attention."""
 OPEN: Final = "open"
 CLOSED: Final = "closed"
+TOGETHER_WITHIN: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,26 @@ class Gaps:
         )
         await self.store.commit([Add(row), *raised])
         return row.id
+
+    async def note_again(
+        self, source: str, *, since: datetime, until: datetime, cause: str, now: datetime
+    ) -> None:
+        """Note a gap as part of the open one of its cause, if that ended within a day before; else as ``note``.
+
+        So that what happens all day long is looked at once.
+        """
+        before = to_microseconds(since - TOGETHER_WITHIN)
+        for row in await self.find_open(source):
+            if row.cause == cause and row.until is not None and row.until >= before:
+                wider = replace(
+                    row,
+                    version=row.version + 1,
+                    since=min(row.since, to_microseconds(since)),
+                    until=max(row.until, to_microseconds(until)),
+                )
+                await self.store.commit([Replace(wider)])
+                return
+        await self.note(source, since=since, until=until, cause=cause, now=now)
 
     async def end(self, gap_id: str, *, at: datetime) -> None:
         """Note when a gap ended."""

@@ -67,8 +67,12 @@ class Interpreter:
         """Return the rules of ``source``, or the default ones."""
         return self.rules.get(source, _DEFAULT_RULE)
 
-    async def interpret(self, arrivals: Sequence[Arrival], *, now: datetime) -> list[Outcome]:
+    async def interpret(
+        self, arrivals: Sequence[Arrival], *, now: datetime, is_replay: bool = False
+    ) -> list[Outcome]:
         """Work the arrivals into their contacts; return what became of each, in order.
+
+        What comes as a replay puts nothing before a person that was put before one when it came.
 
         Raises:
             UnavailableError: Keys or store are not at hand. Arrivals may have been stored; each is whole or absent.
@@ -81,7 +85,7 @@ class Interpreter:
             groups.setdefault(token, Group(token, [])).arrivals.append((place, arrival))
         pending = list(groups.values())
         for _ in range(_ATTEMPTS):
-            pending = await self._attempt(pending, outcomes, now=now)
+            pending = await self._attempt(pending, outcomes, now=now, is_replay=is_replay)
             if not pending:
                 nothing = Outcome(contact=None)
                 return [outcomes.get(place, nothing) for place in range(len(arrivals))]
@@ -91,7 +95,12 @@ class Interpreter:
         raise UnavailableError("contacts kept changing while they were amended")
 
     async def _attempt(
-        self, groups: Sequence[Group], outcomes: dict[int, Outcome], *, now: datetime
+        self,
+        groups: Sequence[Group],
+        outcomes: dict[int, Outcome],
+        *,
+        now: datetime,
+        is_replay: bool,
     ) -> list[Group]:
         """Interpret the groups; return those whose contact changed meanwhile."""
         stored = await self._read(groups)
@@ -109,7 +118,7 @@ class Interpreter:
                 assembled.append((group, one))
         drafts = [one.draft for _, one in assembled]
         linked = await self._linked(drafts, now=now)
-        noted = await self._noted(drafts)
+        noted = await self._noted(drafts, is_replay=is_replay)
         new_keys: list[KeyRow] = []
         for group, one in assembled:
             contact_id = one.draft.contact_id
@@ -209,12 +218,15 @@ class Interpreter:
             now=now,
         )
 
-    async def _noted(self, drafts: Sequence[Draft]) -> Mapping[str, Sequence[AttentionRow]]:
-        """Return the open items about those of the contacts that would get more."""
+    async def _noted(
+        self, drafts: Sequence[Draft], *, is_replay: bool
+    ) -> Mapping[str, Sequence[AttentionRow]]:
+        """Return the open items about those of the contacts that would get more; for a replay, the settled ones too."""
         ids = [draft.contact_id for draft in drafts if draft.remarks and not draft.is_new]
         noted: dict[str, list[AttentionRow]] = {}
         if ids:
-            for row in await self.store.find(AttentionRow, {"about": ids, "state": "open"}):
+            states = ["open", "settled"] if is_replay else ["open"]
+            for row in await self.store.find(AttentionRow, {"about": ids, "state": states}):
                 noted.setdefault(row.about, []).append(row)
         return noted
 

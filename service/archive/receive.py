@@ -330,7 +330,7 @@ async def find_kept_recording(
     where = {
         "source": source,
         "dedupe": dedupe,
-        "state": ["received", "understood", "waiting", "failed"],
+        "state": ["received", "understood", "waiting", "trial", "failed"],
     }
     return next(iter(await intake.store.find(DeliveryRow, where, limit=1)), None)
 

@@ -34,6 +34,7 @@ class Envelope:
     protocol: str
     is_tls: bool
     mailbox: tuple[str, int, int] | None = None
+    arrived_at: datetime | None = None
 
 
 async def keep_mail(
@@ -71,6 +72,7 @@ async def keep_mail(
         protocol=envelope.protocol,
         is_tls=envelope.is_tls,
         mailbox=envelope.mailbox,
+        arrived_at=envelope.arrived_at,
         sha256=sealed.sha256,
         size_bytes=sealed.row.plain_bytes,
         salt=salt,

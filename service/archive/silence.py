@@ -1,6 +1,6 @@
 """Unusual silence: a source that brought less in the last hour than it does in such an hour of the week."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,7 +26,7 @@ class Silence:
     """Looks for silences of ``sources``."""
 
     store: Store
-    sources: Sequence[str]
+    sources: Collection[str]
 
     async def look(self, *, now: datetime) -> Sequence[str]:
         """Look at the last whole hour of each source; return those that are unusually silent.

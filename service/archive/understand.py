@@ -17,6 +17,8 @@ from service.archive.interpret import Arrival, Interpreter, Outcome
 from service.archive.mail_reading import MAIL, MailReading
 from service.archive.receive import ReceivedRecording, SealedDelivery
 from service.archive.remarks import raise_attention
+from service.archive.source_book import SourceBook
+from service.archive.trials import TRIAL, Delivered, keep_trials_back
 from service.domain.errors import (
     ErasedError,
     InvalidInputError,
@@ -37,12 +39,10 @@ UNREADABLE: Final = "contact_unreadable"
 BROKEN: Final = "internal_error"
 """Why a delivery failed. Stable codes, which name what needs attention."""
 
-_RETRIED: Final = frozenset({"received", "waiting", "failed"})
+_RETRIED: Final = frozenset({"received", "waiting", "failed", TRIAL})
 _BATCH: Final = 200
 
 _log: Final = logging.getLogger("taltio")
-
-Delivered = tuple[DeliveryRow, SealedDelivery]
 
 
 class _SourceGoneError(InvalidInputError):
@@ -50,8 +50,20 @@ class _SourceGoneError(InvalidInputError):
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What a delivery tells and what was remarked when it came; or, in words, why nothing can be read in it."""
+
+    arrivals: Sequence[Arrival] = ()
+    remarks: tuple[str, ...] = ()
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Understanding:
-    """Turns deliveries into contacts, by each source's adapters: one for each kind of what it delivers."""
+    """Turns deliveries into contacts, by each source's adapters: one for each kind of what it delivers.
+
+    What comes from a source that is not live, as ``book`` has it, becomes none.
+    """
 
     store: Store
     interpreter: Interpreter
@@ -59,6 +71,7 @@ class Understanding:
     adapters: Mapping[str, Mapping[str, Adapter]]
     mails: MailReading | None = None
     """What understands mails; without it they cannot be."""
+    book: SourceBook | None = None
 
     async def understand(
         self, deliveries: Sequence[Delivered], *, now: datetime
@@ -70,6 +83,7 @@ class Understanding:
         Raises:
             storage.errors.StorageError: The store is not at hand.
         """
+        deliveries = await keep_trials_back(self.store, self.book, deliveries)
         objects = await self._objects([row for row, _ in deliveries])
         parsed: list[tuple[DeliveryRow, Sequence[Arrival]]] = []
         reading = self.mails
@@ -278,22 +292,30 @@ class Understanding:
     async def explain(self, delivery_id: str, *, now: datetime) -> str | None:
         """Return what is wrong with a delivery that cannot be understood; None when nothing is."""
         rows = await self.store.find(DeliveryRow, {"id": delivery_id})
+        return next(iter([(await self.read(row, now=now)).fault for row in rows]), None)
+
+    async def read(self, row: DeliveryRow, *, now: datetime) -> Reading:
+        """Read one delivery with its source's adapter as it is now, and change nothing.
+
+        Raises:
+            storage.errors.StorageError: The store is not at hand.
+        """
         try:
-            opened = await self.opener.open(rows)
-            objects = await self._objects(rows)
-            for row in rows:
-                # Nothing that a mail says is an error.
-                if row.kind != MAIL:
-                    self._arrivals(row, opened[row.id], objects, now=now)
+            opened = await self.opener.open([row])
+            if row.kind == MAIL:
+                # Nothing that a mail says is an error, and what it tells is read by a child.
+                return Reading(remarks=opened[row.id].remarks)
+            objects = await self._objects([row])
+            delivery = opened[row.id]
+            return Reading(self._arrivals(row, delivery, objects, now=now), delivery.remarks)
         except InvalidInputError as error:
-            return error.detail
+            return Reading(fault=error.detail)
         except UnavailableError:
-            return "the keys that open the delivery are not at hand"
+            return Reading(fault="the keys that open the delivery are not at hand")
         except TamperedError:
-            return "the stored delivery was altered"
+            return Reading(fault="the stored delivery was altered")
         except (KeyError, NotFoundError, msgspec.MsgspecError):
-            return "the delivery can no longer be read"
-        return None
+            return Reading(fault="the delivery can no longer be read")
 
     def _arrivals(
         self,

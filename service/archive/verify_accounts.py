@@ -1,4 +1,4 @@
-"""Verifying what people and machines may do: roles and states, held against the log."""
+"""Verifying what people, machines and sources may do: roles and states, held against the log."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from service.archive.verify_rows import pages
 from service.log.entry import EntryType, LogEntry, decode_entry
 from service.log.errors import FormatError
 from storage.ports import LogStore, Store, StoredEntry
-from storage.rows import TokenRow, UserRow
+from storage.rows import SourceRow, TokenRow, UserRow
 
 _READINGS: Final = 3
 _DISABLED: Final = "disabled"
@@ -38,6 +38,14 @@ class AccountChecker:
                 if check is not None:
                     yield check
 
+    async def sources(self) -> AsyncIterator[Check]:
+        """Yield a failed check for each connected source that the log does not tell of, or not as it is."""
+        async for rows in pages(self.store, SourceRow):
+            for row in rows:
+                check = await self._source(row)
+                if check is not None:
+                    yield check
+
     async def _user(self, row: UserRow) -> Check | None:
         found: Sequence[UserRow] = [row]
         for _ in range(_READINGS):
@@ -54,6 +62,15 @@ class AccountChecker:
                 return None
             found = await self.store.find(TokenRow, {"id": row.id})
         told = "Its role, its source or its revocation is not what the log tells of."
+        return failed(Code.ACCOUNT, row.id, told)
+
+    async def _source(self, row: SourceRow) -> Check | None:
+        found: Sequence[SourceRow] = [row]
+        for _ in range(_READINGS):
+            if not found or _is_source_as_logged(found[0], await self._about(row.id)):
+                return None
+            found = await self.store.find(SourceRow, {"id": row.id})
+        told = "Its name, its kind or whether it is live is not what the log tells of."
         return failed(Code.ACCOUNT, row.id, told)
 
     async def _about(self, subject: str) -> list[LogEntry]:
@@ -79,6 +96,16 @@ def _is_token_as_logged(row: TokenRow, entries: Sequence[LogEntry]) -> bool:
     is_revoked = any(entry.type is EntryType.TOKEN_REVOKED for entry in entries)
     told = [(entry.data.get("role"), entry.data.get("source")) for entry in made]
     return told == [(row.role, row.source)] and is_revoked == (row.revoked_at is not None)
+
+
+def _is_source_as_logged(row: SourceRow, entries: Sequence[LogEntry]) -> bool:
+    added = [entry for entry in entries if entry.type is EntryType.SOURCE_ADDED]
+    is_live = any(
+        entry.type is EntryType.SOURCE_CHANGED and entry.data.get("change") == "live"
+        for entry in entries
+    )
+    told = [(entry.data.get("source"), entry.data.get("kind")) for entry in added]
+    return told == [(row.name, row.kind)] and is_live == (row.state == "live")
 
 
 def _readable(stored: Iterable[StoredEntry]) -> list[LogEntry]:

@@ -201,6 +201,7 @@ class ArchiveVerifier:
             rows.deliveries(),
             accounts.users(),
             accounts.tokens(),
+            accounts.sources(),
         ):
             async for check in checks:
                 report.add(None, [check])

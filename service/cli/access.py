@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -75,17 +75,26 @@ async def reset_user(config: Config, options: argparse.Namespace) -> int:
 
 async def create_token(config: Config, options: argparse.Namespace) -> int:
     """Print a new token and nothing else."""
-    names = [source.name for source in config.sources]
-    if options.source is not None and options.source not in names:
-        near = get_close_matches(options.source, names, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        told = f"Note: no [[sources]] is called {options.source}{meant} Only this token sends from it."
-        print(told, file=sys.stderr)
-    async with _access(config) as access:
+    async with opened_archive(config) as archive:
+        await archive.book.refresh()
+        names = sorted(archive.book.all())
+        _note_unknown(options.source, names)
         await tokens.create_token(
-            access.tokens, options.name, role=options.role, source=options.source, now=_now()
+            archive.access.tokens,
+            options.name,
+            role=options.role,
+            source=options.source,
+            now=_now(),
         )
     return 0
+
+
+def _note_unknown(source: str | None, names: Sequence[str]) -> None:
+    if source is not None and source not in names:
+        near = get_close_matches(source, names, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        told = f"Note: no source is called {source}{meant} Only this token sends from it."
+        print(told, file=sys.stderr)
 
 
 async def list_tokens(config: Config, _: argparse.Namespace) -> int:

@@ -25,12 +25,13 @@ from service.domain.times import format_time
 from service.keys.ring import KeyRing
 from service.log.checkpoint import decode_checkpoint
 from service.serving import clock, log_keeper
-from service.wiring import Archive, disposal_of, key_provider, opened_archive
+from service.wiring import Archive, disposal_of, key_provider, opened_archive, opened_blobs
 from service.wiring_backups import config_at, opened_pool, restore_target
 from service.worker.signed import CHECKPOINT, STATE, UNKNOWN, LogState
 from storage.backups import translated
 from storage.errors import MissingError, StorageError
 from storage.ports import BlobStore
+from storage.soundness import Soundness
 from storage.waiting import settled
 
 _SHOWN = 20
@@ -137,6 +138,8 @@ async def _finish(
     config: Config, manifest: Manifest, pool: BlobStore, ledger: Path | None
 ) -> list[str]:
     """Make what was brought back fit to answer; return the names of blobs that are missing."""
+    async with opened_blobs(config, create=True, soundness=Soundness()):
+        pass  # An archive is opened only where its blobs are; this one's are still to come.
     async with opened_archive(config) as archive:
         now, stores = clock(), archive.stores
         afterwards = Afterwards(stores.store, stores.keys, stores.blobs)

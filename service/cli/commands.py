@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, cast
 
+from service.cli.source_parser import add_source_commands
 from service.config import Config
 from service.config.roles import ProcessRole
 from service.domain.actor import Role
@@ -172,6 +173,7 @@ def _add_sources(commands: "_Commands[argparse.ArgumentParser]") -> None:
         "print how much of what each source says is here, by month",
         "reconcile:completeness",
     )
+    add_source_commands(lambda name, text, function: _add(group, name, text, function))
     bring.add_argument("name", metavar="NAME", help="the name of the source in the settings")
     bring.add_argument("directory", type=Path, metavar="DIR")
     bring.add_argument(

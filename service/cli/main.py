@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from service.cli.account import require_account
 from service.cli.commands import build_parser
 from service.cli.hardening import harden
 from service.config import Config, ConfigError, load_config, parse_config
@@ -91,7 +92,9 @@ def _print_everything() -> None:
 def _config(options: argparse.Namespace) -> Config:
     """Return the settings; a command that needs none is not stopped by what is wrong in them."""
     if options.needs_config:
-        return load_config(options.config)
+        config = load_config(options.config)
+        require_account(config)
+        return config
     return parse_config("", base=Path.cwd())
 
 

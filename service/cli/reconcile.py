@@ -20,9 +20,10 @@ async def reconcile(config: Config, options: argparse.Namespace) -> int:
     """Compare a statement; print a line for each day. Exit code 1 when something is missing."""
     data = await asyncio.to_thread(_read, options.file)
     async with opened_archive(config) as archive:
+        await archive.book.refresh()
         rule = archive.interpreter.rules.get(options.name)
         if rule is None:
-            raise InvalidInputError(f"no [[sources]] is called {options.name}")
+            raise InvalidInputError(f"no source is called {options.name}: taltio sources list")
         days = await archive.reconciling.reconcile(
             options.name,
             read_statement(data, rule=rule),
@@ -40,6 +41,7 @@ async def reconcile(config: Config, options: argparse.Namespace) -> int:
 async def completeness(config: Config, _: argparse.Namespace) -> int:
     """Print the last months of each source, newest first."""
     async with opened_archive(config) as archive:
+        await archive.book.refresh()
         months = await archive.completeness.find(actor=_OPERATOR, now=datetime.now(UTC))
     names = ("source", "month", "days", "said", "here", "late", "missing")
     print(*names, "recordings_lost", "recordings_expected", "share", sep="\t")

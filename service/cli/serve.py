@@ -14,12 +14,12 @@ from contextlib import (
 )
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NoReturn
 
 from aiohttp import web
 
 from service.backup.placing import require_whole
+from service.beginning import beginning, is_new, make_directory
 from service.cli.journal import write_journal
 from service.cli.notify import READY, STOPPING, notify, watched
 from service.cli.overwriting import overwrite_what_is_freed
@@ -34,7 +34,7 @@ from service.intake.mail_server import listening_for_mail
 from service.listeners import mail_doors
 from service.serving import Service, build_service, clock, working
 from service.serving_intake import IntakeService, build_intake_service, taking_in
-from service.wiring import beginning, held_alone, is_new, key_provider, opened_archive
+from service.wiring import held_alone, key_provider, opened_archive
 from service.wiring_intake import opened_receiving_archive
 
 _log = logging.getLogger("taltio")
@@ -111,7 +111,7 @@ async def running_intake(config: Config) -> AsyncIterator[tuple[IntakeService, s
         InvalidInputError: It cannot listen where it should, or a file that the configuration names is unfit.
     """
     write_journal(config.journal)
-    _make_directory(config.archive.directory)
+    make_directory(config)
     async with opened_receiving_archive(config) as archive:
         service = build_intake_service(archive)
         async with (
@@ -136,7 +136,10 @@ async def running_service(
     """
     write_journal(config.journal)
     require_whole(config.archive.directory)
-    _make_directory(config.archive.directory)
+    if role.works:
+        # Before anything is made: what refuses here leaves an empty place, as a restore needs it.
+        await is_new(config)
+    make_directory(config)
     with held_alone(config):
         # Who only serves makes no archive: two that begin one at once could each make keys of their own.
         create = role.works and await is_new(config)
@@ -154,21 +157,6 @@ async def running_service(
                 _listening(config, service.app) as address,
             ):
                 yield service, address
-
-
-def _make_directory(directory: Path) -> None:
-    """Make the archive's directory unless it is there.
-
-    Raises:
-        InvalidInputError: It cannot be made.
-    """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(
-            f"[archive] directory: {directory} cannot be made: {error.strerror}. Make it, and let it belong to the "
-            "account that runs this"
-        ) from error
 
 
 @asynccontextmanager

@@ -18,11 +18,12 @@ from service.config import Config
 from service.keys.errors import KeysRefusedError, KeysUnavailableError
 from service.keys.ring import KeyRing
 from service.wiring import (
+    book_of,
     key_provider,
+    known_sources,
     marker_of,
     opened_stores,
     published_log,
-    source_rules,
 )
 
 EXIT_CODES: Final = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
@@ -61,10 +62,15 @@ async def opened_verifier(config: Config) -> AsyncIterator[ArchiveVerifier]:
         vault = None if ring is None else Vault(ring, stores.keys, ring.blind_index())
         published = published_log(config, ring)
         checker = ContactChecker(stores.store, stores.log, stores.blobs, vault)
+        rules = {name: source.rule for name, source in known_sources(config).items()}
+        if vault is not None:
+            book = book_of(config, stores.store, vault)
+            await book.refresh()
+            rules = dict(book.rules)
         yield ArchiveVerifier(
             checker,
             published,
-            company_numbers=company_numbers_of(source_rules(config)),
+            company_numbers=company_numbers_of(rules),
             timezone=config.archive.timezone.key,
             marker=None if ring is None else marker_of(ring),
         )

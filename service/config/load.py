@@ -22,6 +22,7 @@ from service.config.sections import (
     LimitsConfig,
     LogConfig,
     MediaConfig,
+    NoticeConfig,
     SourceConfig,
     StorageConfig,
     WebConfig,
@@ -112,6 +113,7 @@ class _Reader:
             limits=self._section("limits", LimitsConfig, context),
             grants=self._section("grants", GrantsConfig, context),
             media=self._section("media", MediaConfig, context),
+            notice=self._section("notice", NoticeConfig, context),
             sources=tuple(self._sources(context)),
             witnesses=tuple(self._witnesses(context)),
         )

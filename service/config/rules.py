@@ -168,6 +168,7 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         yield from _fetching(at, source)
         yield from _mail(at, source)
         yield from _asterisk(at, source)
+        yield from _mailboxes(at, source)
 
 
 def _asterisk(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
@@ -226,6 +227,25 @@ def _mail(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
     if (certificate is None) != (source.mail_certificate_key is None):
         reason = "mail_certificate and mail_certificate_key belong together"
         yield Contradiction((*at, "mail_certificate"), reason, ())
+
+
+def _mailboxes(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep a mailbox from being named that cannot be read, and settings from meaning nothing."""
+    needed = {
+        "imap_user": source.imap_user,
+        "imap_password_file": source.imap_password_file,
+        "imap_mailboxes": source.imap_mailboxes,
+    }
+    server = (*at, "imap_server")
+    if source.imap_server is not None and source.kind != "mail":
+        yield Contradiction(server, 'is for sources of kind "mail"', ((*at, "kind"),))
+    for name, value in needed.items():
+        if source.imap_server is not None and not value:
+            yield Contradiction(server, f"needs {name} as well", ((*at, name),))
+    others = ("imap_user", "imap_password_file", "imap_since", "imap_certificate_authority")
+    for name in others:
+        if source.imap_server is None and getattr(source, name):
+            yield Contradiction((*at, name), "means nothing without imap_server", (server,))
 
 
 def _fetching(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:

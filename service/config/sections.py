@@ -6,16 +6,18 @@ One frozen dataclass per section of the file. The meaning is kept with the field
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from service.config import addresses, buckets, databases, fetching, mail, values
+from service.config import addresses, buckets, databases, fetching, mail, notices, values
 from service.config.addresses import Address, Network, StorageUrl
 from service.config.buckets import BucketUrl
 from service.config.databases import PostgresUrl
 from service.config.fetching import OriginCredentials
 from service.config.setting import setting
 from service.domain.identifiers import PhoneNumber
+from service.domain.notice import Traffic
 from service.domain.urls import Origin
 from service.log.note import VerifierKey
 from service.sources.kinds import KINDS
@@ -452,6 +454,28 @@ class MediaConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class NoticeConfig:
+    """The notice: what people were told of before they are recorded. Sources go live by it."""
+
+    covers: tuple[Traffic, ...] = setting(
+        notices.TRAFFIC,
+        'What the notice speaks of: channel (call, email, chat) and direction, such as ["call inbound", "email '
+        'inbound"]. A source that carries anything else does not go live.',
+        default=[],
+    )
+    version: str = setting(
+        values.text("a name of at most 64 characters", r"[\x20-\x7e]{0,64}"),
+        'What the notice that holds is called, such as "2026-10". It is recorded when a source goes live.',
+        default="",
+    )
+    valid_from: date | None = setting(
+        notices.DAY,
+        "The first day of that notice, such as 2026-10-01, in [archive] timezone. Empty: it holds already.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class SourceConfig:
     """A system that sends contacts. One [[sources]] for each."""
 
@@ -468,8 +492,8 @@ class SourceConfig:
     secret_file: Path | None = setting(
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch" and "asterisk" 32 to 128 letters, digits, - and _; for "twilio" the auth token, or '
-        "ID:SECRET of a SharedKey.",
+        '"freeswitch", "asterisk" and "cloudevents" 32 to 128 letters, digits, - and _; for "twilio" the auth '
+        "token, or ID:SECRET of a SharedKey.",
         default="",
     )
     previous_secret_file: Path | None = setting(
@@ -505,6 +529,12 @@ class SourceConfig:
         'the last look is kept and moved to its folder "taken". For "freeswitch": err-log-dir, and where '
         "recordings are that could not be sent. Empty: none.",
         default="",
+    )
+    carries: tuple[Traffic, ...] = setting(
+        notices.TRAFFIC,
+        'What this source carries, such as ["call inbound", "call outbound"]: the notice has to cover it. Empty: '
+        "what its kind usually does.",
+        default=[],
     )
     company_numbers: tuple[PhoneNumber, ...] = setting(
         values.PHONE_NUMBERS,
@@ -624,7 +654,7 @@ class SourceConfig:
     )
     mail_max_bytes: int = setting(
         values.whole_number(1, 2**40),
-        "A larger message is refused for good.",
+        "A larger message is refused for good; one in a mailbox is not taken, and needs attention.",
         default=50 * 1024**2,
     )
     mail_certificate: Path | None = setting(
@@ -635,6 +665,35 @@ class SourceConfig:
     )
     mail_certificate_key: Path | None = setting(
         values.OPTIONAL_PATH, "Its private key (PEM).", default=""
+    )
+    imap_server: Address | None = setting(
+        addresses.OPTIONAL_ADDRESS,
+        'Host and port of the IMAP server whose mailboxes a source of kind "mail" reads, e.g. mail.example.fi:993. '
+        "TLS is spoken there from the first byte. Empty: none.",
+        default="",
+    )
+    imap_user: str = setting(
+        values.text("a name without spaces at its ends", r"(\S(.*\S)?)?"),
+        "Who signs in there. It needs to read the mailboxes and nothing else.",
+        default="",
+    )
+    imap_password_file: Path | None = setting(
+        values.SECRET_FILE, "File with its password, one line, mode 0400.", default=""
+    )
+    imap_mailboxes: tuple[str, ...] = setting(
+        mail.MAILBOXES,
+        "Which of its mailboxes are read. Nothing in them is changed.",
+        default=["INBOX"],
+    )
+    imap_since: date | None = setting(
+        mail.DAY,
+        "What came to them before this day is left alone, e.g. 2026-11-22. Empty: everything is taken.",
+        default="",
+    )
+    imap_certificate_authority: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "The certificate that the server's must lead to, a PEM file. Empty: as the system trusts.",
+        default="",
     )
     mail_checks: bool = setting(
         values.BOOLEAN,
@@ -680,6 +739,7 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     grants: GrantsConfig = field(default_factory=GrantsConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
+    notice: NoticeConfig = field(default_factory=NoticeConfig)
     sources: tuple[SourceConfig, ...] = ()
     witnesses: tuple[WitnessConfig, ...] = ()
 
@@ -696,6 +756,7 @@ SECTIONS: Mapping[str, type] = {
     "limits": LimitsConfig,
     "grants": GrantsConfig,
     "media": MediaConfig,
+    "notice": NoticeConfig,
 }
 
 LISTS: Mapping[str, type] = {"sources": SourceConfig, "witnesses": WitnessConfig}

@@ -108,6 +108,7 @@ class ContactFacts:
     earliest start to the latest end of its parts, and its direction and subject are those of the earliest. ``aliases``
     are other names by which its source may call the contact, such as the messages of a conversation. ``is_stated``: the
     source did not deliver them, but says in a statement of what it handled that there was such a contact.
+    ``is_of_one``: that there is no recording is said of one of them alone.
     """
 
     source_id: str
@@ -131,7 +132,13 @@ class ContactFacts:
     recording_pauses: tuple[RecordingPause, ...] = ()
     is_part: bool = False
     is_stated: bool = False
+    is_of_one: bool = False
     aliases: tuple[str, ...] = ()
+
+    @property
+    def denies_all(self) -> bool:
+        """Whether the source says that there is no recording at all, also none that it said where to fetch."""
+        return self.recording == NONE and not (self.is_part or self.is_stated or self.is_of_one)
 
     @property
     def can_begin(self) -> bool:

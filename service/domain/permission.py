@@ -26,6 +26,7 @@ class Permission(StrEnum):
     RELEASE_HOLD = "release_hold"
     ERASE = "erase"
     MANAGE_USERS = "manage_users"
+    MANAGE_SOURCES = "manage_sources"
     READ_LOG_ENTRIES = "read_log_entries"
     READ_METRICS = "read_metrics"
     RECONCILE = "reconcile"
@@ -74,6 +75,7 @@ PERMITTED: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.ADMIN: frozenset(
         {
             _P.MANAGE_USERS,
+            _P.MANAGE_SOURCES,
             _P.READ_ATTENTION,
             _P.SETTLE_ATTENTION,
             _P.READ_METRICS,

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from service.archive.receive import Intake, Kept
 from service.http.frame import RecognisesTokens
+from service.intake.refusals import Refusals
 from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
 from service.intake.twilio_signature import TwilioSecret
@@ -33,6 +34,7 @@ class Listener:
 
 INTAKE: Final = web.AppKey("intake", Intake)
 LISTENERS: Final = web.AppKey("listeners", Mapping[str, Listener])
+REFUSALS: Final = web.AppKey("refusals", Refusals)
 TOKENS: Final[web.AppKey[RecognisesTokens]] = web.AppKey("tokens")
 OFFER: Final[web.AppKey[Callable[[Kept], None]]] = web.AppKey("offer")
 """Takes what was kept, to be understood in this process; where none understands, it does nothing."""

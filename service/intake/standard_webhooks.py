@@ -70,6 +70,11 @@ class Signed:
     is_timely: bool
 
 
+def has_signature(headers: Mapping[str, str]) -> bool:
+    """Tell whether the headers are there in which a signature stands, whatever it is worth."""
+    return all(headers.get(f"webhook-{name}") for name in ("id", "timestamp", "signature"))
+
+
 def verify_signature(
     headers: Mapping[str, str],
     body: bytes,

@@ -4,6 +4,9 @@ Nothing is parsed here. Whatever is authenticated is kept and answered 200, also
 that is part of the path is found nowhere else: not in what is kept, nor in the journal, which has the route alone.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -12,7 +15,7 @@ from aiohttp import web
 from service.archive.receive import Kept, keep_delivery, keep_recording
 from service.archive.receive_request import keep_request
 from service.domain.actor import Actor, Role
-from service.domain.errors import NotPermittedError, NotSignedInError
+from service.domain.errors import InvalidInputError, NotPermittedError, NotSignedInError
 from service.domain.identifiers import require_source_name
 from service.domain.permission import Permission, require_permission, require_source
 from service.http.bodies import read_body
@@ -26,11 +29,13 @@ from service.intake.app_keys import (
     LISTENERS,
     MAX_DELIVERY_BYTES,
     OFFER,
+    REFUSALS,
     TOKENS,
     Listener,
 )
+from service.intake.refusals import SECRET, SIGNATURE, UNSIGNED
 from service.intake.shared_secret import basic_secret, require_secret
-from service.intake.standard_webhooks import WebhookSecret, verify_signature
+from service.intake.standard_webhooks import WebhookSecret, has_signature, verify_signature
 from service.intake.twilio_signature import verify_twilio
 from service.sources.kinds import Sender
 from service.sources.requests import received_request, target_of
@@ -38,27 +43,35 @@ from service.sources.requests import received_request, target_of
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
 UNTIMELY: Final = "outside_tolerance"
+_ORIGIN: Final = re.compile(r"[A-Za-z0-9.:_-]{1,255}", re.ASCII)
 
 
 async def receive_delivery(request: web.Request) -> web.Response:
     """``POST /intake/{source}``: a delivery that is signed, or a request in the source's own format."""
     listener = _listener(request)
     if listener is not None and listener.sender is Sender.SECRET:
-        await _require_sender(request, listener)
+        with _counted(request, listener, SECRET):
+            await _require_sender(request, listener)
         return await _receive_request(request, listener, await _body(request))
     body = await _body(request)
     if listener is not None and listener.sender is Sender.TWILIO:
         url = f"{listener.public_url}{request.raw_path}"
-        verify_twilio(request.headers, url=url, body=body, secrets=listener.twilio)
+        with _counted(request, listener, SIGNATURE):
+            verify_twilio(request.headers, url=url, body=body, secrets=listener.twilio)
         return await _receive_request(request, listener, body)
     now = request[NOW]
     if listener is None or not listener.secrets:
         # The same work for a source that there is not: the answer tells nobody which there are.
         verify_signature(request.headers, body, secrets=_NOBODYS, tolerance=_TOLERANCE, now=now)
         raise NotSignedInError("no such source")
-    signed = verify_signature(
-        request.headers, body, secrets=listener.secrets, tolerance=listener.tolerance, now=now
-    )
+    with _counted(request, listener, SIGNATURE if has_signature(request.headers) else UNSIGNED):
+        signed = verify_signature(
+            request.headers,
+            body,
+            secrets=listener.secrets,
+            tolerance=listener.tolerance,
+            now=now,
+        )
     request.app[PACE].take_for_actor(listener.name)
     with request.app[DELIVERIES]:
         kept = await keep_delivery(
@@ -85,6 +98,31 @@ async def receive_delivery_by_path(request: web.Request) -> web.Response:
     """``POST /intake/{source}/k/{secret}``: a request of a source that can send its secret nowhere else."""
     listener = _listener_by_path(request)
     return await _receive_request(request, listener, await _body(request))
+
+
+async def answer_handshake(request: web.Request) -> web.Response:
+    """``OPTIONS /intake/{source}``: who knows the secret is told that it may deliver.
+
+    It is the hand-shake of CloudEvents ("HTTP 1.1 Web Hooks for Event Delivery", section 4).
+
+    Raises:
+        InvalidInputError: It does not ask to deliver.
+    """
+    listener = _listener(request)
+    if listener is None or listener.sender is not Sender.SECRET:
+        raise NotSignedInError("no such source")
+    await _require_sender(request, listener)
+    return _permitted(request)
+
+
+async def answer_handshake_by_path(request: web.Request) -> web.Response:
+    """``OPTIONS /intake/{source}/k/{secret}``: the same for those that send their secret there.
+
+    Raises:
+        InvalidInputError: It does not ask to deliver.
+    """
+    _listener_by_path(request)
+    return _permitted(request)
 
 
 async def receive_recording(request: web.Request) -> web.Response:
@@ -133,9 +171,35 @@ async def _receive_recording(request: web.Request) -> web.Response:
     return _acknowledged(request, kept)
 
 
+def _permitted(request: web.Request) -> web.Response:
+    origin = request.headers.get("WebHook-Request-Origin", "")
+    if not _ORIGIN.fullmatch(origin):
+        raise InvalidInputError("WebHook-Request-Origin names the host that asks to deliver")
+    # The pace of a sender is held by 429 and Retry-After, which it has to heed anyway.
+    return web.Response(
+        headers={
+            "Allow": "POST",
+            "WebHook-Allowed-Origin": origin,
+            "WebHook-Allowed-Rate": "*",
+        }
+    )
+
+
 def routes() -> list[Route]:
     """Return the routes of intake. Their handlers check the sender themselves."""
     return [
+        Route(
+            method="OPTIONS",
+            path="/intake/{source}",
+            handler=answer_handshake,
+            needs=Need.SENDER,
+        ),
+        Route(
+            method="OPTIONS",
+            path="/intake/{source}/k/{secret}",
+            handler=answer_handshake_by_path,
+            needs=Need.SENDER,
+        ),
         Route(
             method="POST",
             path="/intake/{source}",
@@ -190,12 +254,24 @@ def _listener_by_path(request: web.Request) -> Listener:
         NotSignedInError: It has none.
     """
     listener = _listener(request)
-    require_secret(
-        request.match_info["secret"], secrets=() if listener is None else listener.shared
-    )
+    with _counted(request, listener, SECRET):
+        require_secret(
+            request.match_info["secret"], secrets=() if listener is None else listener.shared
+        )
     if listener is None:
         raise NotSignedInError("no such source")
     return listener
+
+
+@contextmanager
+def _counted(request: web.Request, listener: Listener | None, reason: str) -> Iterator[None]:
+    """Count, for who connects the source, that it was refused inside the block."""
+    try:
+        yield
+    except NotSignedInError:
+        if listener is not None:
+            request.app[REFUSALS].note(listener.name, reason, now=request[NOW])
+        raise
 
 
 async def _require_sender(request: web.Request, listener: Listener) -> None:

@@ -181,9 +181,11 @@ def _is_within(inner: Path, outer: Path) -> bool:
 
 def _require_private(path: Path, found: os.stat_result, mode: str) -> None:
     if found.st_uid != os.geteuid():
+        # What root runs once is not root's for that: the service could not read its keys afterwards.
+        give = f", or give the file away: chown {os.geteuid()} {path}" if os.geteuid() else ""
         raise KeysRefusedError(
             f"{path} belongs to user {found.st_uid}, and this runs as user {os.geteuid()}. Run"
-            f" it as the owner, or give the file away: chown {os.geteuid()} {path}"
+            f" it as the owner{give}"
         )
     if found.st_mode & _OTHERS:
         raise KeysRefusedError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from service.crypto.age import seal_header
 from service.crypto.blind_index import BlindIndex, derive_index_key
 from service.crypto.recipients import Recipient
-from service.crypto.secret import FileKey, IndexKey, IndexMaster, derive
+from service.crypto.secret import DataKey, FileKey, IndexKey, IndexMaster, derive
 from service.keys.epoch import Epoch
 
 INTAKE_SCOPE = "intake"
@@ -41,6 +41,13 @@ class IntakeKeys:
             ValueError: ``field`` is not a short lower-case name.
         """
         return derive_index_key(self.index_master, field, scope=INTAKE_SCOPE)
+
+    def source_key(self) -> DataKey:
+        """Return the key under which intake is told the secrets of sources that are not in its settings.
+
+        Whoever steals it and the database can send in the name of these sources, and read nothing of what came.
+        """
+        return DataKey(derive(self.index_master, info=b"taltio.intake_sources.v1"))
 
     def blind_index(self) -> BlindIndex:
         """Return what makes the tokens of intake's own fields."""

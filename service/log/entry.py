@@ -92,6 +92,11 @@ class EntryType(StrEnum):
     USER_CHANGED = "user.changed"
     TOKEN_CREATED = "token.created"  # noqa: S105  # the name of an event, not a secret
     TOKEN_REVOKED = "token.revoked"  # noqa: S105  # as above
+    SOURCE_ADDED = "source.added"
+    SOURCE_CHANGED = "source.changed"
+    SOURCE_REMOVED = "source.removed"
+    SOURCE_PREVIEWED = "source.previewed"
+    SOURCE_REPLAYED = "source.replayed"
     BACKUP_MADE = "backup.made"
     BACKUP_RESTORED = "backup.restored"
     KEY_EPOCH_CREATED = "key.epoch_created"

@@ -142,7 +142,21 @@ def parse_contact(
     Raises:
         InvalidInputError: ``body`` is not one contact; the detail names the field and what it should be.
     """
-    value = decode_json(body)
+    return read_contact(decode_json(body), region=region, now=now, regions=regions)
+
+
+def read_contact(
+    value: object,
+    *,
+    region: str,
+    now: datetime,
+    regions: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str | None, Understood]:
+    """Do as `parse_contact` with a value that was read from JSON.
+
+    Raises:
+        InvalidInputError: It is not one contact; see there.
+    """
     try:
         sent = msgspec.convert(value, ContactJson)
     except msgspec.ValidationError as error:

@@ -9,6 +9,7 @@ from typing import Final
 
 from service.sources import asterisk, asterisk_files, freeswitch
 from service.sources.asterisk_ari import understand_ari
+from service.sources.cloudevents import understand_cloudevents
 from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.files import FileKind
 from service.sources.freeswitch_files import recognise_file
@@ -68,6 +69,9 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
                 }
             ),
             files=asterisk_files.recognise_file,
+        ),
+        "cloudevents": SourceKind(
+            Sender.SECRET, MappingProxyType({"request": understand_cloudevents})
         ),
         "mail": SourceKind(Sender.TOKEN),
     }

@@ -1,5 +1,7 @@
 """A mail as it was taken in: who sent it to whom by which way, and which bytes it is."""
 
+from datetime import datetime
+
 import msgspec
 
 from service.domain.errors import InvalidInputError
@@ -8,8 +10,10 @@ from service.domain.errors import InvalidInputError
 class ReceivedMail(msgspec.Struct, frozen=True):
     """The body of a delivery of kind ``mail``, whose object is the raw message.
 
-    ``mail_from`` is empty for a bounce. ``mailbox`` is its name, UIDVALIDITY and UID where it was polled (RFC 9051,
-    section 2.3.1). ``sha256`` is that of the raw message; ``commitment`` is HMAC-SHA-256 of it under ``salt``.
+    ``mail_from`` is empty for a bounce, and where the mail was read from a mailbox, which keeps no envelope; then
+    ``recipients`` are too. ``mailbox`` is its name, UIDVALIDITY and UID (RFC 9051, section 2.3.1), and ``arrived_at``
+    when the mail came there, as its server says. ``sha256`` is that of the raw message; ``commitment`` is HMAC-SHA-256
+    of it under ``salt``.
     """
 
     mail_from: str
@@ -23,6 +27,7 @@ class ReceivedMail(msgspec.Struct, frozen=True):
     salt: bytes
     commitment: str
     mailbox: tuple[str, int, int] | None = None
+    arrived_at: datetime | None = None
 
     def encode(self) -> bytes:
         """Return the body of the delivery."""

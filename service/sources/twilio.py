@@ -145,7 +145,10 @@ def _recording(told: Mapping[str, str]) -> Understood:
             code = told.get("ErrorCode", "")
             reason = f"{status} ({code})" if _CODE.fullmatch(code) else status
             facts = ContactFacts(
-                source_id=source_id, recording=NONE, not_recorded_reason=reason
+                source_id=source_id,
+                recording=NONE,
+                not_recorded_reason=reason,
+                is_of_one=True,
             )
         case _:
             raise InvalidInputError("RecordingStatus is none that is known")

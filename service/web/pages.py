@@ -14,12 +14,14 @@ from service.web import (
     disposal_pages,
     door_pages,
     search_pages,
+    source_pages,
     start_pages,
 )
 from service.web.app_keys import DESK, DISPOSALS, DOOR, Door
 from service.web.desk import Desk
 from service.web.disposal_desk import Disposals
 from service.web.render import PRESS, set_up_press
+from service.web.source_events import set_up_streams, stream_events
 
 _P = Permission
 
@@ -69,11 +71,28 @@ def page_routes() -> tuple[Route, ...]:
         _page(
             "GET", "/completeness", completeness_pages.show_completeness, _P.READ_COMPLETENESS
         ),
+        *_source_routes(),
         _page("GET", "/attention", attention_pages.show_attention, _P.READ_ATTENTION),
         _page("POST", "/attention/{item_id}/retry", attention_pages.retry, _P.SETTLE_ATTENTION),
         _page(
             "POST", "/attention/{item_id}/settle", attention_pages.settle, _P.SETTLE_ATTENTION
         ),
+    )
+
+
+def _source_routes() -> tuple[Route, ...]:
+    source, needs = "/sources/{name}", _P.MANAGE_SOURCES
+    return (
+        _page("GET", "/sources", source_pages.show_sources, needs),
+        _page("POST", "/sources", source_pages.add_source, needs),
+        _page("GET", source, source_pages.show_source, needs),
+        _page("GET", f"{source}/deliveries", source_pages.show_deliveries, needs),
+        _page("GET", f"{source}/events", stream_events, needs),
+        _page("POST", f"{source}/secret", source_pages.change_secret, needs),
+        _page("POST", f"{source}/live", source_pages.go_live, needs),
+        _page("POST", f"{source}/replay", source_pages.replay, needs),
+        _page("POST", f"{source}/map", source_pages.map_fields, needs),
+        _page("POST", f"{source}/remove", source_pages.remove, needs),
     )
 
 
@@ -92,6 +111,7 @@ def set_up_pages(
     The pages offer ``languages`` in this order, and speak the first to whoever wants none of them.
     """
     app[DESK], app[DISPOSALS], app[DOOR] = desk, disposals, door
+    set_up_streams(app)
     set_up_press(app, timezone=timezone, region=region, languages=languages)
 
 

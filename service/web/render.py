@@ -13,6 +13,7 @@ from aiohttp import web
 
 from service.domain.contact import Channel, Direction, RecordingState
 from service.domain.times import format_time
+from service.http.frame import NOW
 from service.web import viewmodels
 from service.web.assets import Assets, load_assets
 from service.web.formats import Formats
@@ -101,6 +102,8 @@ def _surroundings(request: web.Request, language: str, visitor: Visitor) -> dict
         "t": words.text,
         "n": words.count,
         "f": formats,
+        "words": words.messages,
+        "now": request[NOW].replace(microsecond=0),
         "advice": partial(viewmodels.advice_words, words=words),
         "known": partial(viewmodels.known_words, messages=words.messages),
         "check_words": partial(viewmodels.check_words, words=words),

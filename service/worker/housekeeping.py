@@ -20,8 +20,8 @@ from service.worker.leftovers import Leftovers
 
 _log: Final = logging.getLogger("taltio")
 
-KEYS, PEOPLE = "keys", "sessions"
-"""The chores that every process with keys does, and those that a process does to which people sign in."""
+KEYS, PEOPLE, SOURCES = "keys", "sessions", "sources"
+"""What every process with keys does, what those do to which people sign in, and what all do that know sources."""
 GIVE_UP_EVERY: Final = timedelta(seconds=15)
 KEYS_EVERY: Final = timedelta(seconds=5)
 """A rotation settles for longer than this before it relies on every process having taken its epoch up."""

@@ -95,6 +95,10 @@ class Asking:
         """Let it look whether there is something to ask for."""
         self._woken.set()
 
+    def note_answer(self) -> None:
+        """Say that it answers as it should, for an ``ask`` that goes on for long."""
+        self._tell(None)
+
     async def run(self) -> None:
         """Ask until cancelled."""
         wait = FIRST_WAIT
@@ -103,13 +107,12 @@ class Asking:
             try:
                 pause = await self.ask()
             except (ArchiveError, StorageError, OSError) as error:
+                wait = min(wait * 2, LONGEST_WAIT) if self._told else FIRST_WAIT
                 self._tell(error)
                 # Not woken: what does not answer is not asked more often because the log grows.
                 await asyncio.sleep(wait.total_seconds())
-                wait = min(wait * 2, LONGEST_WAIT)
                 continue
             self._tell(None)
-            wait = FIRST_WAIT
             seconds = None if pause is None else pause.total_seconds()
             try:
                 await asyncio.wait_for(self._woken.wait(), seconds)

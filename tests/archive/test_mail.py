@@ -14,6 +14,7 @@ import pytest
 
 from service.archive.export import Form, Order
 from service.archive.mail_records import MailPart
+from service.archive.receive_mail import Envelope
 from service.archive.records import contact_of, message_of
 from service.archive.targets import Asked, Rendition, Subject
 from service.crypto.recipients import parse_recipient
@@ -252,6 +253,36 @@ async def test_what_cannot_be_read_is_archived_by_its_envelope(archive):
     assert [part.kind for part in mail.parts] == [MailPart.RAW]
     (text,) = await post.objects("message")
     assert text.plain_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("arrived_at", "started_at"),
+    [
+        (NOW - timedelta(days=400), NOW - timedelta(days=400)),
+        (None, NOW),
+        (NOW + timedelta(days=3), NOW),
+    ],
+)
+async def test_a_mailbox_knows_when_a_mail_came_and_no_envelope(
+    archive, arrived_at, started_at
+):
+    post = Post(archive, Reader(ReadMail(problem="cpu_limit")))
+    polled = Envelope(
+        mail_from="",
+        recipients=(),
+        peer="192.0.2.7",
+        protocol="imap",
+        is_tls=True,
+        mailbox=("INBOX", 7, 1),
+        arrived_at=arrived_at,
+    )
+    await post.deliver(letter(), envelope=polled)
+    found = await contact(post)
+    assert (found.started_at, found.parties) == (started_at, ())
+    (message,) = await post.messages(found.id)
+    mail = await mail_of(post, message)
+    assert (mail.envelope.protocol, mail.envelope.mailbox) == ("imap", "INBOX 7 1")
+    assert Flag.BOUNCE not in mail.flags
 
 
 async def test_what_is_known_of_the_headers_is_used_when_the_body_cannot_be_read(archive):

@@ -1,7 +1,7 @@
 """Nothing is missing in silence: what a source says it handled is here, or is said to be missing."""
 
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -10,6 +10,7 @@ from service.archive.silence import Silence
 from service.domain.actor import Role
 from service.domain.contact import Channel, ContactFacts, Direction, Party, PartyRole
 from service.domain.errors import NotFoundError, NotPermittedError
+from service.domain.times import from_microseconds
 from service.log.entry import EntryType
 from service.sources.statements import read_statement
 from storage.ports import Replace
@@ -193,6 +194,27 @@ async def test_a_gap_needs_attention_until_all_of_it_was_compared(
         AttentionRow, {"state": "open", "reason": "source_gap"}
     )
     assert bool(items) is not is_closed
+
+
+async def test_what_happens_all_day_long_is_looked_at_once(archive):
+    gaps = Gaps(archive.stores.store)
+    day = datetime(2026, 11, 20, tzinfo=UTC)
+
+    async def note(hours, cause="mail_removed"):
+        since = day + timedelta(hours=hours)
+        until = since + timedelta(hours=1)
+        await gaps.note_again("pbx", since=since, until=until, cause=cause, now=NOW)
+
+    for hours in (3, 0, 10):
+        await note(hours)
+    (row,) = await gaps.find_open("pbx")
+    assert from_microseconds(row.since) == day
+    assert from_microseconds(row.until) == day + timedelta(hours=11)
+    await note(10, cause="mail_too_large")
+    await note(36)
+    causes = [row.cause for row in await gaps.find_open("pbx")]
+    assert causes == ["mail_removed", "mail_too_large", "mail_removed"]
+    assert len(await archive.stores.store.find(AttentionRow, {})) == 3
 
 
 async def test_a_gap_that_lasts_is_not_closed_until_it_ended(archive):

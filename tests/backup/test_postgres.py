@@ -11,9 +11,10 @@ import asyncpg
 import pytest
 
 from service.archive.checks import Outcome
+from service.beginning import is_new
 from service.config import parse_config
 from service.serving import log_keeper
-from service.wiring import is_new, opened_archive
+from service.wiring import opened_archive
 from storage.database.postgres.temporary import PREFIX
 from storage.errors import ConflictError, UnavailableError
 from storage.rows import AttentionRow, ContactRow, ObjectRow

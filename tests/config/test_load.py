@@ -243,6 +243,9 @@ def test_the_error_reads_as_one_line_for_each_problem(tmp_path):
 
 PBX = '[[sources]]\nname = "a"\nkind = "api"\n'
 AB = PBX + 'fetch_origins = ["https://a.example"]\n'
+MAIL = PBX.replace('"api"', '"mail"')
+IMAP = 'imap_user = "b"\nimap_password_file = "c"\n'
+MAILBOX = f'{MAIL}imap_server = "mail.example.fi:993"\n{IMAP}'
 REFUSED = [
     # Names
     ("directory = 1", 1, "belongs under [archive]"),
@@ -410,6 +413,27 @@ REFUSED = [
     (f"{AB}fetch_max_bytes = 1", 5, "from 1024 to"),
     (f"{AB}fetch_bytes_per_second = 0", 5, "from 1 to"),
     (f"{AB}fetch_minutes = 241", 5, "from 1 to 240"),
+    # Mail
+    (f'{PBX}mail_listen = "127.0.0.1:24"', 4, 'is for sources of kind "mail"'),
+    (f'{MAIL}mail_listen = "0.0.0.0:24"', 4, "other machines than this one need"),
+    (f'{MAIL}mail_listen = "[::1]:24"\nmail_certificate = "c"', 5, "belong together"),
+    (f'{MAIL}mail_recipients = ["archive"]', 4, "expected addresses such as"),
+    (f'{PBX}imap_server = "a:993"\n{IMAP}', 4, 'is for sources of kind "mail"'),
+    (f'{MAIL}imap_server = "a"\n{IMAP}', 4, "expected host:port"),
+    (f'{MAIL}imap_server = "a:993"\nimap_user = "b"', 4, "needs imap_password_file as well"),
+    (f'{MAIL}imap_server = "a:993"\nimap_password_file = "c"', 4, "needs imap_user as well"),
+    (f"{MAILBOX}imap_mailboxes = []", 4, "needs imap_mailboxes as well"),
+    (f'{MAILBOX}imap_mailboxes = ["INBOX", "INBOX"]', 7, "is named twice"),
+    (f'{MAILBOX}imap_mailboxes = [""]', 7, "expected names such as INBOX"),
+    (f'{MAILBOX}imap_mailboxes = ["a\\nb"]', 7, "cannot be seen"),
+    (f"{MAILBOX}imap_mailboxes = {[str(n) for n in range(17)]}", 7, "more than 16"),
+    (f'{MAILBOX}imap_since = "22.11.2026"', 7, "expected a day such as"),
+    (f'{MAILBOX}imap_since = "2026-W47"', 7, "expected a day such as"),
+    (f'{MAILBOX}imap_since = "2026-02-30"', 7, "expected a day such as"),
+    (f'{MAIL}imap_user = "a"', 4, "means nothing without imap_server"),
+    (f'{MAIL}imap_password_file = "a"', 4, "means nothing without imap_server"),
+    (f'{MAIL}imap_since = "2026-11-22"', 4, "means nothing without imap_server"),
+    (f'{MAIL}imap_certificate_authority = "a"', 4, "means nothing without imap_server"),
     (SOURCE + 'secret = "x"', 5, "did you mean secret_file?"),
     (SOURCE + 'country = "Suomi"', 5, "two capital letters"),
     (SOURCE + 'company_numbers = ["12"]', 5, "telephone number"),

@@ -314,7 +314,15 @@ async def test_only_the_owner_can_read_and_nobody_write_a_blob(places):
 
 
 async def test_a_missing_directory_is_an_error_and_not_a_new_one(places):
-    with pytest.raises(MissingError):
+    with pytest.raises(MissingError, match=r"/.* has no blobs: is it mounted\?"):
         async with FileBlobs.opened(place := places(), create=False):
             pass
     assert not place.exists()
+
+
+async def test_an_empty_directory_is_a_mount_that_is_missing(places):
+    (place := places()).mkdir()
+    with pytest.raises(MissingError, match="is it mounted"):
+        async with FileBlobs.opened(place, create=False):
+            pass
+    assert list(place.iterdir()) == []

@@ -39,6 +39,11 @@ secret_file = "switch.secret"
 previous_secret_file = "before.secret"
 
 [[sources]]
+name = "bus"
+kind = "cloudevents"
+secret_file = "switch.secret"
+
+[[sources]]
 name = "cloud"
 kind = "twilio"
 secret_file = "cloud.secret"

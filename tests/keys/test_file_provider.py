@@ -165,6 +165,20 @@ def test_keys_of_another_user_are_refused(created, monkeypatch):
         created.load()
 
 
+@pytest.mark.parametrize(("user", "may_be_given"), [(0, False), (1000, True)])
+def test_keys_that_root_only_looks_at_are_not_to_become_roots(
+    created, places, monkeypatch, user, may_be_given
+):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(places[0], 12345, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with pytest.raises(KeysRefusedError, match="Run it as the owner") as refused:
+        created.load()
+    assert ("chown 1000" in str(refused.value)) == may_be_given
+    assert ("chown" in str(refused.value)) == may_be_given
+
+
 def test_a_key_file_of_another_user_is_refused(created, places):
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")

@@ -1,5 +1,6 @@
 """What a manager of Asterisk sends, told apart into blocks, and nothing believed that a caller could write."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def read(*pieces):
 @given(st.lists(st.integers(0, len(SAID)), max_size=12))
 def test_blocks_are_the_same_in_whatever_pieces_they_come(cuts):
     places = [0, *sorted(cuts), len(SAID)]
-    pieces = [SAID[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [SAID[start:end] for start, end in pairwise(places)]
     blocks, reader = read(*pieces)
     assert blocks == [ANSWER, CDR]
     assert reader.is_between

@@ -126,6 +126,7 @@ def test_a_recording_that_is_not_there_says_why(told, recording, reason):
     facts = facts_of(RECORDED, **told)
     assert (facts.recording, facts.not_recorded_reason) == (recording, reason)
     assert facts.recordings == ()
+    assert not facts.denies_all, "the call may have others"
 
 
 @pytest.mark.parametrize("before", ["", "encryption_"], ids=["now", "before"])

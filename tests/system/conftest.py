@@ -1,3 +1,7 @@
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from service.config import parse_config
@@ -15,3 +19,11 @@ async def world(archive):
     """The service with a small archive in it, answering on loopback."""
     async with opened_world(archive) as opened:
         yield opened
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that programs can use that give their privileges up; those of other tests they may not enter."""
+    with tempfile.TemporaryDirectory(prefix="taltio-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

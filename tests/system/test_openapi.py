@@ -109,6 +109,8 @@ MAY = {
     "POST /intake/{source}": None,
     "GET /intake/{source}": None,
     "POST /intake/{source}/k/{secret}": None,
+    "OPTIONS /intake/{source}": None,
+    "OPTIONS /intake/{source}/k/{secret}": None,
     "PUT /intake/{source}/k/{secret}/{source_id}/recordings/{name}": None,
     "PUT /intake/{source}/{source_id}/recordings/{name}": Role.INTEGRATION,
     "POST /api/v1/contacts": Role.INTEGRATION,
@@ -158,6 +160,8 @@ async def test_what_the_service_answers_is_what_the_description_says(world):
         "POST /intake/{source}",
         "GET /intake/{source}",
         "POST /intake/{source}/k/{secret}",
+        "OPTIONS /intake/{source}",
+        "OPTIONS /intake/{source}/k/{secret}",
         "PUT /intake/{source}/k/{secret}/{source_id}/recordings/{name}",
         "POST /api/v1/recordings/{id}/heard",
         # And of mails, of which there is none here.

@@ -35,10 +35,12 @@ LETTERS = {
 
 # The roles that may with a token, with a session (".": none of them, "x": such credentials do not count here and are
 # answered like nobody), what nobody is answered, and what those are answered who may. A recording of which nothing was
-# opened yet cannot be heard: those who may report it are told so.
+# opened yet cannot be heard: those who may report it are told so; no source goes live of which no notice speaks.
 TABLE = """
 POST   /intake/{source}                                   x        x       401  -
 GET    /intake/{source}                                   x        x       401  -
+OPTIONS /intake/{source}                                  x        x       401  -
+OPTIONS /intake/{source}/k/{secret}                       x        x       401  -
 PUT    /intake/{source}/{source_id}/recordings/{name}     I        x       401  200
 POST   /intake/{source}/k/{secret}                        x        x       401  -
 PUT    /intake/{source}/k/{secret}/{source_id}/recordings/{name} x x       401  -
@@ -106,6 +108,16 @@ POST   /erasures/{erasure_id}/approve                     x        D       303  
 POST   /erasures/{erasure_id}/withdraw                    x        D       303  303
 POST   /grants/{grant_id}/withdraw                        x        HD      303  303
 GET    /attention                                         x        HDM     303  200
+GET    /sources                                           x        M       303  200
+POST   /sources                                           x        M       303  200
+GET    /sources/{name}                                    x        M       303  200
+GET    /sources/{name}/deliveries                         x        M       303  200
+GET    /sources/{name}/events                             x        M       303  200
+POST   /sources/{name}/secret                             x        M       303  200
+POST   /sources/{name}/live                               x        M       303  409
+POST   /sources/{name}/replay                             x        M       303  303
+POST   /sources/{name}/map                                x        M       303  303
+POST   /sources/{name}/remove                             x        M       303  303
 POST   /attention/{item_id}/retry                         x        HDM     303  303
 POST   /attention/{item_id}/settle                        x        HDM     303  303
 POST   /sign-out                                          x        AHRLDMU 303  303

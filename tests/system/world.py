@@ -16,10 +16,12 @@ from yarl import URL
 from service.archive.hold_rows import HoldOrder
 from service.archive.receive import keep_delivery
 from service.archive.register import read_register
+from service.connecting.settings import parse_details
 from service.domain.actor import OPERATOR, SYSTEM, Actor, ActorKind, Role
 from service.domain.retention import Ground
 from service.http.server import listening
 from service.serving import Service, build_service
+from service.web.source_events import STREAMS, Patience
 from service.wiring import Archive
 from tests.fakes import PASSWORD
 
@@ -112,6 +114,23 @@ class World:
     address: str
     http: aiohttp.ClientSession
     ids: dict[str, str] = field(default_factory=dict)
+
+    async def named(self, route: str) -> str:
+        """Return the name in the path of ``route``: of a file, or of a source that may be changed."""
+        if "static" in route:
+            return "taltio.css"
+        if "/sources/" not in route:
+            return "a.wav"
+        if "replay" in route:
+            # Made contacts of by the settings, and so live.
+            return "pbx"
+        details = parse_details(
+            "standard-webhooks", default_region="FI", carries=["call inbound"]
+        )
+        made = await self.service.connections.sources.add(
+            fresh_name(), "standard-webhooks", details, actor=OPERATOR, now=self.now
+        )
+        return made.source
 
     @property
     def now(self) -> datetime:
@@ -229,6 +248,10 @@ class World:
         self.ids["tile"] = f"000.p/{published.size}"
 
 
+def fresh_name() -> str:
+    return f"s{secrets.token_hex(6)}"
+
+
 def session_headers(begun: Any) -> dict[str, str]:
     """Return what the browser of a session that has just begun sends."""
     return {"Cookie": f"taltio={begun.secret}", "X-CSRF-Token": begun.session.csrf}
@@ -271,7 +294,7 @@ async def good_request(world, asker, route):
         "{source}": "pbx",
         "{secret}": "invented-and-not-the-secret-of-any",
         "{source_id}": "c-0",
-        "{name}": "taltio.css" if "static" in route else "a.wav",
+        "{name}": await world.named(route),
         "{language}": "fi",
         "{invite}": "unknown",
         "{rest:.+}": ids["tile"] if "entries" in route else f"0/{ids['tile']}",
@@ -297,6 +320,12 @@ async def good_request(world, asker, route):
         "POST /api/v1/sources/{source}/statements": STATEMENT,
         "POST /api/v1/grants": {"purpose": "verify_contact", "contacts": [ids["contact"]]},
         "POST /api/v1/recordings/{id}/heard": {"ranges": []},
+        "POST /sources": f"kind=cloudevents&name={fresh_name()}&carries_call_inbound=yes".encode(),
+        "POST /sources/{name}/live": b"",
+        "POST /sources/{name}/secret": b"",
+        "POST /sources/{name}/map": b"do=save",
+        "POST /sources/{name}/replay": b"which=all",
+        "POST /sources/{name}/remove": f"name={names['{name}']}".encode(),
         "POST /sign-in": b"login=nobody&password=wrong",
         "POST /first-password/{invite}": b"password=x&again=x",
         "POST /contacts/{contact_id}/grants": b"purpose=verify_contact",
@@ -324,5 +353,7 @@ async def opened_world(archive: Archive):
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
     ):
         world = World(archive, service, f"http://{host}:{port}", http)
+        # What is told as long as somebody listens is over at once.
+        service.app[STREAMS].patience = Patience(life_seconds=0)
         await world.fill()
         yield world

@@ -8,10 +8,12 @@ from service.archive import expect
 from service.archive.checks import AnchorKind, Code
 from service.archive.fetch_faults import FETCH_REASONS
 from service.archive.mail_records import NO_MAIL
+from service.connecting import replaying
 from service.domain.contact import SCALARS, Channel, Direction, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
 from service.domain.retention import Ground
+from service.intake import refusals
 from service.sources.mail.facts import Flag
 from service.sources.mail.verdicts import Outcome, Reason, SpfResult
 from service.web.i18n import LANGUAGES, choose_language, load_words
@@ -66,6 +68,8 @@ COMPOSED = {
     "mail.reason.{}": Reason,
     "error.{}.title": LOOKS,
     "error.{}.lead": LOOKS,
+    "source.refused.{}": {refusals.UNSIGNED, refusals.SIGNATURE, refusals.SECRET},
+    "replay.{}": {replaying.RUNNING, replaying.DONE},
     "lost.{}": {expect.CAUSE, *FETCH_REASONS},
 }
 # Words for codes of others, shown as they are where there are none.
@@ -77,6 +81,7 @@ KNOWN = (
     "attention.advice.",
     "messages.fault.",
     "met.",
+    "delivery.",
     "pause.reason.",
 )
 

@@ -304,7 +304,7 @@ async def test_purposes_are_those_of_the_role(handler, visit, door):
         (Role.COMPLAINT_HANDLER, {"/search"}),
         (Role.DPO, {"/search"}),
         (Role.AUDITOR, {"/verification", "/log/checkpoint", "/log/vkey"}),
-        (Role.ADMIN, {"/attention"}),
+        (Role.ADMIN, {"/attention", "/sources"}),
         (Role.QUALITY_REVIEWER, set()),
         (Role.QUALITY_LEAD, set()),
     ],

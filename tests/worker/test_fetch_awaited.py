@@ -6,6 +6,8 @@ import hashlib
 import pytest
 
 from service.archive.checks import Outcome
+from service.domain.actor import Role
+from service.domain.contact import ContactFacts
 from service.domain.fetching import FetchFault
 from service.log.entry import EntryType
 from service.worker.fetching.client import Fetcher
@@ -16,7 +18,7 @@ from tests.answering import answering, ok
 from tests.archive.test_erase import erase
 from tests.archive.test_expect import entries
 from tests.archive.test_spine import deliver_recording
-from tests.conftest import NOW
+from tests.conftest import NOW, actor
 from tests.worker.test_fetch_job import (
     ADMIN,
     HANDLER,
@@ -117,6 +119,17 @@ async def test_what_is_named_after_it_was_said_that_there_is_none_is_fetched_and
         assert await desk.work()
     assert (await desk.recording())[0].state == "present"
     assert await desk.reasons() == ["recorded_though_none"]
+
+
+@pytest.mark.parametrize("of", ["is_part", "is_stated", "is_of_one"])
+async def test_what_is_said_of_one_part_or_recording_calls_off_no_other(archive, of):
+    async with serving(archive, ok(SOUND)) as (desk, server):
+        await desk.announce(named(server))
+        facts = ContactFacts(source_id="c-1", recording="none", **{of: True})
+        machine = actor(Role.INTEGRATION)
+        await archive.contacts.add(facts, source="pbx", actor=machine, now=NOW)
+        assert await desk.work()
+    assert (await desk.recording())[0].state == "present"
 
 
 # -- otherwise meanwhile

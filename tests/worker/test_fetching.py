@@ -468,7 +468,11 @@ WRONG = [
         id="chunks that are none",
     ),
     pytest.param(raw(["200 OK"], SOUND), FetchFault.WRONG_ANSWER, id="no length at all"),
-    pytest.param(ok(bytes(200_000)), FetchFault.TOO_LARGE, id="too large by its length"),
+    pytest.param(
+        raw(["200 OK", "Content-Length: 200000"]),
+        FetchFault.TOO_LARGE,
+        id="too large by its length",
+    ),
     pytest.param(ok(SOUND, status="206 Part"), FetchFault.WRONG_ANSWER, id="a part, unasked"),
     pytest.param(ok(b"", status="204 No"), FetchFault.WRONG_ANSWER, id="no content"),
     pytest.param(ok(SOUND, status="202 Later"), FetchFault.WRONG_ANSWER, id="accepted"),

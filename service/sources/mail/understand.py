@@ -54,16 +54,19 @@ def understand_mail(
     """Return what a mail tells that was ``read`` and came in ``envelope``.
 
     ``company`` are the company's own addresses, and its domains as ``@example.com``. A mail of which nothing could be
-    read is known by its envelope alone. The time is the one that the sender gives, unless that cannot be.
+    read is known by its envelope alone. The time is the one that the sender gives, unless that cannot be; then when it
+    came.
     """
     headers = read.headers
     sent_at = parse_rfc3339(headers.sent_at) if headers.sent_at else None
     flags = set(read.flags)
     if sent_at is None or not is_plausible(sent_at, now=received_at):
-        sent_at = received_at
+        sent_at = _came_at(envelope, received_at)
         flags.add(Flag.NO_DATE)
     senders = headers.senders or _envelope_sender(envelope)
-    if _is_null(envelope.mail_from) and not headers.senders:
+    # A mailbox keeps no envelope, which could say so.
+    has_envelope = envelope.mailbox is None
+    if has_envelope and _is_null(envelope.mail_from) and not headers.senders:
         flags.add(Flag.BOUNCE)
     if any(map(_may_deceive, senders)):
         flags.add(Flag.LOOKALIKE)
@@ -90,6 +93,14 @@ def understand_mail(
         sent_at=sent_at,
         flags=tuple(flag for flag in Flag if flag in flags),
     )
+
+
+def _came_at(envelope: ReceivedMail, received_at: datetime) -> datetime:
+    """Return when a mail came: to its mailbox, where it was read from one and that can be, else here."""
+    came_at = envelope.arrived_at
+    if came_at is not None and is_plausible(came_at, now=received_at):
+        return came_at
+    return received_at
 
 
 def is_of_company(address: str, company: Collection[str]) -> bool:

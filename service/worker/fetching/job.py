@@ -142,17 +142,21 @@ class FetchJob:
         """
         code = dead.last_error
         fault = FetchFault(code) if code in set(FetchFault) else FetchFault.FAILED
+        rows = await self.store.find(RecordingRow, {"id": dead.subject})
+        contacts = await self.store.find(ContactRow, {"id": [row.contact_id for row in rows]})
         try:
             lost = await self.expectations.lose(dead.subject, fault.value, now=now)
         except TamperedError:
             return await raise_dead(dead, now)
         if lost is None:
             return None
-        (row,) = await self.store.find(RecordingRow, {"id": dead.subject})
-        (contact,) = await self.store.find(ContactRow, {"id": row.contact_id})
-        raised = await raise_fault(
-            self.store, fault, contact_id=contact.id, source=contact.source, now=now
-        )
+        raised = [
+            write
+            for contact in contacts
+            for write in await raise_fault(
+                self.store, fault, contact_id=contact.id, source=contact.source, now=now
+            )
+        ]
         return [*lost, *raised, Remove(JobRow, (dead.id,))]
 
     async def _find(self, recording_id: str) -> _Awaited | None:
