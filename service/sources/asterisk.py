@@ -1,8 +1,8 @@
 """Asterisk: call detail records, as CSV or as events of its manager, grouped into calls by their ``linkedid``.
 
-A call has a row for each pair of legs; what the hang-up extension made (``dst`` is ``h``) tells nothing more. Times are
-local, unless the columns have epochs; ``uniqueid`` begins with the epoch of its channel, which tells the hour that an
-autumn night has twice (Asterisk documentation, "CDR Fields").
+A call has a row for each pair of legs; what the hang-up extension made (``dst`` is ``h``) tells that there was a
+call, and nothing more. Times are local, unless the columns have epochs; ``uniqueid`` begins with the epoch of its
+channel, which tells the hour that an autumn night has twice (Asterisk documentation, "CDR Fields").
 """
 
 import csv
@@ -127,10 +127,16 @@ def understand_event(body: bytes, rule: SourceRule, now: datetime) -> Understood
 def _understand(rows: Iterable[Row], rule: SourceRule, *, now: datetime) -> Understood:
     calls: dict[str, list[Row]] = {}
     for row in rows:
+        linked = row.get("linkedid") or row.get("uniqueid", "")
+        legs = calls.setdefault(require_plain(linked, what="linkedid"), [])
         if row.get("dst") != "h":
-            linked = row.get("linkedid") or row.get("uniqueid", "")
-            calls.setdefault(require_plain(linked, what="linkedid"), []).append(row)
-    contacts = tuple(_call(linked, legs, rule) for linked, legs in calls.items())
+            legs.append(row)
+    # A call of which only its hang-up is told, as of one that an application handled, waits for the rest, and is put
+    # before a person when nothing comes.
+    contacts = tuple(
+        _call(linked, legs, rule) if legs else ContactFacts(source_id=linked, is_part=True)
+        for linked, legs in calls.items()
+    )
     told = [at for facts in contacts for at in (facts.started_at, facts.ended_at) if at]
     is_odd = any(not is_plausible(at, now=now) for at in told)
     return Understood(contacts, (TIME_OUT_OF_WINDOW,) if is_odd else ())

@@ -185,6 +185,20 @@ async def test_a_record_becomes_a_contact(archive, manager):
     assert (contact.source, contact.channel) == ("pbx", "call")
 
 
+async def test_a_call_of_which_only_the_hang_up_was_told_holds_up_no_other_and_is_not_lost(
+    archive, manager
+):
+    async with running(to_manager(archive, manager)):
+        await until(lambda: manager.logins)
+        hung_up = cdr(7).replace(b"Destination: 0201234567", b"Destination: h")
+        manager.tell(hung_up, cdr(1))
+        rows = await kept(archive, 2)
+    await archive.understanding.understand_rows(rows, now=now())
+    assert len(await archive.stores.store.find(ContactRow, {})) == 1
+    states = {row.state for row in await archive.stores.store.find(DeliveryRow, {})}
+    assert states == {"understood", "waiting"}
+
+
 async def test_while_there_is_no_line_there_is_a_gap_which_ends_with_the_next(archive, manager):
     async with running(to_manager(archive, manager)) as line:
         await until(lambda: manager.logins)
