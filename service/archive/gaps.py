@@ -48,20 +48,27 @@ class Gaps:
         return row.id
 
     async def note_again(
-        self, source: str, *, since: datetime, until: datetime, cause: str, now: datetime
+        self,
+        source: str,
+        *,
+        since: datetime,
+        until: datetime | None,
+        cause: str,
+        now: datetime,
+        within: timedelta = TOGETHER_WITHIN,
     ) -> None:
-        """Note a gap as part of the open one of its cause, if that ended within a day before; else as ``note``.
+        """Note a gap as part of the open one of its cause, if that ended ``within`` before; else as ``note``.
 
         So that what happens all day long is looked at once.
         """
-        before = to_microseconds(since - TOGETHER_WITHIN)
+        before = to_microseconds(since - within)
         for row in await self.find_open(source):
             if row.cause == cause and row.until is not None and row.until >= before:
                 wider = replace(
                     row,
                     version=row.version + 1,
                     since=min(row.since, to_microseconds(since)),
-                    until=max(row.until, to_microseconds(until)),
+                    until=None if until is None else max(row.until, to_microseconds(until)),
                 )
                 await self.store.commit([Replace(wider)])
                 return

@@ -218,6 +218,21 @@ async def test_while_there_is_no_line_there_is_a_gap_which_ends_with_the_next(ar
         assert (item.reason, item.about) == ("source_gap", gap.id)
 
 
+async def test_a_line_that_comes_and_goes_has_one_gap(archive, manager):
+    async with running(to_manager(archive, manager)) as line:
+        for n in range(1, 4):
+            await until(lambda n=n: manager.logins == n)
+            await until(lambda: line.trouble is None)
+            manager.tell(cdr(n))
+            await kept(archive, n)
+            manager.hang_up()
+        await until(lambda: manager.logins == 4)
+        await until(lambda: line.trouble is None)
+        (gap,) = await gaps(archive)
+        assert gap.until is not None
+        assert len(await archive.stores.store.find(AttentionRow, {"state": "open"})) == 1
+
+
 async def test_after_it_was_stopped_the_time_in_between_is_a_gap(archive, manager):
     async with running(to_manager(archive, manager)):
         await until(lambda: manager.logins)
@@ -229,8 +244,9 @@ async def test_after_it_was_stopped_the_time_in_between_is_a_gap(archive, manage
         await until(lambda: manager.logins == 2)
         manager.tell(cdr(2))
         await kept(archive, 2)
-    first, *_ = sorted(await gaps(archive), key=lambda row: row.since)
-    assert first.until is not None
+        (ended,) = await gaps(archive)
+        assert ended.since == gap.since
+        assert ended.until is not None
 
 
 async def test_who_is_refused_says_so_and_does_not_insist(archive, manager, caplog):

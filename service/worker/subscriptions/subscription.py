@@ -29,6 +29,8 @@ LONGEST_WAIT: Final = timedelta(minutes=1)
 REFUSED_WAIT: Final = timedelta(minutes=5)
 STEADY_AFTER: Final = timedelta(seconds=30)
 TURN_EVERY: Final = timedelta(seconds=5)
+UNSTEADY_WITHIN: Final = timedelta(minutes=10)
+"""A line that is lost again so soon has the gap that it had: one that comes and goes is looked at once."""
 _NOTE_SECONDS: Final = 2.0
 _FAULTS: Final = (ArchiveError, StorageError, OSError)
 _log: Final = logging.getLogger("taltio")
@@ -207,12 +209,13 @@ class Subscription:
             async with asyncio.timeout(_NOTE_SECONDS):
                 since = await self._silent_since()
                 if since is not None and not await self._lasting():
-                    await self.gaps.note(
+                    await self.gaps.note_again(
                         self.source,
                         since=since,
                         until=None,
                         cause=self.cause,
                         now=self.clock(),
+                        within=UNSTEADY_WITHIN,
                     )
 
     def _tell(self, error: Exception) -> None:
