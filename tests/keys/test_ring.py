@@ -193,6 +193,7 @@ def test_intake_seals_what_the_ring_opens_and_has_nothing_that_opens_it(ring):
         "recipient",
         "index_master",
         "seal_header",
+        "source_key",
         "index_key",
         "blind_index",
     }
