@@ -27,7 +27,7 @@ from service.intake.app_keys import (
 )
 from service.intake.listening import Listeners
 from service.intake.mail_server import MailDoor, MailRules
-from service.intake.posted_mail import SigningKey
+from service.intake.post_signatures import KEYS, PostKey
 from service.intake.refusals import Refusals
 from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
@@ -119,7 +119,7 @@ def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: s
         secrets=_secrets(source, WebhookSecret) if sender is Sender.SIGNATURE else (),
         shared=_secrets(source, SharedSecret) if sender is Sender.SECRET else (),
         twilio=_secrets(source, TwilioSecret) if sender is Sender.TWILIO else (),
-        signing_key=_signing_key(source),
+        post_key=_post_key(source),
         unpack=KINDS[source.kind].unpack,
         max_mail_bytes=source.mail_max_bytes,
         public_url=url,
@@ -132,12 +132,12 @@ def _secrets(source: SourceConfig, kind: type[T]) -> tuple[T, ...]:
     return tuple(_secret(source.name, file, kind) for file in files if file is not None)
 
 
-def _signing_key(source: SourceConfig) -> SigningKey | None:
+def _post_key(source: SourceConfig) -> PostKey | None:
     file = source.signing_key_file
     if file is None:
         return None
     try:
-        return SigningKey.parse(read_secret("signing_key_file", file))
+        return KEYS[source.kind](read_secret("signing_key_file", file))
     except InvalidInputError as error:
         raise InvalidInputError(f"{file}: {error.detail}") from None
 

@@ -44,10 +44,13 @@ async def keep_mail(
     *,
     source: str,
     limit_bytes: int,
+    remarks: tuple[str, ...] = (),
     now: datetime,
     random: Callable[[int], bytes] = os.urandom,
 ) -> Kept:
     """Keep the raw message that ``chunks`` yield. The same bytes are kept once, whoever sends them again.
+
+    ``remarks`` travel with it to whoever reads it.
 
     Raises:
         TooLargeError: It is larger than ``limit_bytes``.
@@ -99,6 +102,7 @@ async def keep_mail(
             ident=sealed.sha256,
             body=received.encode(),
             now=now,
+            remarks=remarks,
             upload=Upload(sealed, writes),
         )
     except StorageError:

@@ -166,10 +166,9 @@ def _sources(config: Config) -> Iterator[Contradiction]:
             yield Contradiction((*at, "spool"), reason, (("archive", "directory"),))
         seen.add(source.name)
         yield from _fetching(at, source)
-        if source.signing_key_file and source.kind != "mailgun":
-            yield Contradiction(
-                (*at, "signing_key_file"), 'is for sources of kind "mailgun"', ((*at, "kind"),)
-            )
+        if source.signing_key_file and source.kind not in {"mailgun", "sendgrid"}:
+            reason = 'is for sources of kind "mailgun" and "sendgrid"'
+            yield Contradiction((*at, "signing_key_file"), reason, ((*at, "kind"),))
         yield from _mail(at, source)
         yield from _asterisk(at, source)
         yield from _mailboxes(at, source)

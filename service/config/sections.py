@@ -498,8 +498,8 @@ class SourceConfig:
     )
     signing_key_file: Path | None = setting(
         values.SECRET_FILE,
-        'File with the webhook signing key of a source of kind "mailgun": one line, mode 0400. What is posted then has '
-        "to be signed with it, beside the secret in its address.",
+        'File with the webhook signing key of a source of kind "mailgun", or the public key (base64) that "sendgrid" '
+        "shows: one line, mode 0400. What is posted then has to be signed with it, beside the secret in its address.",
         default="",
     )
     previous_secret_file: Path | None = setting(

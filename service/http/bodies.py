@@ -23,13 +23,15 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _PARSED: web.RequestKey[Mapping[str, str]] = web.RequestKey("form", Mapping)
 
 
-async def read_body(request: web.Request, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+async def read_body(
+    request: web.Request, *, max_bytes: int = MAX_BODY_BYTES, seconds: float | None = None
+) -> bytes:
     """Return the body as it was sent. It is never unpacked: a small body may hide a vast one.
 
     Raises:
         TooLargeError: It is longer than ``max_bytes``, or says so.
         UnsupportedMediaTypeError: It is compressed.
-        SlowRequestError: It did not arrive in 30 seconds.
+        SlowRequestError: It did not arrive in ``seconds``, 30 unless told.
     """
     require_unencoded(request)
     if (request.content_length or 0) > max_bytes:
@@ -40,16 +42,17 @@ async def read_body(request: web.Request, *, max_bytes: int = MAX_BODY_BYTES) ->
         if len(whole) > max_bytes:
             raise TooLargeError(f"a body of more than {max_bytes} bytes")
         return whole
+    seconds = SECONDS if seconds is None else seconds
     body = bytearray()
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in request.content.iter_any():
                 body += chunk
                 # What a body says about its length need not be true, and need not be said.
                 if len(body) > max_bytes:
                     raise TooLargeError(f"a body of more than {max_bytes} bytes")
     except TimeoutError as error:
-        raise SlowRequestError(f"a body took longer than {SECONDS} s") from error
+        raise SlowRequestError(f"a body took longer than {seconds} s") from error
     return bytes(body)
 
 

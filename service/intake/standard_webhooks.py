@@ -14,6 +14,9 @@ from typing import Self
 
 from service.domain.errors import InvalidInputError, NotSignedInError
 
+UNTIMELY = "outside_tolerance"
+"""What is remarked of a delivery whose signature is valid and whose time is not."""
+
 _PREFIX = "whsec_"
 _MIN_SECRET_BYTES = 24
 _MAX_SECRET_BYTES = 64

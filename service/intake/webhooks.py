@@ -4,8 +4,9 @@ Nothing is parsed here. Whatever is authenticated is kept and answered 200, also
 that is part of the path is found nowhere else: not in what is kept, nor in the journal, which has the route alone.
 """
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
@@ -39,18 +40,21 @@ from service.intake.posted_mail import (
     kept_anew,
     most_posted,
     read_posted,
-    verify_mailgun,
 )
 from service.intake.refusals import SECRET, SIGNATURE, UNSIGNED
 from service.intake.shared_secret import basic_secret, require_secret
-from service.intake.standard_webhooks import WebhookSecret, has_signature, verify_signature
+from service.intake.standard_webhooks import (
+    UNTIMELY,
+    WebhookSecret,
+    has_signature,
+    verify_signature,
+)
 from service.intake.twilio_signature import verify_twilio
 from service.sources.kinds import Sender
 from service.sources.requests import received_request, target_of
 
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
-UNTIMELY: Final = "outside_tolerance"
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9.:_-]{1,255}", re.ASCII)
 
 
@@ -153,15 +157,18 @@ async def _receive(request: web.Request, listener: Listener) -> web.Response:
     if listener.unpack is None:
         return await _receive_request(request, listener, await _body(request))
     async with request.app[POSTED]:
-        fields = await read_posted(request, max_bytes=most_posted(listener.max_mail_bytes))
-        if listener.signing_key is not None:
+        posted = await read_posted(request, max_bytes=most_posted(listener.max_mail_bytes))
+        remarks: Sequence[str] = ()
+        if listener.post_key is not None:
             with _counted(request, listener, SIGNATURE):
-                verify_mailgun(fields, key=listener.signing_key)
+                remarks = listener.post_key.verify(
+                    posted, tolerance=listener.tolerance, now=request[NOW]
+                )
         try:
-            mail = listener.unpack(fields)
+            mail = await asyncio.to_thread(listener.unpack, posted.fields)
         except InvalidInputError:
             # Kept all the same: it says what to switch on where it can be seen.
-            return await _receive_request(request, listener, kept_anew(fields))
+            return await _receive_request(request, listener, kept_anew(posted.fields))
         request.app[PACE].take_for_actor(listener.name)
         with request.app[UPLOADS]:
             kept = await keep_posted(
@@ -170,6 +177,7 @@ async def _receive(request: web.Request, listener: Listener) -> web.Response:
                 source=listener.name,
                 limit_bytes=listener.max_mail_bytes,
                 is_tls=request.app[SITE].is_secure(request),
+                remarks=remarks,
                 now=request[NOW],
             )
     return _acknowledged(request, kept)

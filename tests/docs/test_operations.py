@@ -17,7 +17,7 @@ from service.config.sections import LISTS, SECTIONS
 from service.config.setting import settings_of
 from service.domain.actor import Role
 from service.domain.purpose import Purpose
-from service.intake import webhooks
+from service.intake import standard_webhooks
 from service.log.report import Outcome
 from service.worker import jobs
 from tests.docs.pages import ROOT, coded, read, section
@@ -118,7 +118,7 @@ def test_every_reason_of_attention_is_explained():
         expire.WITHOUT_CONTACT,
         expire.PART_WITHOUT_CONTACT,
         jobs.JOB_DEAD,
-        webhooks.UNTIMELY,
+        standard_webhooks.UNTIMELY,
     }
     listed = section(PAGE, "## Needs attention")
     assert reasons - set(re.findall(r"(?m)^\| `(\w+)` \|", listed)) == set()
