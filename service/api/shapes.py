@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from service.archive.checks import AnchorKind, Code, Outcome, State
-from service.domain.contact import Channel, Direction, PartyRole, RecordingState
+from service.domain.contact import Channel, Direction, MessageChange, PartyRole, RecordingState
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
 from service.domain.retention import ErasureState, Ground, HoldState
@@ -192,7 +192,11 @@ class ShownAttachment(Shape, frozen=True, kw_only=True):
 
 
 class ShownMessage(Shape, frozen=True, kw_only=True, rename={"sender": "from"}):
-    """What is known of a message without opening it."""
+    """What is known of a message without opening it.
+
+    With `change` it is a version that was edited or deleted at `changed_at`; `of` is the first version, null where that
+    is not there. `internal`: the customer never saw it.
+    """
 
     id: MessageId
     sender: str
@@ -200,6 +204,11 @@ class ShownMessage(Shape, frozen=True, kw_only=True, rename={"sender": "from"}):
     size_bytes: Count
     attachments: list[ShownAttachment] | UnsetType = UNSET
     flags: list[str] | UnsetType = UNSET
+    source_id: str | UnsetType = UNSET
+    change: MessageChange | UnsetType = UNSET
+    changed_at: datetime | UnsetType = UNSET
+    of: MessageId | UnsetType | None = UNSET
+    internal: bool | UnsetType = UNSET
 
 
 class ShownOpening(Shape, frozen=True, kw_only=True):

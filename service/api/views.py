@@ -6,8 +6,9 @@ from typing import Final
 
 from service.archive.contact_json import Json, known
 from service.archive.contact_json import contact_json as contact_details
-from service.archive.contacts import ContactView, MessageView, RecordingView
+from service.archive.contacts import ContactView, RecordingView
 from service.archive.lookup import Criteria, Found, Page, Reason
+from service.archive.message_versions import MessageView
 from service.archive.tombstones import Tombstone
 from service.domain.contact import Contact
 from service.domain.customer import Customer, Link
@@ -132,6 +133,15 @@ def message_json(message: MessageView) -> Json:
         "at": format_time(message.sent_at),
         "size_bytes": message.size_bytes,
     }
+    if message.ident:
+        shown["source_id"] = message.ident
+    if message.change is not None:
+        shown["change"] = message.change
+        shown["of"] = message.of
+    if message.changed_at is not None:
+        shown["changed_at"] = format_time(message.changed_at)
+    if message.is_internal:
+        shown["internal"] = True
     if message.mail is not None:
         shown["flags"] = [flag.value for flag in message.mail.flags]
         shown["attachments"] = [

@@ -139,8 +139,8 @@ class Assembler:
         """Add the messages that are not archived yet, sealed; return the headers to store first."""
         wanted: dict[bytes, MessageText] = {}
         for message in facts.messages:
-            identity = (group.token.hex(), format_time(message.sent_at), message.sender)
-            token = self.vault.index.token("message", "\n".join((*identity, message.text)))
+            identity = (group.token.hex(), *_identity(message))
+            token = self.vault.index.token("message", "\n".join(identity))
             if not (stored and token in stored.messages) and not draft.has_message(token):
                 wanted[token] = message
         missing = [token for token in wanted if token not in group.messages]
@@ -191,8 +191,25 @@ class Assembler:
             sha256=sealed.sha256,
             salt=salt,
             commitment=commitment(salt, bytes.fromhex(sealed.sha256)),
+            ident=message.ident,
+            change=message.change,
+            changed_at=message.changed_at,
+            is_internal=message.is_internal,
         )
         return NewMessage(token, message.sent_at, sealed.row, details), sealed.header
+
+
+def _identity(message: MessageText) -> tuple[str, ...]:
+    """Return what makes a message the same when it is told again.
+
+    Of those that the source has a name for, the text: it is told anew for many reasons. Two changes at different times
+    are two, for a text may be changed back.
+    """
+    if not message.ident:
+        return (format_time(message.sent_at), message.sender, message.text)
+    changed_at = message.changed_at if message.change else None
+    when = format_time(changed_at) if changed_at else ""
+    return ("version", message.ident, message.change or "", when, message.text)
 
 
 def _turn(item: tuple[int, Arrival]) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.archive.interpret import Arrival, Interpreter, Outcome
-from service.archive.mail_records import SealedMail
+from service.archive.message_versions import MessageView, arranged
 from service.archive.objects import SealedObject, seal_object
 from service.archive.receive import (
     received_recording,
@@ -13,6 +13,7 @@ from service.archive.receive import (
     remove_unless_stored,
 )
 from service.archive.records import (
+    SealedMessage,
     SealedRecording,
     contact_of,
     customer_of,
@@ -61,17 +62,6 @@ class RecordingView:
     stored: ObjectRow | None
     rendition: ObjectRow | None
     peaks: ObjectRow | None
-
-
-@dataclass(frozen=True, slots=True)
-class MessageView:
-    """A message of a contact as it may be shown without opening it."""
-
-    id: str
-    sender: str
-    sent_at: datetime
-    size_bytes: int
-    mail: SealedMail | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +210,7 @@ class Contacts:
             links=links,
             customers=await self.find_customers([link.customer_id for link in links]),
             recordings=tuple(_recording_view(row, sealer, objects) for row in recordings),
-            messages=tuple(_message_view(row, sealer, objects) for row in messages),
+            messages=arranged([_message_view(row, sealer, objects) for row in messages]),
             openings=tuple(openings),
             objects=objects,
         )
@@ -346,14 +336,17 @@ def _message_view(
 ) -> MessageView:
     try:
         sealed = message_of(row, sealer)
-        sender, mail = sealed.sender, sealed.mail
     except TamperedError:
-        sender, mail = "", None
+        sealed = SealedMessage("", "", b"", "")
     stored = objects.get(row.object_id)
     return MessageView(
         row.id,
-        sender,
+        sealed.sender,
         from_microseconds(row.sent_at),
         stored.plain_bytes if stored else 0,
-        mail,
+        sealed.mail,
+        sealed.ident,
+        sealed.change,
+        sealed.changed_at,
+        sealed.is_internal,
     )

@@ -257,7 +257,11 @@ class Draft:
             self._amended.append("messages")
         self.note(
             EntryType.MESSAGE_ARCHIVED,
-            {"blob_sha256": stored.sha256.hex(), "commitment": message.sealed.commitment},
+            {
+                "blob_sha256": stored.sha256.hex(),
+                "commitment": message.sealed.commitment,
+                **({"change": message.sealed.change} if message.sealed.change else {}),
+            },
             row.id,
             stored.id,
         )

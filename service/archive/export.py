@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from service.archive.alarm import raise_alarm
+from service.archive.contact_json import Json, known
 from service.archive.evidence import ContactRows, Evidence
 from service.archive.export_files import (
     README,
@@ -28,6 +29,7 @@ from service.archive.package import Package, new_package
 from service.archive.records import SealedMessage, SealedRecording, contact_of, message_of
 from service.archive.targets import MESSAGE_TYPE, Rendition
 from service.archive.vault import Vault, open_value
+from service.archive.vcon import WrittenPart
 from service.archive.verify import Verifier
 from service.crypto.fields import FieldSealer
 from service.crypto.recipients import Recipient
@@ -41,7 +43,7 @@ from service.domain.errors import (
 from service.domain.ids import new_id, parse_id
 from service.domain.permission import Permission, require_permission
 from service.domain.purpose import Grant, Purpose
-from service.domain.times import from_microseconds
+from service.domain.times import format_time, from_microseconds
 from service.log.checkpoint import log_key
 from service.log.entry import EntryType, LogEntry, encode_entry
 from storage.errors import StorageError
@@ -51,6 +53,8 @@ from storage.rows import MessageRow, RecordingRow
 _SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,5}", re.ASCII)
 
 
+INTERNAL: Final = "internal"
+"""The state of a note among the company's own, which a vCon does not have."""
 _VERDICTS: Final = Rendition.VERDICTS.value
 
 
@@ -218,8 +222,11 @@ def _message(
 ) -> list[ExportedPart]:
     """Return a message, and of a mail the mail as it came and its attachments."""
     sealed = message_of(row, sealer)
-    found.messages[row.id] = (sealed.sender, from_microseconds(row.sent_at))
-    part = ExportedPart(id=row.id, kind="message", state="present")
+    found.messages[row.id] = _written(row, sealed)
+    part = ExportedPart(id=row.id, kind="message", state="present", told=_told(sealed))
+    if sealed.is_internal and form is Form.VCON:
+        # It was never part of the conversation, and a vCon may travel to who took part in it.
+        return [replace(part, state=INTERNAL)]
     file = f"message-{number}.txt.age" if form is Form.AGE else "contact.vcon"
     text = _with_object(
         part,
@@ -234,6 +241,28 @@ def _message(
     kinds = {MailPart.RAW} if form is Form.VCON else {MailPart.RAW, MailPart.ATTACHMENT}
     kept = [one for one in beside if one.kind in kinds]
     return [text, *(_mail_part(row, one, number, form=form, found=found) for one in kept)]
+
+
+def _written(row: MessageRow, sealed: SealedMessage) -> WrittenPart:
+    return WrittenPart(
+        sender=sealed.sender,
+        sent_at=from_microseconds(row.sent_at),
+        ident=sealed.ident,
+        change=sealed.change,
+        changed_at=sealed.changed_at,
+    )
+
+
+def _told(sealed: SealedMessage) -> Json:
+    """Return what a message is a version of, and whether the customer never saw it."""
+    return known(
+        {
+            "message": sealed.ident or None,
+            "change": sealed.change,
+            "changed_at": sealed.changed_at and format_time(sealed.changed_at),
+            "internal": sealed.is_internal or None,
+        }
+    )
 
 
 def _verdicts(row: MessageRow, number: int, *, form: Form, found: Found) -> list[ExportedPart]:

@@ -17,6 +17,8 @@ from service.domain.times import format_time
 class ExportedPart:
     """A recording or message of the contact. ``file`` is None when there are no bytes: ``state`` says why.
 
+    ``told`` is what else is to be known of a message.
+
     ``sha256`` is that of the bytes as delivered; HMAC-SHA-256 of it under ``salt`` is ``commitment``, which the
     log holds.
     """
@@ -32,6 +34,7 @@ class ExportedPart:
     salt: bytes = field(default=b"", repr=False)
     commitment: str = ""
     blob_sha256: str = ""
+    told: Json = field(default_factory=dict)
 
 
 def contact_json(contact: Contact, parts: Sequence[ExportedPart]) -> bytes:
@@ -40,7 +43,13 @@ def contact_json(contact: Contact, parts: Sequence[ExportedPart]) -> bytes:
         {
             **details_of(contact),
             "parts": [
-                {"id": part.id, "file": part.file, "name": part.name, "type": part.content_type}
+                {
+                    "id": part.id,
+                    "file": part.file,
+                    "name": part.name,
+                    "type": part.content_type,
+                    **part.told,
+                }
                 for part in parts
             ],
         }

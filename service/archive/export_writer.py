@@ -5,7 +5,7 @@ import json
 import secrets
 from base64 import urlsafe_b64encode
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -39,7 +39,7 @@ class Found:
     parts: tuple[ExportedPart, ...]
     objects: dict[str, ObjectRow]
     durations: dict[str, float]
-    messages: dict[str, tuple[str, datetime]]
+    messages: dict[str, WrittenPart]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,7 @@ class ExportWriter:
                 [bytes(batch) async for batch in payload.read_range(0, payload.size_bytes)]
             )
         _require_received(part, hashlib.sha256(data).hexdigest())
-        sender, sent_at = self.found.messages[part.id]
-        return WrittenPart(sender, sent_at, data.decode())
+        return replace(self.found.messages[part.id], text=data.decode())
 
     async def _payload(self, part: ExportedPart, stack: AsyncExitStack) -> Payload:
         stored = self.found.objects[part.object_id or ""]

@@ -17,6 +17,7 @@ from service.domain.contact import (
     Channel,
     Contact,
     Direction,
+    MessageChange,
     Party,
     RecordingState,
 )
@@ -65,13 +66,20 @@ class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SealedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is personal in a message, apart from its text. ``mail`` is what a mail has beside it."""
+    """What is personal in a message, apart from its text.
+
+    ``mail`` is what a mail has beside it; the rest is as in `MessageText`.
+    """
 
     sender: str
     sha256: str
     salt: bytes
     commitment: str
     mail: SealedMail | None = None
+    ident: str = ""
+    change: MessageChange | None = None
+    changed_at: datetime | None = None
+    is_internal: bool = False
 
 
 def message_of(row: MessageRow, sealer: FieldSealer) -> SealedMessage:

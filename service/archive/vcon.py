@@ -6,13 +6,13 @@ the one who began (section "Dialog Object").
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from service.archive.contact_json import Json, pause_json
-from service.domain.contact import Contact, Direction, Party, PartyRole
+from service.domain.contact import Contact, Direction, MessageChange, Party, PartyRole
 from service.domain.times import format_time
 
 VERSION: Final = "0.4.0"
@@ -20,6 +20,10 @@ VERSION: Final = "0.4.0"
 
 PAUSE: Final = "recording_pause"
 """What an attachment is for that says when, why and by whom a recording was paused."""
+
+
+CHANGE: Final = "message_change"
+"""What an attachment is for that says that its dialog is a message as it was edited, or its deletion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,14 @@ class RecordedPart:
 
 @dataclass(frozen=True, slots=True)
 class WrittenPart:
-    """A message of a mail or chat."""
+    """A message of a mail or chat, or a later version of one; see `MessageText`."""
 
     sender: str
     sent_at: datetime
-    text: str
+    text: str = field(default="", repr=False)
+    ident: str = ""
+    change: MessageChange | None = None
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ def build_vcon(
     dialog = [_recording_json(contact, part, len(parties)) for part in recordings]
     texts = [_message_json(message, parties, shown) for message in messages]
     attachments = _pauses_json(contact, recordings, shown) if dialog else []
+    attachments += _changes_json(messages, texts, len(dialog))
     attachments += [_attached_json(part, texts, len(dialog)) for part in attached]
     dialog.extend(texts)
     vcon: Json = {
@@ -160,28 +168,52 @@ def _message_json(message: WrittenPart, parties: list[Party], shown: list[Json])
     others = [i for i in range(len(parties)) if i != sender]
     return {
         "type": "text",
-        "start": format_time(message.sent_at),
+        "start": format_time(message.changed_at or message.sent_at),
         "parties": [sender, *others],
         "mediatype": "text/plain",
         "encoding": "none",
         "body": message.text,
+        **({"message_id": message.ident} if message.ident else {}),
     }
+
+
+def _changes_json(
+    messages: Sequence[WrittenPart], texts: Sequence[Json], before: int
+) -> list[Json]:
+    """Return what became of messages later; each version is a dialog of its own, with the message's one id."""
+    return [
+        {
+            "purpose": CHANGE,
+            "start": text["start"],
+            "party": _sender(text),
+            "dialog": before + place,
+            "mediatype": "application/json",
+            "encoding": "json",
+            "body": {"message_id": message.ident, "change": message.change},
+        }
+        for place, (message, text) in enumerate(zip(messages, texts, strict=True))
+        if message.change
+    ]
 
 
 def _attached_json(part: AttachedPart, texts: Sequence[Json], before: int) -> Json:
     """Return an attachment of the dialog that has the text; ``before`` it there are so many others."""
     text = texts[part.message]
-    sender = text["parties"]
     return {
         "purpose": part.purpose,
         "start": text["start"],
-        "party": sender[0] if isinstance(sender, list) else 0,
+        "party": _sender(text),
         "dialog": before + part.message,
         "mediatype": part.content_type,
         "filename": part.name,
         "encoding": "base64url",
         "body": part.placeholder,
     }
+
+
+def _sender(text: Json) -> int:
+    parties = text["parties"]
+    return parties[0] if isinstance(parties, list) else 0
 
 
 def _is(party: Party, sender: str) -> bool:

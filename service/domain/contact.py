@@ -61,13 +61,31 @@ class Party:
     agent_id: str | None = None
 
 
+class MessageChange(StrEnum):
+    """What its sender did to a message later. What it was before stays as it was."""
+
+    EDITED = "edited"
+    DELETED = "deleted"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageText:
-    """One message of a mail or chat, in the clear."""
+    """One message of a mail or chat, in the clear, or what became of it later.
+
+    ``ident`` is what the source calls the message; those of a contact that have one ident are versions of one message.
+    ``change`` says that this version is one that was changed, at ``changed_at``; a deleted one has no text. A source
+    may also tell a message anew without saying whether it was changed: then ``changed_at`` alone is when it told so,
+    and the same text again is nothing new. ``is_internal``: a note among the company's own, which the customer never
+    saw.
+    """
 
     sender: str
     sent_at: datetime
     text: str
+    ident: str = ""
+    change: MessageChange | None = None
+    changed_at: datetime | None = None
+    is_internal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 ```
 {source?, source_id, channel, direction, started_at, ended_at?, answered_at?, outcome?, parties[], queue?, subject?,
- customer_number?, metering_point?, messages?: [{from, at, text}], recording?: "expected"|"none",
+ customer_number?, metering_point?, messages?: [], recording?: "expected"|"none",
  not_recorded_reason?, recordings?: [], recording_pauses?: []}
 parties: {role, phone?, email?, name?, agent_id?}
+messages: {from, at, text, id?, change?: "edited"|"deleted", changed_at?, internal?}
 recordings, to be fetched: {name, url, content_type?, size_bytes?, sha256?}
 recording_pauses: {recording, start, end?, reason, who?, start_seconds?, end_seconds?}
 ```
@@ -27,6 +28,7 @@ from service.domain.contact import (
     Channel,
     ContactFacts,
     Direction,
+    MessageChange,
     MessageText,
     Party,
     PartyRole,
@@ -74,11 +76,15 @@ class PartyJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MessageJson(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"sender": "from"}
 ):
-    """A message as it is sent."""
+    """A message as it is sent, or a version of it that was edited or deleted; `id` is the same in all of them."""
 
     sender: str
     at: str
-    text: str
+    text: str | None = None
+    id: str | None = None
+    change: MessageChange | None = None
+    changed_at: str | None = None
+    internal: bool = False
 
 
 class RecordingJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -210,10 +216,20 @@ def _optional(text: str | None, parse: Callable[[str], T]) -> T | None:
 
 
 def _message(sent: MessageJson) -> MessageText:
+    ident = _optional(sent.id, lambda text: require_plain(text, what="messages.id")) or ""
+    changed_at = _optional(sent.changed_at, lambda text: _time(text, "messages.changed_at"))
+    if sent.change is not None and not (ident and changed_at):
+        raise InvalidInputError("messages.change needs messages.id and messages.changed_at")
+    if (sent.text is None) != (sent.change is MessageChange.DELETED):
+        raise InvalidInputError("messages.text: one that was deleted has none, others have one")
     return MessageText(
         sender=_text(sent.sender, "messages.from"),
         sent_at=_time(sent.at, "messages.at"),
-        text=_text(sent.text, "messages.text"),
+        text=_text(sent.text or "", "messages.text"),
+        ident=ident,
+        change=sent.change,
+        changed_at=changed_at,
+        is_internal=sent.internal,
     )
 
 
@@ -333,6 +349,7 @@ def _remarks(facts: ContactFacts, *, now: datetime) -> tuple[str, ...]:
     whole = (facts.started_at, facts.ended_at, facts.answered_at)
     pauses = [at for one in facts.recording_pauses for at in (one.started_at, one.ended_at)]
     told = (*whole, *pauses, *(message.sent_at for message in facts.messages))
+    told += tuple(message.changed_at for message in facts.messages)
     if any(at is not None and not is_plausible(at, now=now) for at in told):
         return (TIME_OUT_OF_WINDOW,)
     return ()

@@ -11,9 +11,10 @@ import msgspec
 from service.access.users import Users
 from service.archive.attention import Attention
 from service.archive.attention import AttentionItem as Raised
-from service.archive.contacts import Contacts, ContactView, MessageView
+from service.archive.contacts import Contacts, ContactView
 from service.archive.grants import Grants, find_grant
 from service.archive.lookup import Criteria, Finder, Found, Page
+from service.archive.message_versions import MessageView
 from service.archive.open import Opener
 from service.archive.targets import Asked, Rendition, Subject
 from service.archive.unmask import read_masked, read_unmasked, read_whole, unmask
@@ -207,6 +208,11 @@ class ArchiveDesk:
             role=role_of(message.sender, view.contact),
             fault=fault,
             mail=mail_view(message.mail, verdicts) if message.mail else None,
+            change=message.change,
+            changed_at=message.changed_at,
+            is_internal=message.is_internal,
+            is_replaced=message.is_replaced,
+            of=message.of,
         )
 
     async def _verdicts(

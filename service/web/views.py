@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from service.archive.lookup import Reason
-from service.domain.contact import Contact, PartyRole, RecordingState
+from service.domain.contact import Contact, MessageChange, PartyRole, RecordingState
 from service.domain.customer import Customer, Link
 from service.domain.pauses import PausePlace, RecordingPause
 from service.domain.purpose import Grant, Purpose
@@ -278,6 +278,12 @@ class OpenedMessage:
     fault: str | None = None
     mail: MailView | None = None
     hidden: int = 0
+    change: MessageChange | None = None
+    changed_at: datetime | None = None
+    is_internal: bool = False
+    is_replaced: bool = False
+    """A later version of it follows."""
+    of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

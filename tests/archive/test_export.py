@@ -8,7 +8,7 @@ import hmac
 import json
 import shutil
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -20,7 +20,7 @@ from service.archive.records import SealedRecording
 from service.archive.vault import open_value, seal_value
 from service.cli.log_files import verify_proof_files
 from service.crypto.recipients import HybridIdentity, X25519Identity
-from service.domain.contact import Direction
+from service.domain.contact import Direction, MessageChange, MessageText
 from service.domain.errors import (
     ErasedError,
     InvalidInputError,
@@ -35,7 +35,7 @@ from service.log.entry import EntryType, LogEntry, encode_entry
 from service.log.report import Outcome
 from storage.errors import UnavailableError as StoreUnavailableError
 from storage.ports import Append, Put
-from tests.archive.world import ADMIN, AGENT, AUDITOR, DPO, HANDLER, opened_world
+from tests.archive.world import ADMIN, AGENT, AUDITOR, DPO, HANDLER, NOW, opened_world
 
 AUDIO = bytes(range(256)) * 1025 + b"x"
 IDENTITY = X25519Identity.generate()
@@ -246,7 +246,60 @@ async def test_messages_are_text_dialogs_by_their_sender(world):
     assert vcon["parties"][sender] == {"name": "Ines Esimerkki"}
 
 
-@pytest.mark.parametrize("kind", ["call", "chat", "bare", "paused", "paused by nobody"])
+def versions():
+    """Return a message, its later text, its deletion, and a note that the customer never saw."""
+    sent = MessageText(sender="Maija", sent_at=NOW, text="Tilaan", ident="m-1")
+    when = NOW + timedelta(minutes=5)
+    return (
+        sent,
+        dataclasses.replace(
+            sent, text="En tilaa", change=MessageChange.EDITED, changed_at=when
+        ),
+        dataclasses.replace(
+            sent,
+            text="",
+            change=MessageChange.DELETED,
+            changed_at=when + timedelta(minutes=1),
+        ),
+        dataclasses.replace(sent, text="Outo", ident="m-2", is_internal=True),
+    )
+
+
+async def test_a_vcon_has_each_version_of_a_message_and_no_internal_note(world):
+    contact_id = await world.chat(*versions())
+    directory = await exported(world, contact_id, Form.VCON)
+    vcon = json.loads((directory / "contact.vcon").read_text())
+    told = sorted((d["message_id"], d["start"][11:16], d["body"]) for d in vcon["dialog"])
+    assert told == [
+        ("m-1", "12:00", "Tilaan"),
+        ("m-1", "12:05", "En tilaa"),
+        ("m-1", "12:06", ""),
+    ]
+    changes = {vcon["dialog"][a["dialog"]]["body"]: a["body"] for a in vcon["attachments"]}
+    assert changes == {
+        "En tilaa": {"message_id": "m-1", "change": "edited"},
+        "": {"message_id": "m-1", "change": "deleted"},
+    }
+    assert "Outo" not in (directory / "contact.vcon").read_text()
+    parts = json.loads((directory / "evidence.json").read_text())["parts"]
+    assert sorted(part["state"] for part in parts) == ["internal", *["present"] * 3]
+
+
+async def test_the_details_say_what_became_of_a_message(world):
+    directory = await exported(world, await world.chat(*versions()))
+    details = json.loads(opened_with_pyrage(directory / "contact.json.age"))
+    told = [(p["message"], p.get("change"), p.get("internal")) for p in details["parts"]]
+    assert sorted(told, key=str) == [
+        ("m-1", "deleted", None),
+        ("m-1", "edited", None),
+        ("m-1", None, None),
+        ("m-2", None, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind", ["call", "chat", "changed", "bare", "paused", "paused by nobody"]
+)
 async def test_a_vcon_is_valid_against_the_schema_of_the_ietf(world, kind):
     schema_file = SHARED / "samples" / "vcon" / "vcon_json_schema.json"
     if not schema_file.exists():
@@ -255,6 +308,7 @@ async def test_a_vcon_is_valid_against_the_schema_of_the_ietf(world, kind):
     make = {
         "call": lambda: world.call(AUDIO),
         "chat": lambda: world.chat("Hei", "Moi"),
+        "changed": lambda: world.chat(*versions()),
         "bare": lambda: world.call(None, parties=()),
         "paused": lambda: world.call(AUDIO, recording_pauses=(PAUSE,)),
         "paused by nobody": lambda: world.call(AUDIO, parties=(), recording_pauses=(PAUSE,)),

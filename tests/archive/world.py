@@ -260,10 +260,12 @@ class World:
             also_keys=(sealed.header,),
         )
 
-    async def chat(self, *texts: str, source_id: str = "chat-1") -> str:
+    async def chat(self, *texts: str | MessageText, source_id: str = "chat-1") -> str:
         """Archive a chat; return the contact's id."""
         messages = tuple(
-            MessageText(
+            text
+            if isinstance(text, MessageText)
+            else MessageText(
                 sender="Ines Esimerkki", sent_at=NOW - timedelta(hours=5 - i), text=text
             )
             for i, text in enumerate(texts)

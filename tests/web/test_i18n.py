@@ -9,7 +9,14 @@ from service.archive.checks import AnchorKind, Code
 from service.archive.fetch_faults import FETCH_REASONS
 from service.archive.mail_records import NO_MAIL
 from service.connecting import replaying
-from service.domain.contact import SCALARS, Channel, Direction, PartyRole, RecordingState
+from service.domain.contact import (
+    SCALARS,
+    Channel,
+    Direction,
+    MessageChange,
+    PartyRole,
+    RecordingState,
+)
 from service.domain.customer import Certainty, LinkState
 from service.domain.purpose import Purpose
 from service.domain.retention import Ground
@@ -60,6 +67,7 @@ COMPOSED = {
     "fact.{}": {*SCALARS, "recording_pauses", *BoxKind, *FIELDS} - {"text", "as", "cursor"},
     "media.{}": MediaFlag,
     "messages.title.{}": Channel,
+    "messages.{}": MessageChange,
     "lane.{}": {*PartyRole, "first", "second", "more", "all"},
     "openings.what.{}": {"recording", "message", "mail", "attachment"},
     "mail.flag.{}": set(Flag) - {Flag.SIGNED},
