@@ -25,6 +25,7 @@ from service.intake.app_keys import (
     TOKENS,
     Listener,
 )
+from service.intake.body_signatures import SCHEMES, BodyKey
 from service.intake.listening import Listeners
 from service.intake.mail_server import MailDoor, MailRules
 from service.intake.post_signatures import KEYS, PostKey
@@ -35,7 +36,7 @@ from service.intake.twilio_signature import TwilioSecret
 from service.sources.kinds import KINDS, Sender
 
 _POSTED_AT_ONCE: Final = 2
-T = TypeVar("T", WebhookSecret, SharedSecret, TwilioSecret)
+T = TypeVar("T", WebhookSecret, SharedSecret, TwilioSecret, BodyKey)
 
 
 def fill_intake(
@@ -117,8 +118,10 @@ def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: s
         source.name,
         sender,
         secrets=_secrets(source, WebhookSecret) if sender is Sender.SIGNATURE else (),
-        shared=_secrets(source, SharedSecret) if sender is Sender.SECRET else (),
+        shared=_shared(source, sender),
         twilio=_secrets(source, TwilioSecret) if sender is Sender.TWILIO else (),
+        body_keys=_secrets(source, BodyKey) if sender is Sender.BODY else (),
+        scheme=SCHEMES[source.kind] if sender is Sender.BODY else None,
         post_key=_post_key(source),
         unpack=KINDS[source.kind].unpack,
         max_mail_bytes=source.mail_max_bytes,
@@ -130,6 +133,13 @@ def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: s
 def _secrets(source: SourceConfig, kind: type[T]) -> tuple[T, ...]:
     files = (source.secret_file, source.previous_secret_file)
     return tuple(_secret(source.name, file, kind) for file in files if file is not None)
+
+
+def _shared(source: SourceConfig, sender: Sender) -> tuple[SharedSecret, ...]:
+    """Return what may be sent in the path or by HTTP Basic; of a kind that signs since lately, for those before."""
+    if sender is Sender.SECRET or source.secret_in_path:
+        return _secrets(source, SharedSecret)
+    return ()
 
 
 def _post_key(source: SourceConfig) -> PostKey | None:

@@ -11,7 +11,7 @@ from service.archive.objects import seal_object
 from service.archive.records import SealedMessage, contact_of
 from service.archive.vault import Vault
 from service.crypto.fields import FieldSealer
-from service.domain.contact import ContactFacts, MessageText
+from service.domain.contact import ContactFacts, MessageChange, MessageText
 from service.domain.errors import ErasedError
 from service.domain.ids import new_id
 from service.domain.times import format_time
@@ -202,12 +202,12 @@ class Assembler:
 def _identity(message: MessageText) -> tuple[str, ...]:
     """Return what makes a message the same when it is told again.
 
-    Of those that the source has a name for, the text: it is told anew for many reasons. Two changes at different times
-    are two, for a text may be changed back.
+    Of those that the source has a name for, the text: it is told anew for many reasons. Two edits at different times
+    are two, for a text may be changed back; what is deleted stays so.
     """
     if not message.ident:
         return (format_time(message.sent_at), message.sender, message.text)
-    changed_at = message.changed_at if message.change else None
+    changed_at = message.changed_at if message.change is MessageChange.EDITED else None
     when = format_time(changed_at) if changed_at else ""
     return ("version", message.ident, message.change or "", when, message.text)
 

@@ -8,7 +8,12 @@ from service.sources.requests import ReceivedRequest
 
 
 async def keep_request(
-    intake: Intake, request: ReceivedRequest, *, source: str, now: datetime
+    intake: Intake,
+    request: ReceivedRequest,
+    *,
+    source: str,
+    now: datetime,
+    remarks: tuple[str, ...] = (),
 ) -> Kept:
     """Keep what ``source`` asked. On return it survives a power cut.
 
@@ -26,4 +31,5 @@ async def keep_request(
         compared=repeated,
         body=request.encode(),
         now=now,
+        remarks=remarks,
     )

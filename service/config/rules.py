@@ -146,14 +146,7 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         has_secret = source.secret_file or source.previous_secret_file
         if source.name in seen:
             yield Contradiction((*at, "name"), f'"{source.name}" is taken above', ())
-        if source.kind == "standard-webhooks" and not source.secret_file:
-            reason = '"standard-webhooks" needs secret_file'
-            yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
-        if source.kind == "twilio" and not (source.secret_file and config.web.public_url):
-            reason = (
-                '"twilio" needs secret_file, and [web] public_url, which its signatures are of'
-            )
-            yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
+        yield from _secret(at, source, has_url=config.web.public_url is not None)
         kind = KINDS.get(source.kind)
         if kind is not None and kind.sender is Sender.TOKEN and has_secret:
             reason = f'"{source.kind}" uses a token and no secret_file'
@@ -172,6 +165,21 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         yield from _mail(at, source)
         yield from _asterisk(at, source)
         yield from _mailboxes(at, source)
+
+
+def _secret(
+    at: tuple[str, int], source: SourceConfig, *, has_url: bool
+) -> Iterator[Contradiction]:
+    """See to it that what comes can be checked."""
+    if source.kind in {"standard-webhooks", "chatwoot"} and not source.secret_file:
+        reason = f'"{source.kind}" needs secret_file'
+        yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
+    if source.kind == "twilio" and not (source.secret_file and has_url):
+        reason = '"twilio" needs secret_file, and [web] public_url, which its signatures are of'
+        yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
+    if source.secret_in_path and source.kind != "chatwoot":
+        reason = 'is for sources of kind "chatwoot"'
+        yield Contradiction((*at, "secret_in_path"), reason, ((*at, "kind"),))
 
 
 def _asterisk(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:

@@ -493,7 +493,7 @@ class SourceConfig:
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
         '"freeswitch", "asterisk", "cloudevents", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, digits, - '
-        'and _; for "twilio" the auth token, or ID:SECRET of a SharedKey.',
+        'and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" the secret of its webhook.',
         default="",
     )
     signing_key_file: Path | None = setting(
@@ -501,6 +501,12 @@ class SourceConfig:
         'File with the webhook signing key of a source of kind "mailgun", or the public key (base64) that "sendgrid" '
         "shows: one line, mode 0400. What is posted then has to be signed with it, beside the secret in its address.",
         default="",
+    )
+    secret_in_path: bool = setting(
+        values.BOOLEAN,
+        'For "chatwoot" before 4, which signs nothing: the secret is sent in the path instead, /intake/NAME/k/SECRET, '
+        "and is then 32 to 128 letters, digits, - and _.",
+        default=False,
     )
     previous_secret_file: Path | None = setting(
         values.SECRET_FILE,

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from service.archive.receive import Intake, Kept
 from service.http.frame import RecognisesTokens
+from service.intake.body_signatures import BodyKey, Scheme
 from service.intake.post_signatures import PostKey
 from service.intake.refusals import Refusals
 from service.intake.shared_secret import SharedSecret
@@ -23,9 +24,9 @@ from service.sources.posted_mail import Unpack
 class Listener:
     """A configured source as intake knows it, with the secrets that its kind of sender has.
 
-    ``unpack`` finds the mails that it posts, which are no larger than ``max_mail_bytes``; ``post_key`` is what such
-    posts have to be signed with, beside the secret. ``public_url`` is where the archive is known outside, without a
-    slash at its end.
+    ``scheme`` says where a signature by one of ``body_keys`` stands. ``unpack`` finds the mails that it posts, which
+    are no larger than ``max_mail_bytes``; ``post_key`` is what such posts have to be signed with, beside the secret.
+    ``public_url`` is where the archive is known outside, without a slash at its end.
     """
 
     name: str
@@ -33,6 +34,8 @@ class Listener:
     secrets: tuple[WebhookSecret, ...] = field(default=(), repr=False)
     shared: tuple[SharedSecret, ...] = field(default=(), repr=False)
     twilio: tuple[TwilioSecret, ...] = field(default=(), repr=False)
+    body_keys: tuple[BodyKey, ...] = field(default=(), repr=False)
+    scheme: Scheme | None = None
     post_key: PostKey | None = field(default=None, repr=False)
     unpack: Unpack | None = None
     max_mail_bytes: int = 0

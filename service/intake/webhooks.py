@@ -35,6 +35,7 @@ from service.intake.app_keys import (
     TOKENS,
     Listener,
 )
+from service.intake.body_signatures import verify_body
 from service.intake.posted_mail import (
     keep_posted,
     kept_anew,
@@ -72,6 +73,17 @@ async def receive_delivery(request: web.Request) -> web.Response:
             verify_twilio(request.headers, url=url, body=body, secrets=listener.twilio)
         return await _receive_request(request, listener, body)
     now = request[NOW]
+    if listener is not None and listener.scheme is not None:
+        with _counted(request, listener, SIGNATURE):
+            remarks = verify_body(
+                listener.scheme,
+                request.headers,
+                body,
+                keys=listener.body_keys,
+                tolerance=listener.tolerance,
+                now=now,
+            )
+        return await _receive_request(request, listener, body, remarks)
     if listener is None or not listener.secrets:
         # The same work for a source that there is not: the answer tells nobody which there are.
         verify_signature(request.headers, body, secrets=_NOBODYS, tolerance=_TOLERANCE, now=now)
@@ -184,7 +196,7 @@ async def _receive(request: web.Request, listener: Listener) -> web.Response:
 
 
 async def _receive_request(
-    request: web.Request, listener: Listener, body: bytes
+    request: web.Request, listener: Listener, body: bytes, remarks: tuple[str, ...] = ()
 ) -> web.Response:
     """Keep a request of a sender that is known by now."""
     request.app[PACE].take_for_actor(listener.name)
@@ -192,7 +204,7 @@ async def _receive_request(
     sent = received_request(request.method, target, request.raw_headers, body)
     with request.app[DELIVERIES]:
         kept = await keep_request(
-            request.app[INTAKE], sent, source=listener.name, now=request[NOW]
+            request.app[INTAKE], sent, source=listener.name, now=request[NOW], remarks=remarks
         )
     return _acknowledged(request, kept)
 

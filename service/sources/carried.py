@@ -9,11 +9,13 @@ from service.domain.notice import Traffic
 from service.sources.posted_mail import UNPACKING
 
 _CALLS: Final = tuple(Traffic(Channel.CALL, direction) for direction in Direction)
+_CHATS: Final = tuple(Traffic(Channel.CHAT, direction) for direction in Direction)
 _MAILS: Final = tuple(Traffic(Channel.EMAIL, direction) for direction in Direction)
 USUALLY_CARRIED: Final[Mapping[str, tuple[Traffic, ...]]] = MappingProxyType(
     {
         "freeswitch": _CALLS,
         "asterisk": _CALLS,
+        "chatwoot": _CHATS,
         "mail": _MAILS,
         **dict.fromkeys(UNPACKING, _MAILS),
     }

@@ -9,6 +9,7 @@ from typing import Final
 
 from service.sources import asterisk, asterisk_files, freeswitch
 from service.sources.asterisk_ari import understand_ari
+from service.sources.chatwoot import understand_chatwoot
 from service.sources.cloudevents import understand_cloudevents
 from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.files import FileKind
@@ -27,6 +28,8 @@ class Sender(Enum):
     """By a shared secret, which is sent: HTTP Basic, or in the path by those that have no credentials; or by token."""
     TWILIO = auto()
     """By Twilio's signature of the URL and its parameters."""
+    BODY = auto()
+    """By a signature of the raw body, in a scheme of its own (`service.intake.body_signatures`)."""
     TOKEN = auto()
     """By a token alone."""
 
@@ -76,6 +79,7 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
         "cloudevents": SourceKind(
             Sender.SECRET, MappingProxyType({"request": understand_cloudevents})
         ),
+        "chatwoot": SourceKind(Sender.BODY, MappingProxyType({"request": understand_chatwoot})),
         "mail": SourceKind(Sender.TOKEN),
         **{
             name: SourceKind(

@@ -1,0 +1,271 @@
+"""Chatwoot: the messages of its conversations, as its webhooks tell of them (Chatwoot documentation, "Webhooks").
+
+A conversation is one contact, of which each message is a part; they come in any order and more than once. Numbers and
+names of types are written in two ways, depending on where in a webhook they stand.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from service.domain.contact import (
+    AnnouncedRecording,
+    Channel,
+    ContactFacts,
+    Direction,
+    MessageChange,
+    MessageText,
+    Party,
+    PartyRole,
+)
+from service.domain.errors import InvalidInputError
+from service.domain.identifiers import EmailAddress, PhoneNumber, require_plain
+from service.domain.times import parse_rfc3339
+from service.domain.urls import MAX_URL_CHARACTERS
+from service.sources.chat import file_name, plain_name, readable
+from service.sources.events import SourceRule, Understood
+from service.sources.generic import TIME_OUT_OF_WINDOW, is_plausible
+from service.sources.requests import ReceivedRequest, decode_request
+from service.sources.strict_json import decode_json
+
+Json = Mapping[str, object]
+
+_TOLD: Final = frozenset({"message_created", "message_updated"})
+_DIRECTIONS: Final = {
+    "incoming": Direction.INBOUND,
+    "outgoing": Direction.OUTBOUND,
+    "template": Direction.OUTBOUND,
+    0: Direction.INBOUND,
+    1: Direction.OUTBOUND,
+    3: Direction.OUTBOUND,
+}
+_ACTIVITY: Final = ("activity", 2)
+_RESOLVED: Final = "resolved"
+_MAIL: Final = "Channel::Email"
+_ROLES: Final = {"contact": PartyRole.CUSTOMER, "user": PartyRole.AGENT}
+_MAX_ATTACHMENTS: Final = 50
+_UTC_TEXT: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}) ([0-9]{2}:[0-9]{2}:[0-9]{2}) UTC", re.ASCII
+)
+_LAST_SECOND: Final = 253_402_300_799
+
+
+def understand_chatwoot(body: bytes, rule: SourceRule, now: datetime) -> Understood:
+    """Return what a webhook tells: a message, a later version of one, or that its conversation is over.
+
+    Events of other kinds tell nothing that is archived, nor do Chatwoot's own lines of what happened ("activity").
+
+    Raises:
+        InvalidInputError: It cannot be read; the detail says what is missing.
+    """
+    request = decode_request(body)
+    told = _object(decode_json(request.body), "the body")
+    event = told.get("event")
+    if not isinstance(event, str):
+        raise InvalidInputError("event is missing")
+    if event in _TOLD:
+        return _message(told, request, rule=rule, now=now)
+    if event == "conversation_status_changed" and told.get("status") == _RESOLVED:
+        ended_at = _time(told.get("updated_at")) or _signed_at(request) or now
+        return Understood(
+            (
+                ContactFacts(
+                    source_id=_ident(told.get("id"), "id"), ended_at=ended_at, is_part=True
+                ),
+            )
+        )
+    return Understood(())
+
+
+def _message(
+    told: Json, request: ReceivedRequest, *, rule: SourceRule, now: datetime
+) -> Understood:
+    kind = told.get("message_type")
+    if kind in _ACTIVITY:
+        return Understood(())
+    direction = _DIRECTIONS.get(kind) if isinstance(kind, str | int) else None
+    if direction is None:
+        raise InvalidInputError("message_type is none that is known")
+    conversation = _object(told.get("conversation"), "conversation")
+    sent_at = _time(told.get("created_at"))
+    if sent_at is None:
+        raise InvalidInputError("created_at is missing, or no time")
+    customer = _customer(told, conversation, direction, region=rule.region)
+    sender = _sender(told, direction, region=rule.region)
+    message = _version(told, sender or customer, sent_at, request, now=now)
+    is_internal = told.get("private") is True
+    # A note among the company's own begins no conversation; it stands in the one that there is.
+    facts = ContactFacts(
+        source_id=_ident(conversation.get("id"), "conversation.id"),
+        channel=Channel.EMAIL if conversation.get("channel") == _MAIL else Channel.CHAT,
+        direction=None if is_internal else direction,
+        started_at=sent_at,
+        ended_at=sent_at,
+        queue=_inbox(told),
+        parties=tuple(one for one in (customer, sender) if one is not None),
+        messages=(message,),
+        recordings=() if message.change else _files(told, message.ident),
+        is_part=True,
+    )
+    times = (sent_at, message.changed_at or sent_at)
+    is_odd = any(not is_plausible(at, now=now) for at in times)
+    return Understood((facts,), (TIME_OUT_OF_WINDOW,) if is_odd else ())
+
+
+def _version(
+    told: Json,
+    sender: Party | None,
+    sent_at: datetime,
+    request: ReceivedRequest,
+    *,
+    now: datetime,
+) -> MessageText:
+    attributes = told.get("content_attributes")
+    attributes = attributes if isinstance(attributes, Mapping) else {}
+    is_deleted = attributes.get("deleted") is True
+    is_anew = told.get("event") == "message_updated"
+    changed_at = _time(told.get("updated_at")) or _signed_at(request) or now
+    return MessageText(
+        sender=_name(sender) if sender else "Chatwoot",
+        sent_at=sent_at,
+        # Where it was deleted, Chatwoot writes words of its own in the place of the customer's.
+        text="" if is_deleted else _text(told, attributes),
+        ident=_ident(told.get("id"), "id"),
+        change=MessageChange.DELETED if is_deleted else None,
+        changed_at=changed_at if is_anew or is_deleted else None,
+        is_internal=told.get("private") is True,
+    )
+
+
+def _text(told: Json, attributes: Json) -> str:
+    """Return the text, and below it what the customer filled in, where it was a form."""
+    content = told.get("content")
+    lines = [readable(content)] if isinstance(content, str) and content else []
+    filled = attributes.get("submitted_values")
+    for one in filled if isinstance(filled, Sequence) and not isinstance(filled, str) else ():
+        if isinstance(one, Mapping):
+            name, value = one.get("name") or one.get("title"), one.get("value")
+            lines.append(readable(f"{name}: {value}"))
+    return "\n".join(lines)
+
+
+def _customer(
+    told: Json, conversation: Json, direction: Direction, *, region: str
+) -> Party | None:
+    meta = conversation.get("meta")
+    known = meta.get("sender") if isinstance(meta, Mapping) else None
+    sender = told.get("sender") if direction is Direction.INBOUND else None
+    for one in (known, sender):
+        if isinstance(one, Mapping):
+            party = _party(PartyRole.CUSTOMER, one, region=region)
+            if party is not None:
+                return party
+    return None
+
+
+def _sender(told: Json, direction: Direction, *, region: str) -> Party | None:
+    """Return who of the company wrote; None for the customer, and for nobody."""
+    sender = told.get("sender")
+    if direction is Direction.INBOUND or not isinstance(sender, Mapping):
+        return None
+    role = _ROLES.get(str(sender.get("type")), PartyRole.AGENT)
+    return _party(role, sender, region=region) if role is not PartyRole.CUSTOMER else None
+
+
+def _party(role: PartyRole, told: Json, *, region: str) -> Party | None:
+    name = _plain(told.get("name")) or None
+    is_agent = role is PartyRole.AGENT
+    ident = told.get("id")
+    party = Party(
+        role=role,
+        name=name,
+        email=_email(told.get("email")),
+        phone=None if is_agent else _phone(told.get("phone_number"), region=region),
+        agent_id=str(ident) if is_agent and isinstance(ident, int) else None,
+    )
+    return None if party == Party(role=role) else party
+
+
+def _name(party: Party) -> str:
+    return party.name or party.email or party.phone or party.agent_id or party.role.value
+
+
+def _files(told: Json, ident: str) -> tuple[AnnouncedRecording, ...]:
+    """Return what was sent with the message; its addresses expire, and so it is fetched at once."""
+    attachments = told.get("attachments")
+    found = {}
+    for one in attachments[:_MAX_ATTACHMENTS] if isinstance(attachments, list) else ():
+        url = one.get("data_url") if isinstance(one, Mapping) else None
+        if (
+            isinstance(one, Mapping)
+            and isinstance(url, str)
+            and 0 < len(url) <= MAX_URL_CHARACTERS
+        ):
+            name = file_name(f"{ident}-{_number(one)}", one.get("extension"), url)
+            found[url] = AnnouncedRecording(name=name, url=url)
+    return tuple({one.name: one for one in found.values()}.values())
+
+
+def _number(attachment: Json) -> str:
+    ident = attachment.get("id")
+    return str(ident) if isinstance(ident, int) else "file"
+
+
+def _inbox(told: Json) -> str | None:
+    inbox = told.get("inbox")
+    return (_plain(inbox.get("name")) or None) if isinstance(inbox, Mapping) else None
+
+
+def _ident(value: object, what: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise InvalidInputError(f"{what} is missing")
+    return require_plain(str(value), what=what)
+
+
+def _object(value: object, what: str) -> Json:
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(f"{what} is no JSON object")
+    return value
+
+
+def _plain(value: object) -> str:
+    return plain_name(value) if isinstance(value, str) else ""
+
+
+def _email(value: object) -> str | None:
+    try:
+        return EmailAddress.parse(value).address if isinstance(value, str) and value else None
+    except InvalidInputError:
+        return None
+
+
+def _phone(value: object, *, region: str) -> str | None:
+    try:
+        return (
+            PhoneNumber.parse(value, region=region).e164
+            if isinstance(value, str) and value
+            else None
+        )
+    except InvalidInputError:
+        return None
+
+
+def _signed_at(request: ReceivedRequest) -> datetime | None:
+    stamp = request.header("x-chatwoot-timestamp")
+    return _time(int(stamp)) if re.fullmatch(r"[0-9]{10}", stamp, re.ASCII) else None
+
+
+def _time(value: object) -> datetime | None:
+    """Return a time in any of the ways in which Chatwoot writes one; None where there is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC) if 0 < value <= _LAST_SECOND else None
+    if not isinstance(value, str):
+        return None
+    old = _UTC_TEXT.fullmatch(value)
+    try:
+        return parse_rfc3339(f"{old[1]}T{old[2]}Z" if old else value)
+    except ValueError:
+        return None

@@ -1,0 +1,178 @@
+"""Signatures over the raw body, as chat platforms make them; and what is none."""
+
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.config import parse_config
+from service.config.problems import ConfigError
+from service.domain.actor import Role
+from service.domain.errors import InvalidInputError, NotSignedInError
+from service.intake.body_signatures import SCHEMES, BodyKey, verify_body
+from storage.rows import AttentionRow, ContactRow, DeliveryRow
+from tests.conftest import actor
+from tests.intake.conftest import SECRET, SOURCES
+from tests.sources.test_chatwoot import SENT
+
+KEY = "invented-secret-of-a-webhook"
+NOW = datetime.now(UTC)
+STAMP = str(int(NOW.timestamp()))
+
+
+def signed(kind, body, *, key=KEY, stamp=STAMP):
+    scheme = SCHEMES[kind]
+    text = f"{stamp}.".encode() + body if scheme.stamp else body
+    mac = hmac.new(key.encode(), text, hashlib.sha256).hexdigest()
+    return {
+        scheme.signature: f"sha256={mac}",
+        **({scheme.stamp: stamp} if scheme.stamp else {}),
+    }
+
+
+def verify(kind, headers, body, *, keys=(KEY,), now=NOW):
+    return verify_body(
+        SCHEMES[kind],
+        headers,
+        body,
+        keys=[BodyKey.parse(key) for key in keys],
+        tolerance=timedelta(minutes=5),
+        now=now,
+    )
+
+
+@pytest.mark.parametrize("kind", SCHEMES)
+@given(body=st.binary())
+def test_what_was_signed_verifies_and_nothing_else_does(kind, body):
+    headers = signed(kind, body)
+    assert verify(kind, headers, body) == ()
+    assert verify(kind, headers, body, keys=("another-that-is-old-now", KEY)) == ()
+    for other in (
+        {"body": body + b"x"},
+        {"keys": ("another-that-is-none-of-it",)},
+        {"headers": {}},
+        {"headers": {**headers, SCHEMES[kind].signature: "sha1=" + "0" * 40}},
+        {"headers": {**headers, SCHEMES[kind].signature: "sha256=" + "0" * 64}},
+    ):
+        with pytest.raises(NotSignedInError):
+            verify(kind, **{"headers": headers, "body": body, **other})
+
+
+def test_nothing_verifies_without_a_key():
+    with pytest.raises(NotSignedInError):
+        verify("whatsapp", {"X-Hub-Signature-256": "sha256=" + "0" * 64}, b"", keys=())
+
+
+@pytest.mark.parametrize("stamp", ["", "soon", "1", "1" * 11, "-179534214"])
+def test_a_time_of_another_form_is_no_signature(stamp):
+    with pytest.raises(NotSignedInError):
+        verify("chatwoot", signed("chatwoot", b"x", stamp=stamp), b"x")
+
+
+def test_a_time_outside_of_the_tolerance_is_told_of():
+    headers = signed("chatwoot", b"x")
+    late = NOW + timedelta(minutes=6)
+    assert verify("chatwoot", headers, b"x", now=late) == ("outside_tolerance",)
+
+
+@pytest.mark.parametrize("text", ["", "short", "ä" * 20, "x" * 129])
+def test_what_is_no_secret_is_refused_unrepeated(text):
+    with pytest.raises(InvalidInputError) as refused:
+        BodyKey.parse(text)
+    assert not text or text not in refused.value.detail
+
+
+# -- over the wire
+
+CHAT = """
+[[sources]]
+name = "chat"
+kind = "chatwoot"
+secret_file = "chat.secret"
+
+[[sources]]
+name = "oldchat"
+kind = "chatwoot"
+secret_file = "switch.secret"
+secret_in_path = true
+"""
+
+
+@pytest.fixture(name="config")
+def with_chats(config, tmp_path):
+    assert config.sources
+    (tmp_path / "chat.secret").write_text(KEY)
+    (tmp_path / "chat.secret").chmod(0o400)
+    return parse_config(SOURCES + CHAT, base=tmp_path)
+
+
+async def post(door, told, *, source="chat", headers=None):
+    body = json.dumps(told).encode()
+    headers = signed("chatwoot", body) if headers is None else headers
+    return await door.client.post(f"/intake/{source}", data=body, headers=headers)
+
+
+async def test_a_conversation_grows_and_keeps_what_was_deleted(door):
+    answer = {
+        **SENT,
+        "id": 901,
+        "content": "Hei Maija",
+        "message_type": "outgoing",
+        "created_at": "2026-11-22T10:10:05.000Z",
+        "sender": {"id": 7, "name": "Anna", "type": "user"},
+    }
+    deleted = {
+        **SENT,
+        "event": "message_updated",
+        "content": "This message was deleted",
+        "content_attributes": {"deleted": True},
+    }
+    for told in (answer, deleted, SENT, SENT, deleted):
+        assert (await post(door, told)).status == 200
+    await door.understand()
+    (row,) = await door.archive.stores.store.find(ContactRow, {})
+    assert (row.channel, row.direction) == ("chat", "inbound")
+    view = await door.archive.contacts.get(row.id, actor=actor(Role.COMPLAINT_HANDLER))
+    assert [(m.ident, m.change) for m in view.messages] == [
+        ("900", None),
+        ("900", "deleted"),
+        ("901", None),
+    ]
+    assert len(view.contact.parties) == 2
+    assert await door.archive.stores.store.count(AttentionRow, {"state": "open"}) == 0
+
+
+async def test_without_a_valid_signature_nothing_is_kept(door):
+    wrong = signed("chatwoot", b"other")
+    for headers in ({}, wrong, {"Authorization": "Basic Y2hhdDp4"}):
+        assert (await post(door, SENT, headers=headers)).status == 401
+    assert await door.archive.stores.store.count(DeliveryRow, {}) == 0
+
+
+async def test_an_old_chatwoot_sends_its_secret_in_the_path(door):
+    path = f"oldchat/k/{SECRET}"
+    assert (await post(door, SENT, source=path, headers={})).status == 200
+    assert (await post(door, SENT, source="oldchat/k/" + "x" * 40, headers={})).status == 401
+    # A source that does not say so takes none there.
+    assert (await post(door, SENT, source=f"chat/k/{SECRET}", headers={})).status == 401
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        ('secret_file = "chat.secret"\n', "", "secret_file"),
+        (
+            'kind = "standard-webhooks"',
+            'kind = "standard-webhooks"\nsecret_in_path = true',
+            "chatwoot",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("config")
+def test_settings_that_cannot_be_are_refused(tmp_path, before, after, what):
+    with pytest.raises(ConfigError, match=what):
+        parse_config((SOURCES + CHAT).replace(before, after), base=tmp_path)
