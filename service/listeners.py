@@ -121,6 +121,7 @@ def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: s
         shared=_shared(source, sender),
         twilio=_secrets(source, TwilioSecret) if sender is Sender.TWILIO else (),
         body_keys=_secrets(source, BodyKey) if sender is Sender.BODY else (),
+        verify_token=_verify_token(source),
         scheme=SCHEMES[source.kind] if sender is Sender.BODY else None,
         post_key=_post_key(source),
         unpack=KINDS[source.kind].unpack,
@@ -140,6 +141,11 @@ def _shared(source: SourceConfig, sender: Sender) -> tuple[SharedSecret, ...]:
     if sender is Sender.SECRET or source.secret_in_path:
         return _secrets(source, SharedSecret)
     return ()
+
+
+def _verify_token(source: SourceConfig) -> SharedSecret | None:
+    file = source.verify_token_file
+    return None if file is None else _secret(source.name, file, SharedSecret)
 
 
 def _post_key(source: SourceConfig) -> PostKey | None:

@@ -521,5 +521,7 @@ def _rule_of(config: Config, source: SourceConfig) -> SourceRule:
         company_addresses=frozenset(source.company_addresses),
         checks_mail=source.mail_checks,
         fetched_as=fetch_kind(source.name),
-        stored_recordings=f"{source.ari}/recordings/stored" if source.ari else "",
+        stored_recordings=f"{source.ari}/recordings/stored"
+        if source.ari
+        else source.graph or "",
     )

@@ -171,12 +171,19 @@ def _secret(
     at: tuple[str, int], source: SourceConfig, *, has_url: bool
 ) -> Iterator[Contradiction]:
     """See to it that what comes can be checked."""
-    if source.kind in {"standard-webhooks", "chatwoot"} and not source.secret_file:
+    if source.kind in {"standard-webhooks", "chatwoot", "whatsapp"} and not source.secret_file:
         reason = f'"{source.kind}" needs secret_file'
         yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
     if source.kind == "twilio" and not (source.secret_file and has_url):
         reason = '"twilio" needs secret_file, and [web] public_url, which its signatures are of'
         yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
+    for name in ("verify_token_file", "graph"):
+        if getattr(source, name) and source.kind != "whatsapp":
+            yield Contradiction(
+                (*at, name), 'is for sources of kind "whatsapp"', ((*at, "kind"),)
+            )
+    if source.graph:
+        yield from _interface(at, source, "graph", WebUrl.parse(source.graph).origin)
     if source.secret_in_path and source.kind != "chatwoot":
         reason = 'is for sources of kind "chatwoot"'
         yield Contradiction((*at, "secret_in_path"), reason, ((*at, "kind"),))
@@ -195,7 +202,7 @@ def _asterisk(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradicti
             if getattr(source, name):
                 yield Contradiction((*at, name), "means nothing without ami", ((*at, "ami"),))
     if source.ari:
-        yield from _interface(at, source, WebUrl.parse(source.ari).origin)
+        yield from _interface(at, source, "ari", WebUrl.parse(source.ari).origin)
 
 
 def _manager(
@@ -213,14 +220,14 @@ def _manager(
 
 
 def _interface(
-    at: tuple[str, int], source: SourceConfig, origin: Origin
+    at: tuple[str, int], source: SourceConfig, name: str, origin: Origin
 ) -> Iterator[Contradiction]:
     origins, credentials = (*at, "fetch_origins"), (*at, "fetch_credentials")
     if origin not in source.fetch_origins:
-        yield Contradiction((*at, "ari"), f"{origin} is none of fetch_origins", (origins,))
+        yield Contradiction((*at, name), f"{origin} is none of fetch_origins", (origins,))
     elif all(one.origin != origin for one in source.fetch_credentials):
         reason = f"needs fetch_credentials for {origin}"
-        yield Contradiction((*at, "ari"), reason, (origins, credentials))
+        yield Contradiction((*at, name), reason, (origins, credentials))
 
 
 def _mail(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:

@@ -493,13 +493,27 @@ class SourceConfig:
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
         '"freeswitch", "asterisk", "cloudevents", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, digits, - '
-        'and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" the secret of its webhook.',
+        'and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" the secret of its webhook, for '
+        '"whatsapp" the app secret.',
         default="",
     )
     signing_key_file: Path | None = setting(
         values.SECRET_FILE,
         'File with the webhook signing key of a source of kind "mailgun", or the public key (base64) that "sendgrid" '
         "shows: one line, mode 0400. What is posted then has to be signed with it, beside the secret in its address.",
+        default="",
+    )
+    verify_token_file: Path | None = setting(
+        values.SECRET_FILE,
+        'File with the verify token of a source of kind "whatsapp", which Meta sends when the address is set there: 32 '
+        "to 128 letters, digits, - and _; mode 0400. Empty: the address cannot be set.",
+        default="",
+    )
+    graph: str | None = setting(
+        addresses.INTERFACE_URL,
+        'Where the Graph API of a source of kind "whatsapp" is, with its version, e.g. '
+        "https://graph.facebook.com/v23.0: files of messages are fetched there. Its origin has to be one of "
+        "fetch_origins, with fetch_credentials. Empty: files are not fetched.",
         default="",
     )
     secret_in_path: bool = setting(

@@ -103,6 +103,7 @@ class AnnouncedRecording:
 
     What ``content_type``, ``size_bytes`` and ``sha256`` (in hexadecimal) say is None where the source does not tell;
     other bytes than those are refused. ``content_key`` opens what is there, where the source encrypted it.
+    ``is_described``: at ``url`` is a description of the recording, in JSON, whose ``url`` is good for some minutes.
     """
 
     name: str
@@ -111,6 +112,7 @@ class AnnouncedRecording:
     size_bytes: int | None = None
     sha256: str | None = None
     content_key: ContentKey | None = None
+    is_described: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

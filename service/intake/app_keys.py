@@ -24,7 +24,8 @@ from service.sources.posted_mail import Unpack
 class Listener:
     """A configured source as intake knows it, with the secrets that its kind of sender has.
 
-    ``scheme`` says where a signature by one of ``body_keys`` stands. ``unpack`` finds the mails that it posts, which
+    ``scheme`` says where a signature by one of ``body_keys`` stands, ``verify_token`` is what its
+    platform sends when it is told the address. ``unpack`` finds the mails that it posts, which
     are no larger than ``max_mail_bytes``; ``post_key`` is what such posts have to be signed with, beside the secret.
     ``public_url`` is where the archive is known outside, without a slash at its end.
     """
@@ -36,6 +37,7 @@ class Listener:
     twilio: tuple[TwilioSecret, ...] = field(default=(), repr=False)
     body_keys: tuple[BodyKey, ...] = field(default=(), repr=False)
     scheme: Scheme | None = None
+    verify_token: SharedSecret | None = field(default=None, repr=False)
     post_key: PostKey | None = field(default=None, repr=False)
     unpack: Unpack | None = None
     max_mail_bytes: int = 0

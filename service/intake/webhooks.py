@@ -43,7 +43,7 @@ from service.intake.posted_mail import (
     read_posted,
 )
 from service.intake.refusals import SECRET, SIGNATURE, UNSIGNED
-from service.intake.shared_secret import basic_secret, require_secret
+from service.intake.shared_secret import SharedSecret, basic_secret, require_secret
 from service.intake.standard_webhooks import (
     UNTIMELY,
     WebhookSecret,
@@ -56,6 +56,7 @@ from service.sources.requests import received_request, target_of
 
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
+_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9.:_-]{1,255}", re.ASCII)
 
 
@@ -111,8 +112,13 @@ async def receive_delivery(request: web.Request) -> web.Response:
 
 
 async def receive_call_back(request: web.Request) -> web.Response:
-    """``GET /intake/{source}``: a delivery of a system that tells everything in the query."""
+    """``GET /intake/{source}``: a delivery of a system that tells everything in the query, or a verification by Meta.
+
+    Meta asks so whether the address is ours (Graph API, "Webhooks", verification requests).
+    """
     listener = _listener(request)
+    if listener is not None and listener.verify_token is not None:
+        return _answer_challenge(request, listener, listener.verify_token)
     if listener is None or listener.sender is not Sender.TWILIO:
         raise NotSignedInError("no such source")
     return await receive_delivery(request)
@@ -223,6 +229,18 @@ async def _receive_recording(request: web.Request) -> web.Response:
             now=request[NOW],
         )
     return _acknowledged(request, kept)
+
+
+def _answer_challenge(
+    request: web.Request, listener: Listener, token: SharedSecret
+) -> web.Response:
+    """Return what is asked to be repeated, to who sends the verify token."""
+    with _counted(request, listener, SECRET):
+        require_secret(request.query.get("hub.verify_token", ""), secrets=(token,))
+    challenge = request.query.get("hub.challenge", "")
+    if request.query.get("hub.mode") != "subscribe" or not _CHALLENGE.fullmatch(challenge):
+        raise InvalidInputError("hub.mode is subscribe, and hub.challenge letters and digits")
+    return web.Response(text=challenge)
 
 
 def _permitted(request: web.Request) -> web.Response:

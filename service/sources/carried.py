@@ -16,6 +16,7 @@ USUALLY_CARRIED: Final[Mapping[str, tuple[Traffic, ...]]] = MappingProxyType(
         "freeswitch": _CALLS,
         "asterisk": _CALLS,
         "chatwoot": _CHATS,
+        "whatsapp": _CHATS,
         "mail": _MAILS,
         **dict.fromkeys(UNPACKING, _MAILS),
     }

@@ -21,7 +21,7 @@ class SourceRule:
     ``columns`` are those of the source's CSV, where they are not the usual ones.
     ``checks_mail``: DNS may be asked about the signatures of mails.
     ``fetched_as`` is the kind of the jobs that fetch its recordings. Those that are named without a URL are below
-    ``stored_recordings``.
+    ``stored_recordings``; without it they are not fetched.
     """
 
     region: str = "FI"

@@ -17,6 +17,7 @@ from service.sources.freeswitch_files import recognise_file
 from service.sources.generic import parse_contact
 from service.sources.posted_mail import UNPACKING, Unpack, refuse_posted
 from service.sources.twilio import understand_twilio
+from service.sources.whatsapp import understand_whatsapp
 
 
 class Sender(Enum):
@@ -80,6 +81,7 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
             Sender.SECRET, MappingProxyType({"request": understand_cloudevents})
         ),
         "chatwoot": SourceKind(Sender.BODY, MappingProxyType({"request": understand_chatwoot})),
+        "whatsapp": SourceKind(Sender.BODY, MappingProxyType({"request": understand_whatsapp})),
         "mail": SourceKind(Sender.TOKEN),
         **{
             name: SourceKind(

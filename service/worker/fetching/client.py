@@ -21,8 +21,10 @@ from yarl import URL
 from service.crypto.content_key import ContentOpener
 from service.crypto.errors import PayloadError
 from service.domain.contact import AnnouncedRecording
+from service.domain.errors import InvalidInputError
 from service.domain.fetching import FetchError, FetchFault
-from service.domain.urls import WebUrl
+from service.domain.urls import MAX_URL_CHARACTERS, WebUrl
+from service.sources.strict_json import decode_json
 from service.worker.fetching.connecting import Resolve, connector, resolve
 from service.worker.fetching.rules import FetchRules, judge_redirect, judge_url
 
@@ -49,6 +51,7 @@ _MARKUP: Final = re.compile(
 )
 # Enough to tell a page by.
 _BEGINNING_BYTES: Final = 512
+_DESCRIPTION_BYTES: Final = 64 * 1024
 _SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -72,6 +75,8 @@ class Fetcher:
         try:
             async with limit, self._session() as session:
                 response = await self._follow(session, url)
+                if announced.is_described:
+                    response = await self._follow_description(session, response)
                 try:
                     yield Answer(response, announced, self.rules)
                 finally:
@@ -80,6 +85,21 @@ class Fetcher:
             if not limit.expired():
                 raise
             raise FetchError(FetchFault.UNREACHABLE, "it takes too long") from None
+
+    async def _follow_description(
+        self, session: aiohttp.ClientSession, response: aiohttp.ClientResponse
+    ) -> aiohttp.ClientResponse:
+        """Return the answer of the URL that stands in a description; it is judged as the first one was."""
+        try:
+            async with asyncio.timeout(self.rules.window.total_seconds()):
+                described = await response.content.read(_DESCRIPTION_BYTES)
+                while not response.content.at_eof() and len(described) < _DESCRIPTION_BYTES:
+                    described += await response.content.readany()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise FetchError(FetchFault.UNREACHABLE, type(error).__name__) from None
+        finally:
+            response.close()
+        return await self._follow(session, judge_url(_described_url(described), self.rules))
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -201,7 +221,8 @@ class Answer:
         headers, length = self.response.headers, self.response.content_length
         if not {"identity", ""}.issuperset(_words(self.response, hdrs.CONTENT_ENCODING)):
             raise FetchError(FetchFault.WRONG_ANSWER, "compressed, unasked")
-        if _PAGES.fullmatch(self._declared_type()):
+        # What has the announced hash is what was announced, also where that is a text.
+        if self.announced.sha256 is None and _PAGES.fullmatch(self._declared_type()):
             raise FetchError(FetchFault.WRONG_ANSWER, "a text")
         codings = _words(self.response, hdrs.TRANSFER_ENCODING)
         if codings not in ([], ["chunked"]):
@@ -229,7 +250,7 @@ class Answer:
         """Yield what comes, unless it begins as a page does; its beginning may come in pieces."""
         beginning = b""
         async for chunk in self._paced():
-            if len(beginning) >= _BEGINNING_BYTES:
+            if len(beginning) >= _BEGINNING_BYTES or self.announced.sha256 is not None:
                 yield chunk
                 continue
             beginning += chunk
@@ -267,6 +288,22 @@ class Answer:
         declared = self.response.headers.get(hdrs.CONTENT_TYPE, "")
         plain = declared.partition(";")[0].strip().lower()
         return plain if _TYPE.fullmatch(plain) else UNKNOWN_TYPE
+
+
+def _described_url(described: bytes) -> str:
+    """Return the URL that a description has.
+
+    Raises:
+        FetchError: It has none, or is none.
+    """
+    try:
+        told = decode_json(described)
+    except InvalidInputError:
+        told = None
+    url = told.get("url") if isinstance(told, Mapping) else None
+    if not isinstance(url, str) or len(url) > MAX_URL_CHARACTERS:
+        raise FetchError(FetchFault.WRONG_ANSWER, "no description")
+    return url
 
 
 def _no_page(beginning: bytes) -> bytes:
