@@ -493,7 +493,7 @@ class SourceConfig:
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
         '"freeswitch", "asterisk", "cloudevents", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, digits, - '
-        'and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" the secret of its webhook, for '
+        'and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" that of its webhook, for '
         '"whatsapp" the app secret.',
         default="",
     )
