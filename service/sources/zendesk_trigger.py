@@ -110,6 +110,9 @@ def _understand(
     is_over = told.get("status", "").strip().lower() in OVER
     text = readable(told.get("comment_text", ""))
     if not text and not told.get("comment_files", "").strip():
+        if ident_of(told.get("comment_id")):
+            # Zendesk leaves placeholders empty where its rules say so: what was written is not to be lost unseen.
+            raise InvalidInputError("comment_text is empty, although there is a comment")
         return over(ticket, at, now=now) if is_over else Understood(())
     return _comment(told, ticket, at, text, rule=rule, now=now)
 

@@ -108,6 +108,17 @@ def test_zendesk_signs_the_time_and_the_body_with_nothing_between_them():
     assert verify("zendesk", headers, b'{"ticket_id":"5158"}', now=now) == ()
 
 
+@pytest.mark.parametrize("moved", [-1, -2, 1, 5])
+def test_a_time_and_a_body_that_are_divided_elsewhere_are_no_signature(moved):
+    """Nothing stands between them, so that the same signed text could be read as another time and another body."""
+    whole = TEXT_STAMP + "0123456"
+    headers = signed("zendesk", b"0123456")
+    end = len(TEXT_STAMP) + moved
+    headers[SCHEMES["zendesk"].stamp] = whole[:end]
+    with pytest.raises(NotSignedInError):
+        verify("zendesk", headers, whole[end:].encode())
+
+
 def test_the_secret_that_zendesk_publishes_for_tests_is_refused():
     with pytest.raises(InvalidInputError, match="published"):
         BodyKey.parse("dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ==\n")

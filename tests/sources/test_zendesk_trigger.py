@@ -162,8 +162,13 @@ def test_files_are_to_be_fetched_and_named_by_us():
 
 @pytest.mark.parametrize(("status", "count"), [("Solved", 1), ("closed", 1), ("Open", 0)])
 def test_a_change_without_a_comment_tells_that_the_ticket_is_over_or_nothing(status, count):
-    contacts = as_form(status=status, comment_text="").contacts
+    contacts = as_form(status=status, comment_text="", comment_id="").contacts
     assert [(one.source_id, one.messages) for one in contacts] == [("5158", ())] * count
+
+
+def test_a_comment_whose_text_zendesk_left_out_is_not_lost_unseen():
+    with pytest.raises(InvalidInputError, match="comment_text is empty"):
+        as_form(comment_text="")
 
 
 def test_a_form_that_is_none_is_refused_in_words():
