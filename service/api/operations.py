@@ -27,6 +27,7 @@ class Proof(StrEnum):
     TOKEN = "bearer"  # noqa: S105  # the name of a scheme
     SIGNATURE = "signature"
     TWILIO = "twilio"
+    ZENDESK = "zendesk"
     SECRET = "basic"  # noqa: S105  # the name of a scheme
 
 
@@ -113,7 +114,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /intake/{source}": Operation(
         body=BYTES,
         answers={200: shapes.Kept},
-        proofs=(Proof.SIGNATURE, Proof.TWILIO, Proof.SECRET, Proof.TOKEN),
+        proofs=(Proof.SIGNATURE, Proof.TWILIO, Proof.ZENDESK, Proof.SECRET, Proof.TOKEN),
     ),
     "GET /intake/{source}": Operation(answers={200: shapes.Kept}, proofs=(Proof.TWILIO,)),
     "OPTIONS /intake/{source}": Operation(

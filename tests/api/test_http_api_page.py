@@ -30,6 +30,7 @@ OPENERS = "complaint_handler, dpo; with a grant"
 WORDS = {
     "signature": "signature",
     "twilio": "Twilio's signature",
+    "zendesk": "Zendesk's",
     "basic": "secret",
     "bearer": "token",
     "path": "its secret in the path",
