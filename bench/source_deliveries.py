@@ -124,6 +124,53 @@ def cloudevents() -> Mapping[str, bytes]:
     return {"request": received_request("POST", "/intake/bus", told, body).encode()}
 
 
+def chatwoot() -> Mapping[str, bytes]:
+    """Return a message of a customer."""
+    customer = {"id": 41, "name": "Maija Meikäläinen", "phone_number": "+358401234567"}
+    told = {
+        "event": "message_created",
+        "id": 900,
+        "content": "Hei, laskussani on jotain outoa. Voitteko katsoa?",
+        "message_type": "incoming",
+        "private": False,
+        "created_at": "2026-11-22T10:09:05.000Z",
+        "sender": customer,
+        "inbox": {"id": 3, "name": "Verkkochat"},
+        "conversation": {
+            "id": 112,
+            "channel": "Channel::WebWidget",
+            "meta": {"sender": customer},
+        },
+    }
+    return _posted("chat", told)
+
+
+def whatsapp() -> Mapping[str, bytes]:
+    """Return a message of a customer."""
+    value = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "358201234567", "phone_number_id": "106540"},
+        "contacts": [{"profile": {"name": "Maija"}, "wa_id": "358401234567"}],
+        "messages": [
+            {
+                "from": "358401234567",
+                "id": "wamid.1",
+                "timestamp": "1795342145",
+                "type": "text",
+                "text": {"body": "Hei, laskussani on jotain outoa. Voitteko katsoa?"},
+            }
+        ],
+    }
+    change = {"value": value, "field": "messages"}
+    told = {"object": "whatsapp_business_account", "entry": [{"id": "0", "changes": [change]}]}
+    return _posted("whatsapp", told)
+
+
+def _posted(source: str, told: Mapping[str, object]) -> Mapping[str, bytes]:
+    body = json.dumps(told).encode()
+    return {"request": received_request("POST", f"/intake/{source}", (), body).encode()}
+
+
 def zendesk() -> Mapping[str, bytes]:
     """Return a comment as a trigger sends it."""
     told = {
@@ -155,6 +202,8 @@ DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
     "asterisk": asterisk,
     "twilio": twilio,
     "cloudevents": cloudevents,
+    "chatwoot": chatwoot,
+    "whatsapp": whatsapp,
     "zendesk": zendesk,
 }
 """What each kind delivers. Every kind with adapters has its own, and so a row of its own."""

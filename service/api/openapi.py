@@ -270,6 +270,18 @@ def _schemes() -> Json:
             "name": "X-Twilio-Signature",
             "description": "Twilio's signature of the URL and its parameters.",
         },
+        "chatwoot": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-Chatwoot-Signature",
+            "description": "Chatwoot's signature of the time and the raw body.",
+        },
+        "meta": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-Hub-Signature-256",
+            "description": "Meta's signature of the raw body.",
+        },
         "signature": {
             "type": "apiKey",
             "in": "header",

@@ -27,6 +27,8 @@ class Proof(StrEnum):
     TOKEN = "bearer"  # noqa: S105  # the name of a scheme
     SIGNATURE = "signature"
     TWILIO = "twilio"
+    CHATWOOT = "chatwoot"
+    META = "meta"
     ZENDESK = "zendesk"
     SECRET = "basic"  # noqa: S105  # the name of a scheme
 
@@ -104,6 +106,11 @@ _RANGE: Final = {
     "If-Range": _text("The ETag that the range belongs to."),
 }
 _CONTENT: Final = {200: BYTES, 206: BYTES}
+_VERIFICATION: Final = {
+    "hub.mode": _text("subscribe: Meta asks whether the address is known here."),
+    "hub.verify_token": _text("The verify token of a source of WhatsApp."),
+    "hub.challenge": _text("What is repeated then, as text/plain."),
+}
 _HANDSHAKE: Final = {
     "WebHook-Request-Origin": _text(
         "The host that asks to deliver (CloudEvents, HTTP 1.1 Web Hooks)."
@@ -114,9 +121,19 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /intake/{source}": Operation(
         body=BYTES,
         answers={200: shapes.Kept},
-        proofs=(Proof.SIGNATURE, Proof.TWILIO, Proof.ZENDESK, Proof.SECRET, Proof.TOKEN),
+        proofs=(
+            Proof.SIGNATURE,
+            Proof.TWILIO,
+            Proof.CHATWOOT,
+            Proof.META,
+            Proof.ZENDESK,
+            Proof.SECRET,
+            Proof.TOKEN,
+        ),
     ),
-    "GET /intake/{source}": Operation(answers={200: shapes.Kept}, proofs=(Proof.TWILIO,)),
+    "GET /intake/{source}": Operation(
+        query=_VERIFICATION, answers={200: shapes.Kept}, proofs=(Proof.TWILIO,)
+    ),
     "OPTIONS /intake/{source}": Operation(
         headers=_HANDSHAKE, answers={200: None}, proofs=(Proof.SECRET, Proof.TOKEN)
     ),

@@ -91,22 +91,27 @@ def understand_whatsapp(body: bytes, rule: SourceRule, now: datetime) -> Underst
     if not isinstance(told, Mapping) or told.get("object") != _OBJECT:
         raise InvalidInputError(f'the body is no JSON object with "object": "{_OBJECT}"')
     contacts: list[ContactFacts] = []
-    remarks: dict[str, None] = {}
+    has_errors = is_odd = False
     for value in _values(told):
         around = _around(value, rule)
-        if _has_errors(value):
-            remarks[REPORTED] = None
+        has_errors |= _has_errors(value)
         for name, direction in _LISTS.items():
             for message in _objects(value.get(name)):
                 facts = _facts(message, around, direction)
                 contacts.append(facts)
-                if _has_errors(message):
-                    remarks[REPORTED] = None
-                if not all(is_plausible(one.sent_at, now=now) for one in facts.messages):
-                    remarks[TIME_OUT_OF_WINDOW] = None
+                has_errors |= _has_errors(message)
+                is_odd |= not all(is_plausible(one.sent_at, now=now) for one in facts.messages)
         if len(contacts) > MAX_MESSAGES:
             raise InvalidInputError(f"more than {MAX_MESSAGES} messages")
-    return Understood(tuple(contacts), tuple(remarks))
+    return Understood(tuple(contacts), _remarks(has_errors=has_errors, is_odd=is_odd))
+
+
+def _remarks(*, has_errors: bool, is_odd: bool) -> tuple[str, ...]:
+    if has_errors and is_odd:
+        return (REPORTED, TIME_OUT_OF_WINDOW)
+    if has_errors:
+        return (REPORTED,)
+    return (TIME_OUT_OF_WINDOW,) if is_odd else ()
 
 
 def _values(told: Json) -> Iterator[Json]:

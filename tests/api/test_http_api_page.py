@@ -30,6 +30,8 @@ OPENERS = "complaint_handler, dpo; with a grant"
 WORDS = {
     "signature": "signature",
     "twilio": "Twilio's signature",
+    "chatwoot": "Chatwoot's",
+    "meta": "Meta's",
     "zendesk": "Zendesk's",
     "basic": "secret",
     "bearer": "token",

@@ -20,6 +20,7 @@ from storage.rows import AttentionRow, ContactRow, DeliveryRow
 from tests.conftest import actor
 from tests.intake.conftest import SECRET, SOURCES
 from tests.sources.test_chatwoot import SENT
+from tests.sources.test_whatsapp import EDIT, REVOKE, TEXT, request_of, value_of
 from tests.sources.test_zendesk_trigger import FIELDS
 
 KEY = "invented-secret-of-a-webhook"
@@ -149,6 +150,12 @@ name = "oldchat"
 kind = "chatwoot"
 secret_file = "switch.secret"
 secret_in_path = true
+
+[[sources]]
+name = "wa"
+kind = "whatsapp"
+secret_file = "chat.secret"
+verify_token_file = "switch.secret"
 """
 
 
@@ -248,6 +255,11 @@ async def test_an_old_chatwoot_sends_its_secret_in_the_path(door):
     [
         ('secret_file = "chat.secret"\n', "", "secret_file"),
         (
+            'kind = "whatsapp"\n',
+            'kind = "whatsapp"\ngraph = "https://graph.example.com/v1"\n',
+            "fetch_origins",
+        ),
+        (
             'kind = "standard-webhooks"',
             'kind = "standard-webhooks"\nsecret_in_path = true',
             "chatwoot",
@@ -258,3 +270,45 @@ async def test_an_old_chatwoot_sends_its_secret_in_the_path(door):
 def test_settings_that_cannot_be_are_refused(tmp_path, before, after, what):
     with pytest.raises(ConfigError, match=what):
         parse_config((SOURCES + CHAT).replace(before, after), base=tmp_path)
+
+
+ASKED = {"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": SECRET}
+
+
+async def test_meta_is_told_that_the_address_is_ours_when_it_knows_the_token(door):
+    answer = await door.client.get("/intake/wa", params=ASKED)
+    assert (answer.status, await answer.text()) == (200, "1158201444")
+    assert answer.content_type == "text/plain"
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "status"),
+    [
+        ("wa", {"hub.verify_token": "x" * 40}, 401),
+        ("wa", {"hub.verify_token": ""}, 401),
+        ("wa", {"hub.mode": "unsubscribe"}, 400),
+        ("wa", {"hub.challenge": "<script>"}, 400),
+        ("wa", {"hub.challenge": "1" * 129}, 400),
+        ("chat", {}, 401),
+        ("nobody", {}, 401),
+    ],
+)
+async def test_nobody_else_is_told_anything(door, path, changes, status):
+    answer = await door.client.get(f"/intake/{path}", params={**ASKED, **changes})
+    assert answer.status == status
+    assert ASKED["hub.challenge"] not in await answer.text()
+    assert SECRET not in await answer.text()
+
+
+async def test_messages_of_whatsapp_are_a_contact_each_day(door):
+    for told in (request_of(value_of(EDIT, TEXT)), request_of(value_of(TEXT, REVOKE))):
+        body = json.dumps(told).encode()
+        answer = await door.client.post(
+            "/intake/wa", data=body, headers=signed("whatsapp", body)
+        )
+        assert answer.status == 200
+    await door.understand()
+    (row,) = await door.archive.stores.store.find(ContactRow, {})
+    view = await door.archive.contacts.get(row.id, actor=actor(Role.COMPLAINT_HANDLER))
+    assert [m.change for m in view.messages] == [None, "edited", "deleted"]
+    assert {m.ident for m in view.messages} == {"wamid.1"}

@@ -5,6 +5,7 @@ import asyncio
 import base64
 import gzip
 import hashlib
+import json
 import socket
 from datetime import timedelta
 from ipaddress import ip_network
@@ -64,6 +65,70 @@ def resolving(*answers):
 async def free_port():
     with socket.create_server(("127.0.0.1", 0)) as one:
         return one.getsockname()[1]
+
+
+# -- what is described first
+
+
+def described(url, **more):
+    return ok(json.dumps({"url": url, **more}).encode(), "Content-Type: application/json")
+
+
+async def test_what_is_described_is_fetched_with_what_each_server_may_know():
+    async with answering(ok(SOUND)) as media, answering(described(media.url("/x?y"))) as graph:
+        allowed = rules(
+            origins={
+                Origin.parse(graph.origin): "Bearer of-the-graph",
+                Origin.parse(media.origin): "Bearer of-the-media",
+            }
+        )
+        _, found = await fetch(graph.url("/v1/2"), allowed, is_described=True)
+    assert found == SOUND
+    assert graph.asked[0].headers["authorization"] == "Bearer of-the-graph"
+    assert (media.asked[0].target, media.asked[0].headers["authorization"]) == (
+        "/x?y",
+        "Bearer of-the-media",
+    )
+
+
+async def test_what_is_described_leads_only_to_where_it_may():
+    async with answering(ok(SOUND)) as media:
+        async with answering(described(media.url())) as graph:
+            fault = await fault_of(graph.url(), rules(graph.origin), is_described=True)
+        assert fault is FetchFault.NOT_ALLOWED
+        async with answering(described("http://169.254.169.254/latest")) as graph:
+            fault = await fault_of(graph.url(), rules(graph.origin), is_described=True)
+        assert fault is FetchFault.ADDRESS_REFUSED
+    assert media.asked == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ok(b"{}"),
+        ok(b"[]"),
+        ok(b'{"url": 7}'),
+        ok(b"not json"),
+        ok(b'{"url": "' + b"x" * 70_000 + b'"}'),
+    ],
+    ids=["no url", "a list", "a number", "no JSON", "too long"],
+)
+async def test_what_is_no_description_is_a_wrong_answer(answer):
+    async with answering(answer) as graph:
+        fault = await fault_of(graph.url(), rules(graph.origin), is_described=True)
+    assert fault is FetchFault.WRONG_ANSWER
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_text_is_taken_where_its_hash_was_announced(is_told):
+    text = b"<html>a letter</html>"
+    sha256 = hashlib.sha256(text).hexdigest() if is_told else None
+    async with answering(ok(text, "Content-Type: text/html")) as server:
+        if is_told:
+            assert (await fetch(server.url(), rules(server.origin), sha256=sha256))[1] == text
+        else:
+            fault = await fault_of(server.url(), rules(server.origin))
+            assert fault is FetchFault.WRONG_ANSWER
 
 
 # -- what is asked for, and how
