@@ -171,6 +171,31 @@ def _posted(source: str, told: Mapping[str, object]) -> Mapping[str, bytes]:
     return {"request": received_request("POST", f"/intake/{source}", (), body).encode()}
 
 
+def zendesk() -> Mapping[str, bytes]:
+    """Return a comment as a trigger sends it."""
+    told = {
+        "ticket_id": "5158",
+        "channel": "Web form",
+        "subject": "Lasku",
+        "queue": "Laskutus",
+        "status": "Open",
+        "at": "2026-11-22T10:30Z",
+        "requester_id": "41",
+        "requester_name": "Maija Meikäläinen",
+        "requester_email": "maija@example.fi",
+        "requester_phone": "+358401234567",
+        "comment_id": "901",
+        "comment_text": "Sain laskun kahdesti, ja toisessa on väärä osoite. " * 8,
+        "comment_public": "true",
+        "author_id": "41",
+        "author_name": "Maija Meikäläinen",
+        "author_role": "End-user",
+    }
+    headers = [(b"content-type", b"application/x-www-form-urlencoded")]
+    body = urlencode(told).encode()
+    return {"request": received_request("POST", "/intake/tickets", headers, body).encode()}
+
+
 DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
     "api": contact_json,
     "freeswitch": freeswitch,
@@ -179,5 +204,6 @@ DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
     "cloudevents": cloudevents,
     "chatwoot": chatwoot,
     "whatsapp": whatsapp,
+    "zendesk": zendesk,
 }
 """What each kind delivers. Every kind with adapters has its own, and so a row of its own."""

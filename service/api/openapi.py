@@ -288,4 +288,10 @@ def _schemes() -> Json:
             "name": "webhook-signature",
             "description": "A signature of the raw bytes by the source (Standard Webhooks).",
         },
+        "zendesk": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-Zendesk-Webhook-Signature",
+            "description": "Zendesk's signature of the time and the raw body.",
+        },
     }

@@ -29,6 +29,7 @@ class Proof(StrEnum):
     TWILIO = "twilio"
     CHATWOOT = "chatwoot"
     META = "meta"
+    ZENDESK = "zendesk"
     SECRET = "basic"  # noqa: S105  # the name of a scheme
 
 
@@ -120,6 +121,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
             Proof.TWILIO,
             Proof.CHATWOOT,
             Proof.META,
+            Proof.ZENDESK,
             Proof.SECRET,
             Proof.TOKEN,
         ),

@@ -171,7 +171,8 @@ def _secret(
     at: tuple[str, int], source: SourceConfig, *, has_url: bool
 ) -> Iterator[Contradiction]:
     """See to it that what comes can be checked."""
-    if source.kind in {"standard-webhooks", "chatwoot", "whatsapp"} and not source.secret_file:
+    signing = {"standard-webhooks", "chatwoot", "whatsapp", "zendesk"}
+    if source.kind in signing and not source.secret_file:
         reason = f'"{source.kind}" needs secret_file'
         yield Contradiction((*at, "kind"), reason, ((*at, "secret_file"),))
     if source.kind == "twilio" and not (source.secret_file and has_url):

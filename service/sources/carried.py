@@ -17,6 +17,7 @@ USUALLY_CARRIED: Final[Mapping[str, tuple[Traffic, ...]]] = MappingProxyType(
         "asterisk": _CALLS,
         "chatwoot": _CHATS,
         "whatsapp": _CHATS,
+        "zendesk": (*_CHATS, *_MAILS),
         "mail": _MAILS,
         **dict.fromkeys(UNPACKING, _MAILS),
     }

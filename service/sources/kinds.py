@@ -18,6 +18,7 @@ from service.sources.generic import parse_contact
 from service.sources.posted_mail import UNPACKING, Unpack, refuse_posted
 from service.sources.twilio import understand_twilio
 from service.sources.whatsapp import understand_whatsapp
+from service.sources.zendesk import understand_zendesk
 
 
 class Sender(Enum):
@@ -82,6 +83,7 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
         ),
         "chatwoot": SourceKind(Sender.BODY, MappingProxyType({"request": understand_chatwoot})),
         "whatsapp": SourceKind(Sender.BODY, MappingProxyType({"request": understand_whatsapp})),
+        "zendesk": SourceKind(Sender.BODY, MappingProxyType({"request": understand_zendesk})),
         "mail": SourceKind(Sender.TOKEN),
         **{
             name: SourceKind(

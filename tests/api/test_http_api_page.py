@@ -32,6 +32,7 @@ WORDS = {
     "twilio": "Twilio's signature",
     "chatwoot": "Chatwoot's",
     "meta": "Meta's",
+    "zendesk": "Zendesk's",
     "basic": "secret",
     "bearer": "token",
     "path": "its secret in the path",

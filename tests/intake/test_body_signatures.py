@@ -1,9 +1,11 @@
 """Signatures over the raw body, as chat platforms make them; and what is none."""
 
+import base64
 import hashlib
 import hmac
 import json
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
@@ -19,20 +21,24 @@ from tests.conftest import actor
 from tests.intake.conftest import SECRET, SOURCES
 from tests.sources.test_chatwoot import SENT
 from tests.sources.test_whatsapp import EDIT, REVOKE, TEXT, request_of, value_of
+from tests.sources.test_zendesk_trigger import FIELDS
 
 KEY = "invented-secret-of-a-webhook"
 NOW = datetime.now(UTC)
 STAMP = str(int(NOW.timestamp()))
+TEXT_STAMP = f"{NOW:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def signed(kind, body, *, key=KEY, stamp=STAMP):
+def signed(kind, body, *, key=KEY, stamp=None):
     scheme = SCHEMES[kind]
-    text = f"{stamp}.".encode() + body if scheme.stamp else body
-    mac = hmac.new(key.encode(), text, hashlib.sha256).hexdigest()
-    return {
-        scheme.signature: f"sha256={mac}",
-        **({scheme.stamp: stamp} if scheme.stamp else {}),
-    }
+    stamp = stamp or {"zendesk": TEXT_STAMP}.get(kind, STAMP)
+    text = f"{stamp}{scheme.separator}".encode() + body if scheme.stamp else body
+    mac = hmac.new(key.encode(), text, hashlib.sha256)
+    is_zendesk = kind == "zendesk"
+    value = (
+        base64.b64encode(mac.digest()).decode() if is_zendesk else f"sha256={mac.hexdigest()}"
+    )
+    return {scheme.signature: value, **({scheme.stamp: stamp} if scheme.stamp else {})}
 
 
 def verify(kind, headers, body, *, keys=(KEY,), now=NOW):
@@ -58,6 +64,9 @@ def test_what_was_signed_verifies_and_nothing_else_does(kind, body):
         {"headers": {}},
         {"headers": {**headers, SCHEMES[kind].signature: "sha1=" + "0" * 40}},
         {"headers": {**headers, SCHEMES[kind].signature: "sha256=" + "0" * 64}},
+        {"headers": {**headers, SCHEMES[kind].signature: base64.b64encode(bytes(32)).decode()}},
+        {"headers": {**headers, SCHEMES[kind].signature: base64.b64encode(bytes(31)).decode()}},
+        {"headers": {**headers, SCHEMES[kind].signature: "ä"}},
     ):
         with pytest.raises(NotSignedInError):
             verify(kind, **{"headers": headers, "body": body, **other})
@@ -68,16 +77,52 @@ def test_nothing_verifies_without_a_key():
         verify("whatsapp", {"X-Hub-Signature-256": "sha256=" + "0" * 64}, b"", keys=())
 
 
-@pytest.mark.parametrize("stamp", ["", "soon", "1", "1" * 11, "-179534214"])
-def test_a_time_of_another_form_is_no_signature(stamp):
+@pytest.mark.parametrize("stamp", ["soon", "1", "1" * 11, "-179534214"])
+@pytest.mark.parametrize("kind", ["chatwoot", "zendesk"])
+def test_a_time_of_another_form_is_no_signature(kind, stamp):
     with pytest.raises(NotSignedInError):
-        verify("chatwoot", signed("chatwoot", b"x", stamp=stamp), b"x")
+        verify(kind, signed(kind, b"x", stamp=stamp), b"x")
 
 
-def test_a_time_outside_of_the_tolerance_is_told_of():
-    headers = signed("chatwoot", b"x")
+@pytest.mark.parametrize("kind", ["chatwoot", "zendesk"])
+def test_a_time_that_is_missing_or_another_is_no_signature(kind):
+    headers = signed(kind, b"x")
+    for stamp in ("", {"chatwoot": "1795342145", "zendesk": "2026-11-22T10:00:00Z"}[kind]):
+        with pytest.raises(NotSignedInError):
+            verify(kind, {**headers, SCHEMES[kind].stamp: stamp}, b"x")
+
+
+@pytest.mark.parametrize("kind", ["chatwoot", "zendesk"])
+def test_a_time_outside_of_the_tolerance_is_told_of(kind):
+    headers = signed(kind, b"x")
     late = NOW + timedelta(minutes=6)
-    assert verify("chatwoot", headers, b"x", now=late) == ("outside_tolerance",)
+    assert verify(kind, headers, b"x", now=late) == ("outside_tolerance",)
+
+
+def test_zendesk_signs_the_time_and_the_body_with_nothing_between_them():
+    """What another program made: ``printf %s%s TIME BODY | openssl dgst -sha256 -hmac KEY -binary | base64``."""
+    headers = {
+        "X-Zendesk-Webhook-Signature": "NEsPK+eI2sC7SlIG1KPQhPBgmN+PYtArPAVR6BPQeIc=",
+        "X-Zendesk-Webhook-Signature-Timestamp": "2026-11-22T10:09:05Z",
+    }
+    now = datetime(2026, 11, 22, 10, 10, tzinfo=UTC)
+    assert verify("zendesk", headers, b'{"ticket_id":"5158"}', now=now) == ()
+
+
+@pytest.mark.parametrize("moved", [-1, -2, 1, 5])
+def test_a_time_and_a_body_that_are_divided_elsewhere_are_no_signature(moved):
+    """Nothing stands between them, so that the same signed text could be read as another time and another body."""
+    whole = TEXT_STAMP + "0123456"
+    headers = signed("zendesk", b"0123456")
+    end = len(TEXT_STAMP) + moved
+    headers[SCHEMES["zendesk"].stamp] = whole[:end]
+    with pytest.raises(NotSignedInError):
+        verify("zendesk", headers, whole[end:].encode())
+
+
+def test_the_secret_that_zendesk_publishes_for_tests_is_refused():
+    with pytest.raises(InvalidInputError, match="published"):
+        BodyKey.parse("dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ==\n")
 
 
 @pytest.mark.parametrize("text", ["", "short", "ä" * 20, "x" * 129])
@@ -90,6 +135,11 @@ def test_what_is_no_secret_is_refused_unrepeated(text):
 # -- over the wire
 
 CHAT = """
+[[sources]]
+name = "tickets"
+kind = "zendesk"
+secret_file = "chat.secret"
+
 [[sources]]
 name = "chat"
 kind = "chatwoot"
@@ -150,6 +200,38 @@ async def test_a_conversation_grows_and_keeps_what_was_deleted(door):
         ("901", None),
     ]
     assert len(view.contact.parties) == 2
+    assert await door.archive.stores.store.count(AttentionRow, {"state": "open"}) == 0
+
+
+async def test_a_ticket_grows_from_what_triggers_send_and_keeps_notes_apart(door):
+    fields = {**FIELDS, "requester_phone": "+358401234567"}
+    answer = {
+        **fields,
+        "comment_id": "902",
+        "comment_text": 'Hyvitämme "kaiken" & pian\n+ korko',
+        "at": "2026-11-22T10:31Z",
+        "author_id": "77",
+        "author_name": "Anna",
+        "author_role": "Agent",
+    }
+    note = {**answer, "comment_id": "903", "comment_text": "Tuttu", "comment_public": "false"}
+    for told in (note, answer, fields, fields, note):
+        body = urlencode(told).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        headers |= signed("zendesk", body)
+        assert (
+            await door.client.post("/intake/tickets", data=body, headers=headers)
+        ).status == 200
+    await door.understand()
+    (row,) = await door.archive.stores.store.find(ContactRow, {})
+    assert (row.channel, row.direction) == ("email", "inbound")
+    view = await door.archive.contacts.get(row.id, actor=actor(Role.COMPLAINT_HANDLER))
+    assert [(m.ident, m.sender, m.is_internal) for m in view.messages] == [
+        ("901", "Maija Meikäläinen", False),
+        ("902", "Anna", False),
+        ("903", "Anna", True),
+    ]
+    assert await door.archive.stores.store.count(DeliveryRow, {}) == 3
     assert await door.archive.stores.store.count(AttentionRow, {"state": "open"}) == 0
 
 
