@@ -56,6 +56,8 @@ from service.archive.vault import Vault
 from service.archive.verify import Verifier
 from service.config import Config, PostgresUrl, SourceConfig, StorageUrl
 from service.config.buckets import endpoint_of_aws
+from service.config.secret_files import read_secret
+from service.crypto.jws import JwsSigner
 from service.crypto.recipients import parse_recipient
 from service.databases import (
     Alone,
@@ -245,7 +247,28 @@ def exporter_of(archive: Archive) -> Exporter:
         vault=archive.vault,
         verifier=archive.verifier,
         grants=archive.grants,
+        signer=_signer(archive.config),
     )
+
+
+def _signer(config: Config) -> JwsSigner | None:
+    """Return what vCons are signed with; None where the settings name nothing.
+
+    Raises:
+        InvalidInputError: A file cannot be used; the detail names it, and nothing in it.
+    """
+    certificate, key = config.disclosure.certificate, config.disclosure.certificate_key
+    if certificate is None or key is None:
+        return None
+    secret = read_secret("certificate_key", key, section="[disclosure]")
+    try:
+        return JwsSigner.parse(certificate.read_bytes(), secret.encode())
+    except OSError as error:
+        raise InvalidInputError(
+            f"[disclosure] certificate: {certificate} cannot be read"
+        ) from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"[disclosure] {certificate}: {error.detail}") from None
 
 
 def key_provider(config: Config) -> KeyProvider:

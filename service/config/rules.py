@@ -32,6 +32,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _backup(config)
     yield from _sources(config)
     yield from _anchors(config)
+    yield from _disclosure(config)
 
 
 def _web(config: Config) -> Iterator[Contradiction]:
@@ -267,6 +268,18 @@ def _fetching(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradicti
         if value and not source.fetch_origins:
             reason = "means nothing without fetch_origins"
             yield Contradiction((*at, name), reason, (origins,))
+
+
+def _disclosure(config: Config) -> Iterator[Contradiction]:
+    disclosure = config.disclosure
+    if disclosure.certificate and not disclosure.certificate_key:
+        yield _within(
+            "disclosure", "certificate", "needs certificate_key as well", "certificate_key"
+        )
+    if disclosure.certificate_key and not disclosure.certificate:
+        yield _within(
+            "disclosure", "certificate_key", "needs certificate as well", "certificate"
+        )
 
 
 def _anchors(config: Config) -> Iterator[Contradiction]:

@@ -476,6 +476,23 @@ class NoticeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DisclosureConfig:
+    """Contacts that are handed out (taltio contacts export)."""
+
+    certificate: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "The certificate with which vCons are signed that are handed out, and those between it and its root: a PEM "
+        "file, its own first. Empty: they are not signed.",
+        default="",
+    )
+    certificate_key: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Its private key, a PEM file, mode 0400: RSA of 2048 bits or more, or P-256.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class SourceConfig:
     """A system that sends contacts. One [[sources]] for each."""
 
@@ -746,6 +763,7 @@ class Config:
     grants: GrantsConfig = field(default_factory=GrantsConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     notice: NoticeConfig = field(default_factory=NoticeConfig)
+    disclosure: DisclosureConfig = field(default_factory=DisclosureConfig)
     sources: tuple[SourceConfig, ...] = ()
     witnesses: tuple[WitnessConfig, ...] = ()
 
@@ -763,6 +781,7 @@ SECTIONS: Mapping[str, type] = {
     "grants": GrantsConfig,
     "media": MediaConfig,
     "notice": NoticeConfig,
+    "disclosure": DisclosureConfig,
 }
 
 LISTS: Mapping[str, type] = {"sources": SourceConfig, "witnesses": WitnessConfig}
