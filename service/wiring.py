@@ -53,6 +53,7 @@ from service.archive.silence import Silence
 from service.archive.source_book import KnownSource, SourceBook
 from service.archive.understand import Understanding
 from service.archive.vault import Vault
+from service.archive.vcon_reading import VconReading
 from service.archive.verify import Verifier
 from service.config import Config, PostgresUrl, SourceConfig, StorageUrl
 from service.config.buckets import endpoint_of_aws
@@ -67,6 +68,7 @@ from service.databases import (
     opened_keys,
     scrub_of,
 )
+from service.domain.contact import Direction
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.domain.fetching import fetch_kind
 from service.key_safes import safe_of
@@ -81,6 +83,8 @@ from service.moving.record import MoveRecord
 from service.sources.carried import USUALLY_CARRIED
 from service.sources.events import SourceRule
 from service.sources.kinds import KINDS
+from service.sources.vcon.rule import VconRule
+from service.sources.vcon.signature import Anchors
 from service.worker.mail.run import ChildMailReader
 from storage.database.group import GroupCommit, GroupKeys
 from storage.database.lock import instance_lock
@@ -405,6 +409,13 @@ def archive_from(
         book.adapters,
         MailReading(stores.store, stores.blobs, vault, ChildMailReader(), interpreter.rule_of),
         book,
+        VconReading(
+            stores.store,
+            stores.blobs,
+            vault,
+            interpreter.rule_of,
+            config.intake.max_recording_bytes,
+        ),
     )
     openings = Openings(stores.store)
     verifier = Verifier(
@@ -545,4 +556,29 @@ def _rule_of(config: Config, source: SourceConfig) -> SourceRule:
         checks_mail=source.mail_checks,
         fetched_as=fetch_kind(source.name),
         stored_recordings=f"{source.ari}/recordings/stored" if source.ari else "",
+        vcon=VconRule(
+            anchors=_anchors_of(source),
+            requires_signature=source.vcon_signed,
+            direction=Direction(source.vcon_direction),
+            max_bytes=source.vcon_max_bytes,
+        ),
     )
+
+
+def _anchors_of(source: SourceConfig) -> Anchors | None:
+    """Return who may sign the vCons of a source; None where nobody is named.
+
+    Raises:
+        InvalidInputError: The file cannot be used; the detail names it.
+    """
+    file = source.vcon_certificates
+    if file is None:
+        return None
+    try:
+        return Anchors.parse(file.read_bytes())
+    except OSError as error:
+        raise InvalidInputError(
+            f"[[sources]] vcon_certificates: {file} cannot be read"
+        ) from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"[[sources]] {file}: {error.detail}") from None

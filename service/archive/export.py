@@ -82,7 +82,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """The use case. The vault must be at hand. ``signer`` is what vCons are signed with; None where there is nothing."""
+    """The use case. The vault must be at hand. ``signer`` is what vCons are signed with; None: they are not."""
 
     store: Store
     blobs: BlobStore

@@ -14,13 +14,10 @@ from uuid import UUID
 from service.archive.contact_json import Json, known, party_json, pause_json
 from service.domain.contact import NONE, Contact, Direction, Party, PartyRole
 from service.domain.times import format_time
-from service.sources.vcon.extension import CONTACT, EXTENSION
+from service.sources.vcon.extension import CONTACT, EXTENSION, PAUSE
 
 VERSION: Final = "0.4.0"
 """The syntax; the member is deprecated, and widespread readers fail without it."""
-
-PAUSE: Final = "recording_pause"
-"""What an attachment is for that says when, why and by whom a recording was paused."""
 
 
 @dataclass(frozen=True, slots=True)

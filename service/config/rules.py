@@ -173,6 +173,7 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         yield from _mail(at, source)
         yield from _asterisk(at, source)
         yield from _mailboxes(at, source)
+        yield from _vcon(at, source)
 
 
 def _asterisk(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
@@ -214,6 +215,16 @@ def _interface(
     elif all(one.origin != origin for one in source.fetch_credentials):
         reason = f"needs fetch_credentials for {origin}"
         yield Contradiction((*at, "ari"), reason, (origins, credentials))
+
+
+def _vcon(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep a source from having to sign while nobody is trusted, and settings from meaning nothing."""
+    if source.kind != "vcon" and (source.vcon_certificates or source.vcon_signed):
+        name = "vcon_certificates" if source.vcon_certificates else "vcon_signed"
+        yield Contradiction((*at, name), 'is for sources of kind "vcon"', ((*at, "kind"),))
+    if source.vcon_signed and not source.vcon_certificates:
+        reason = "needs vcon_certificates: without them nobody can tell who signed"
+        yield Contradiction((*at, "vcon_signed"), reason, ((*at, "vcon_certificates"),))
 
 
 def _mail(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:

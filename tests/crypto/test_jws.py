@@ -40,11 +40,13 @@ def verify_with_openssl(tmp_path, jws, algorithm):
     (tmp_path / "cert.der").write_bytes(certificate_der)
     (tmp_path / "signature").write_bytes(raw)
     (tmp_path / "signed").write_text(f"{signature['protected']}.{jws['payload']}")
-    run = {"cwd": tmp_path, "check": True, "capture_output": True, "timeout": 60}
     command = ["openssl", "x509", "-inform", "DER", "-in", "cert.der", "-noout", "-pubkey"]
-    (tmp_path / "key.pem").write_bytes(subprocess.run(command, **run).stdout)
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    (tmp_path / "key.pem").write_bytes(done.stdout)
     command = ["openssl", "dgst", "-sha256", "-verify", "key.pem", "-signature", "signature"]
-    return subprocess.run([*command, "signed"], **{**run, "check": False}).stdout
+    return subprocess.run(
+        [*command, "signed"], cwd=tmp_path, check=False, capture_output=True, timeout=60
+    ).stdout
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
@@ -86,7 +88,8 @@ def test_the_files_belong_together():
 
 
 @pytest.mark.parametrize(
-    "key", [ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 1024)]
+    "key",
+    [ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 1024)],  # noqa: S505  # refused
 )
 def test_a_weak_or_unknown_key_is_refused(key):
     with pytest.raises(InvalidInputError, match="neither RSA"):

@@ -7,3 +7,9 @@ EXTENSION: Final = "taltio"
 
 CONTACT: Final = "taltio_contact"
 """The member that has the contact as the archive's own contact JSON, without messages and recordings."""
+
+PAUSE: Final = "recording_pause"
+"""What an attachment is for that says when, why and by whom a recording was paused."""
+
+OWN_PURPOSES: Final = frozenset({PAUSE})
+"""What attachments of our own are for that the member above tells as well."""
