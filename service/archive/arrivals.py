@@ -31,7 +31,7 @@ class ArrivedMail:
 
 @dataclass(frozen=True, slots=True)
 class CarriedPart:
-    """A recording that a delivery carries: what is known of it, its sealed bytes, and the entry that commits to them."""
+    """A recording that a delivery carries: what is known of it, its bytes, and the entry that commits to them."""
 
     received: ReceivedRecording
     sealed: SealedObject = field(repr=False)

@@ -330,14 +330,8 @@ class Understanding:
                 return Reading(remarks=opened[row.id].remarks)
             objects = await self._objects([row])
             delivery = opened[row.id]
-            if row.kind == VCON and self.vcons is not None and row.source in self.adapters:
-                stored = objects.get(row.object_id or "")
-                told = await self.vcons.understand(row, delivery, stored, now=now)
-                arrival = Arrival(
-                    source=row.source, source_id=told.facts.source_id, facts=told.facts
-                )
-                return Reading([arrival], (*delivery.remarks, *told.remarks))
-            return Reading(self._arrivals(row, delivery, objects, now=now), delivery.remarks)
+            arrivals = await self._told(row, delivery, objects, now=now)
+            return Reading(arrivals[0], (*delivery.remarks, *arrivals[1]))
         except InvalidInputError as error:
             return Reading(fault=error.detail)
         except UnavailableError:
@@ -346,6 +340,22 @@ class Understanding:
             return Reading(fault="the stored delivery was altered")
         except (KeyError, NotFoundError, msgspec.MsgspecError):
             return Reading(fault="the delivery can no longer be read")
+
+    async def _told(
+        self,
+        row: DeliveryRow,
+        delivery: SealedDelivery,
+        objects: Mapping[str, ObjectRow],
+        *,
+        now: datetime,
+    ) -> tuple[Sequence[Arrival], Sequence[str]]:
+        """Return what a delivery tells, and the remarks that are not in the arrivals; nothing is sealed."""
+        if row.kind != VCON or self.vcons is None or row.source not in self.adapters:
+            return self._arrivals(row, delivery, objects, now=now), ()
+        stored = objects.get(row.object_id or "")
+        told = await self.vcons.understand(row, delivery, stored, now=now)
+        source_id = told.facts.source_id
+        return [Arrival(source=row.source, source_id=source_id, facts=told.facts)], told.remarks
 
     def _arrivals(
         self,

@@ -510,8 +510,8 @@ class SourceConfig:
     secret_file: Path | None = setting(
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch", "asterisk", "cloudevents", "vcon", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, digits, - '
-        'and _; for "twilio" the auth token, or ID:SECRET of a SharedKey.',
+        '"freeswitch", "asterisk", "cloudevents", "vcon", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, '
+        'digits, - and _; for "twilio" the auth token, or ID:SECRET of a SharedKey.',
         default="",
     )
     signing_key_file: Path | None = setting(
@@ -721,8 +721,8 @@ class SourceConfig:
     )
     vcon_max_bytes: int = setting(
         values.whole_number(1024, 512 * 1024**2),
-        'A larger vCon of a source of kind "vcon" is refused with 413; one that is packed, and unpacks to more, is kept '
-        "and needs attention. One is in memory at a time, several times over.",
+        'A larger vCon of a source of kind "vcon" is refused with 413; one that is packed, and unpacks to more, is '
+        "kept and needs attention. One is in memory at a time, several times over.",
         default=VCON_BYTES,
     )
     vcon_certificates: Path | None = setting(

@@ -24,9 +24,8 @@ class Listener:
     """A configured source as intake knows it, with the secrets that its kind of sender has.
 
     ``unpack`` finds the mails that it posts, which are no larger than ``max_mail_bytes``; ``post_key`` is what such
-    posts have to be signed with, beside the secret. ``max_vcon_bytes`` is how large a vCon of it may be; 0 where it sends
-    something else. ``public_url`` is where the archive is known outside, without a
-    slash at its end.
+    posts have to be signed with, beside the secret. ``max_vcon_bytes`` is how large a vCon of it may be; 0 where it
+    sends something else. ``public_url`` is where the archive is known outside, without a slash at its end.
     """
 
     name: str

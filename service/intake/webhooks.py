@@ -56,7 +56,7 @@ from service.sources.requests import received_request, target_of
 
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
-_VCON_TOKEN: Final = "x-conserver-api-token"
+_VCON_TOKEN: Final = "x-conserver-api-token"  # noqa: S105  # the name of a header, not a secret
 """The header in which programs for vCons send their secret (vcon-server)."""
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9.:_-]{1,255}", re.ASCII)
 
