@@ -126,6 +126,7 @@ def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: s
         post_key=_post_key(source),
         unpack=KINDS[source.kind].unpack,
         max_mail_bytes=source.mail_max_bytes,
+        max_vcon_bytes=source.vcon_max_bytes if KINDS[source.kind].sends_vcons else 0,
         public_url=url,
         tolerance=tolerance,
     )

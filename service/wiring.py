@@ -53,9 +53,12 @@ from service.archive.silence import Silence
 from service.archive.source_book import KnownSource, SourceBook
 from service.archive.understand import Understanding
 from service.archive.vault import Vault
+from service.archive.vcon_reading import VconReading
 from service.archive.verify import Verifier
 from service.config import Config, PostgresUrl, SourceConfig, StorageUrl
 from service.config.buckets import endpoint_of_aws
+from service.config.secret_files import read_secret
+from service.crypto.jws import JwsSigner
 from service.crypto.recipients import parse_recipient
 from service.databases import (
     Alone,
@@ -65,6 +68,7 @@ from service.databases import (
     opened_keys,
     scrub_of,
 )
+from service.domain.contact import Direction
 from service.domain.errors import InvalidInputError, UnavailableError
 from service.domain.fetching import fetch_kind
 from service.key_safes import safe_of
@@ -79,6 +83,8 @@ from service.moving.record import MoveRecord
 from service.sources.carried import USUALLY_CARRIED
 from service.sources.events import SourceRule
 from service.sources.kinds import KINDS
+from service.sources.vcon.rule import VconRule
+from service.sources.vcon.signature import Anchors
 from service.worker.mail.run import ChildMailReader
 from storage.database.group import GroupCommit, GroupKeys
 from storage.database.lock import instance_lock
@@ -245,7 +251,28 @@ def exporter_of(archive: Archive) -> Exporter:
         vault=archive.vault,
         verifier=archive.verifier,
         grants=archive.grants,
+        signer=_signer(archive.config),
     )
+
+
+def _signer(config: Config) -> JwsSigner | None:
+    """Return what vCons are signed with; None where the settings name nothing.
+
+    Raises:
+        InvalidInputError: A file cannot be used; the detail names it, and nothing in it.
+    """
+    certificate, key = config.disclosure.certificate, config.disclosure.certificate_key
+    if certificate is None or key is None:
+        return None
+    secret = read_secret("certificate_key", key, section="[disclosure]")
+    try:
+        return JwsSigner.parse(certificate.read_bytes(), secret.encode())
+    except OSError as error:
+        raise InvalidInputError(
+            f"[disclosure] certificate: {certificate} cannot be read"
+        ) from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"[disclosure] {certificate}: {error.detail}") from None
 
 
 def key_provider(config: Config) -> KeyProvider:
@@ -382,6 +409,13 @@ def archive_from(
         book.adapters,
         MailReading(stores.store, stores.blobs, vault, ChildMailReader(), interpreter.rule_of),
         book,
+        VconReading(
+            stores.store,
+            stores.blobs,
+            vault,
+            interpreter.rule_of,
+            config.intake.max_recording_bytes,
+        ),
     )
     openings = Openings(stores.store)
     verifier = Verifier(
@@ -524,4 +558,29 @@ def _rule_of(config: Config, source: SourceConfig) -> SourceRule:
         stored_recordings=f"{source.ari}/recordings/stored"
         if source.ari
         else source.graph or "",
+        vcon=VconRule(
+            anchors=_anchors_of(source),
+            requires_signature=source.vcon_signed,
+            direction=Direction(source.vcon_direction),
+            max_bytes=source.vcon_max_bytes,
+        ),
     )
+
+
+def _anchors_of(source: SourceConfig) -> Anchors | None:
+    """Return who may sign the vCons of a source; None where nobody is named.
+
+    Raises:
+        InvalidInputError: The file cannot be used; the detail names it.
+    """
+    file = source.vcon_certificates
+    if file is None:
+        return None
+    try:
+        return Anchors.parse(file.read_bytes())
+    except OSError as error:
+        raise InvalidInputError(
+            f"[[sources]] vcon_certificates: {file} cannot be read"
+        ) from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"[[sources]] {file}: {error.detail}") from None

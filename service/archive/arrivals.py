@@ -7,7 +7,7 @@ from service.archive.objects import SealedObject
 from service.archive.receive import ReceivedRecording
 from service.archive.records import SealedMessage
 from service.domain.contact import Contact, ContactFacts
-from storage.ports import Write
+from storage.ports import Append, Write
 from storage.rows import DeliveryRow, KeyRow, ObjectRow
 
 ERASED = "contact_erased"
@@ -29,11 +29,20 @@ class ArrivedMail:
     sealed: SealedMessage = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class CarriedPart:
+    """A recording that a delivery carries: what is known of it, its bytes, and the entry that commits to them."""
+
+    received: ReceivedRecording
+    sealed: SealedObject = field(repr=False)
+    entry: Append = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
     """One thing to work into the contact that ``source`` calls ``source_id``: facts, a recording, or both.
 
-    A ``mail`` comes with facts.
+    A ``mail`` comes with facts, and so do recordings that are ``carried``.
 
     ``is_strict`` refuses a contradiction whole, for callers that are told; otherwise what fits is taken and the rest is
     put on the list of what needs attention.
@@ -44,6 +53,7 @@ class Arrival:
     facts: ContactFacts | None = None
     recording: tuple[ReceivedRecording, ObjectRow] | None = None
     mail: ArrivedMail | None = None
+    carried: tuple[CarriedPart, ...] = ()
     delivery: DeliveryRow | None = None
     remarks: tuple[str, ...] = ()
     also: tuple[Write, ...] = ()

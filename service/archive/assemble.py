@@ -91,6 +91,8 @@ class Assembler:
                 added = self._add_mail(draft, arrival.mail, group, stored)
                 keys += added
                 is_known = not added
+            if not draft.is_refused:
+                keys += _add_carried(draft, arrival)
             outcome = _finish(draft, arrival, contradictions, is_new=is_new, is_known=is_known)
             outcomes[place] = outcome
             if not (outcome.is_duplicate or draft.is_refused):
@@ -216,6 +218,17 @@ def _turn(item: tuple[int, Arrival]) -> int:
     """Return when an arrival has its turn: a contact begins with its facts, in whichever order things came."""
     facts = item[1].facts
     return 2 if facts is None else 0 if facts.can_begin else 1
+
+
+def _add_carried(draft: Draft, arrival: Arrival) -> list[KeyRow]:
+    """Add the recordings that an arrival carries and that are not there yet; return the headers to store first."""
+    headers = []
+    for part in arrival.carried:
+        attached = draft.add_recording(part.received, part.sealed.row)
+        if attached.is_stored:
+            draft.add_writes([part.entry])
+            headers.append(part.sealed.header)
+    return headers
 
 
 def _finish(

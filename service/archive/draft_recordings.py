@@ -33,10 +33,12 @@ AWAITED: Final = frozenset({RecordingState.EXPECTED.value, RecordingState.LOST.v
 class Attached:
     """What became of a recording that arrived: which one it is now, and whether its bytes were there before.
 
-    ``contradicts``: the name stands for other bytes, or for a recording that was erased.
+    ``contradicts``: the name stands for other bytes, or for a recording that was erased. ``is_stored``: the bytes that
+    arrived are among the contact's from now on.
     """
 
     id: str
+    is_stored: bool = field(default=False, kw_only=True)
     is_duplicate: bool = False
     contradicts: bool = False
 
@@ -206,7 +208,7 @@ class RecordingsDraft:
         )
         if awaited is not None and awaited.state == RecordingState.LOST.value:
             self.note(EntryType.RECORDING_HEALED, {}, row.id)
-        return Attached(row.id)
+        return Attached(row.id, is_stored=True)
 
     def writes(self) -> list[Write]:
         """Return what is to be written."""

@@ -1,5 +1,7 @@
 """Handing a contact out, with everything that proves it: as age files for somebody's key, or as a vCon in the clear.
 
+A vCon is signed where the archive has a certificate, unless it is asked for without.
+
 The disclosure is in the log, with who, why and under which grant, before the first byte is written. If writing fails
 after that, the log shows a disclosure that gave nothing away; the reverse cannot happen.
 """
@@ -32,6 +34,7 @@ from service.archive.vault import Vault, open_value
 from service.archive.vcon import WrittenPart
 from service.archive.verify import Verifier
 from service.crypto.fields import FieldSealer
+from service.crypto.jws import JwsSigner
 from service.crypto.recipients import Recipient
 from service.domain.actor import Actor
 from service.domain.errors import (
@@ -67,7 +70,10 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be handed out to whom and why. ``recipient`` is for age, and only for it."""
+    """What is to be handed out to whom and why. ``recipient`` is for age, and only for it.
+
+    ``is_unsigned`` asks for a vCon without a signature although there is a certificate.
+    """
 
     contact_id: str
     form: Form
@@ -75,17 +81,19 @@ class Order:
     reference: str | None
     recipient: Recipient | None
     out: Path
+    is_unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """The use case. The vault must be at hand."""
+    """The use case. The vault must be at hand. ``signer`` is what vCons are signed with; None: they are not."""
 
     store: Store
     blobs: BlobStore
     vault: Vault
     verifier: Verifier
     grants: Grants
+    signer: JwsSigner | None = None
 
     async def export(self, order: Order, *, actor: Actor, now: datetime) -> Path:
         """Hand the contact out into a new directory below ``order.out``, and return it. It is whole and durable.
@@ -100,6 +108,8 @@ class Exporter:
         require_permission(actor, Permission.OPEN)
         if (order.form is Form.AGE) != (order.recipient is not None):
             raise InvalidInputError("age needs a recipient (age1…), and vCon has none")
+        if order.form is Form.AGE and order.is_unsigned:
+            raise InvalidInputError("only a vCon is signed")
         contact_id = parse_id("ct", order.contact_id)
         async with new_package(order.out, contact_id) as package:
             try:
@@ -130,7 +140,7 @@ class Exporter:
         await self._record(order, found, grant, now=now)
         writer = ExportWriter(self.blobs, self.vault, package, found, evidence)
         if order.recipient is None:
-            await writer.write_vcon(now=now)
+            await writer.write_vcon(signer=self._signer_of(order), now=now)
         else:
             await writer.write_age(order.recipient)
         key = log_key(await self._origin(), self.vault.ring.log_signing_key).format()
@@ -174,6 +184,9 @@ class Exporter:
         data = {"format": order.form.value, "purpose": grant.purpose.value}
         if order.recipient is not None:
             data["recipient_sha256"] = hashlib.sha256(str(order.recipient).encode()).hexdigest()
+        signer = self._signer_of(order)
+        if signer is not None:
+            data["signed_by_sha256"] = signer.fingerprint
         entry = LogEntry(
             type=EntryType.DISCLOSURE_MADE,
             at=now,
@@ -182,6 +195,9 @@ class Exporter:
             data=data,
         )
         await self.store.commit([Append(encode_entry(entry), entry.about)])
+
+    def _signer_of(self, order: Order) -> JwsSigner | None:
+        return self.signer if order.form is Form.VCON and not order.is_unsigned else None
 
     async def _alarm(
         self, error: TamperedError, contact_id: str, actor: Actor, *, now: datetime

@@ -121,7 +121,8 @@ README: Final = """\
 This directory holds one customer contact as it was handed out, and what proves it.
 
   *.age               sealed for the recipient; open with:  age -d -i KEYFILE FILE.age > FILE
-  contact.vcon        the contact as an IETF vCon, in the clear (only in exports of that format)
+  contact.vcon        the contact as an IETF vCon, in the clear (only in exports of that format); if it
+                      begins with {"payload": it is signed (general JWS, RFC 7515)
   evidence.json       for each recording and message: its SHA-256 as delivered, a salt, and the
                       commitment that the log has held since it arrived
   verification.json   what the archive found when it checked the contact before handing it out
@@ -139,6 +140,19 @@ To check a recording without the archive and without its software:
      This must be "commitment" in evidence.json, and in the entry recording.attached in log/.
   4. Check the entries:     any verifier of c2sp.org/tlog-proof, with log/vkey; with ours:
                             taltio log verify log/N.json --proof log/N.tlog-proof --key log/vkey
+
+To check the signature of a vCon, with its own certificate, which you compare with the one you were given
+another way:
+
+  jq -r '.signatures[0].header.x5c[0]' contact.vcon | base64 -d | openssl x509 -inform DER -out cert.pem
+  openssl x509 -in cert.pem -noout -fingerprint -sha256
+  openssl x509 -in cert.pem -noout -pubkey > key.pem
+  jq -j '.signatures[0].protected + "." + .payload' contact.vcon > signed
+  s=$(jq -j '.signatures[0].signature' contact.vcon | tr '_-' '/+')
+  printf %s "$s===" | head -c $(( (${#s} + 3) / 4 * 4 )) | base64 -d > signature
+  openssl dgst -sha256 -verify key.pem -signature signature signed
+
+The last command is for an RSA key: of another kind the signature is written in another way.
 
 A sealed file is the archive's own: everything after its header is, byte for byte, what the archive
 stores, and the SHA-256 of that part is "blob_sha256" in evidence.json and in the log.

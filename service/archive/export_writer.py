@@ -1,5 +1,6 @@
 """Writing the contents of a contact that is handed out. What is written was held against the log, or authenticated."""
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -22,6 +23,7 @@ from service.archive.payload import (
 from service.archive.vault import Vault
 from service.archive.vcon import AttachedPart, RecordedPart, WrittenPart, build_vcon
 from service.crypto.age import seal_header
+from service.crypto.jws import JwsSigner, SigningStream
 from service.crypto.recipients import Recipient
 from service.crypto.secret import FileKey
 from service.crypto.stream import PayloadSealer
@@ -67,8 +69,8 @@ class ExportWriter:
         sealed = seal_header(file_key, [recipient]) + sealer.update(details) + sealer.finish()
         await self.package.write("contact.json.age", sealed)
 
-    async def write_vcon(self, *, now: datetime) -> None:
-        """Write the contact as a vCon; recordings are embedded as they stream."""
+    async def write_vcon(self, *, signer: JwsSigner | None = None, now: datetime) -> None:
+        """Write the contact as a vCon, signed if there is a ``signer``; recordings are embedded as they stream."""
         # Random, so that no text of a message can be one.
         places = {f"@{secrets.token_hex(16)}@": part for part in self._of_kind("recording")}
         recordings = [
@@ -91,12 +93,15 @@ class ExportWriter:
         places |= mails
         vcon = build_vcon(self.found.contact, recordings, messages, attached, now=now)
         text = json.dumps(vcon, ensure_ascii=False)
-        async with self.package.opened("contact.vcon") as file:
+        async with self.package.opened("contact.vcon") as whole:
+            file = whole if signer is None else _Signed(whole, signer.begin(str(vcon["uuid"])))
             for place, part in places.items():
                 before, _, text = text.partition(place)
                 await file.write(before.encode())
                 await self._embed(part, file)
             await file.write(text.encode())
+            if isinstance(file, _Signed):
+                await file.finish()
 
     def _message_number(self, part: ExportedPart) -> int:
         ids = [one.id for one in self._of_kind("message")]
@@ -118,7 +123,7 @@ class ExportWriter:
         if stated != {digest.hexdigest()}:
             raise TamperedError(f"the blob {part.object_id} is not the one in the log")
 
-    async def _embed(self, part: ExportedPart, file: PackageFile) -> None:
+    async def _embed(self, part: ExportedPart, file: "PackageFile | _Signed") -> None:
         """Write the recording in base64url without padding (RFC 4648, section 5)."""
         digest, rest = hashlib.sha256(), b""
         async with AsyncExitStack() as stack:
@@ -146,6 +151,22 @@ class ExportWriter:
         file_key = await get_file_key(self.vault, stored.id)
         reader = await open_blob(stack, self.blobs, stored.id)
         return await open_payload(reader, stored, file_key=file_key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A file whose content is signed as it is written."""
+
+    file: PackageFile
+    stream: SigningStream
+
+    async def write(self, data: bytes) -> None:
+        """Write what ``data`` adds to the signed form; thousands of characters are hashed beside the loop."""
+        await self.file.write(await asyncio.to_thread(self.stream.update, data))
+
+    async def finish(self) -> None:
+        """Sign what was written."""
+        await self.file.write(await asyncio.to_thread(self.stream.finish))
 
 
 _PURPOSES: Final = {

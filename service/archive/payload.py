@@ -44,6 +44,7 @@ COMMITTING: Final = frozenset(
         EntryType.RECORDING_RECEIVED,
         EntryType.RECORDING_ATTACHED,
         EntryType.MAIL_RECEIVED,
+        EntryType.VCON_RECEIVED,
         EntryType.MESSAGE_ARCHIVED,
         EntryType.ATTACHMENT_ARCHIVED,
         EntryType.RENDITION_MADE,

@@ -16,9 +16,11 @@ from service.archive.deliveries import DeliveryOpener
 from service.archive.interpret import Arrival, Interpreter, Outcome
 from service.archive.mail_reading import MAIL, MailReading
 from service.archive.receive import ReceivedRecording, SealedDelivery
+from service.archive.receive_vcon import VCON
 from service.archive.remarks import raise_attention
 from service.archive.source_book import SourceBook
 from service.archive.trials import TRIAL, Delivered, keep_trials_back
+from service.archive.vcon_reading import VconReading
 from service.domain.errors import (
     ErasedError,
     InvalidInputError,
@@ -27,6 +29,7 @@ from service.domain.errors import (
     UnavailableError,
 )
 from service.sources.events import Adapter
+from service.sources.vcon.errors import NotBelievedError
 from storage.errors import StaleError, StorageError
 from storage.ports import Change, Replace, Span, Store
 from storage.rows import ContactRow, DeliveryRow, ObjectRow
@@ -72,6 +75,8 @@ class Understanding:
     mails: MailReading | None = None
     """What understands mails; without it they cannot be."""
     book: SourceBook | None = None
+    vcons: VconReading | None = None
+    """What understands vCons; without it they cannot be."""
 
     async def understand(
         self, deliveries: Sequence[Delivered], *, now: datetime
@@ -93,16 +98,34 @@ class Understanding:
             if row.id in others:
                 continue
             try:
-                parsed.append((row, self._arrivals(row, delivery, objects, now=now)))
+                parsed.append((row, await self._arrived(row, delivery, objects, now=now)))
             except Exception as error:  # noqa: BLE001  # whatever an adapter raises is about this one delivery
                 await self._fail(row, error, now=now)
-        if reading is None or not mails:
-            arrivals, outcomes = await self._interpret(parsed, now=now)
-        else:
-            read = await self._read_mails(reading, mails, objects, now=now)
-            arrivals, outcomes = await self._worked_in(reading, parsed, read, now=now)
+        try:
+            if reading is None or not mails:
+                arrivals, outcomes = await self._interpret(parsed, now=now)
+            else:
+                read = await self._read_mails(reading, mails, objects, now=now)
+                arrivals, outcomes = await self._worked_in(reading, parsed, read, now=now)
+        finally:
+            if self.vcons is not None:
+                await self.vcons.tidy([one for _, some in parsed for one in some])
         await self._meet(arrivals, outcomes, now=now)
         return outcomes
+
+    async def _arrived(
+        self,
+        row: DeliveryRow,
+        delivery: SealedDelivery,
+        objects: Mapping[str, ObjectRow],
+        *,
+        now: datetime,
+    ) -> list[Arrival]:
+        """Return what a delivery tells. Of a vCon the recordings in it are sealed by then."""
+        if row.kind != VCON or self.vcons is None or row.source not in self.adapters:
+            return self._arrivals(row, delivery, objects, now=now)
+        stored = objects.get(row.object_id or "")
+        return [await self.vcons.arrival(row, delivery, stored, now=now)]
 
     def _mails(self, deliveries: Sequence[Delivered]) -> list[Delivered]:
         """Return those that are mails of a source which there is."""
@@ -307,7 +330,8 @@ class Understanding:
                 return Reading(remarks=opened[row.id].remarks)
             objects = await self._objects([row])
             delivery = opened[row.id]
-            return Reading(self._arrivals(row, delivery, objects, now=now), delivery.remarks)
+            arrivals = await self._told(row, delivery, objects, now=now)
+            return Reading(arrivals[0], (*delivery.remarks, *arrivals[1]))
         except InvalidInputError as error:
             return Reading(fault=error.detail)
         except UnavailableError:
@@ -316,6 +340,22 @@ class Understanding:
             return Reading(fault="the stored delivery was altered")
         except (KeyError, NotFoundError, msgspec.MsgspecError):
             return Reading(fault="the delivery can no longer be read")
+
+    async def _told(
+        self,
+        row: DeliveryRow,
+        delivery: SealedDelivery,
+        objects: Mapping[str, ObjectRow],
+        *,
+        now: datetime,
+    ) -> tuple[Sequence[Arrival], Sequence[str]]:
+        """Return what a delivery tells, and the remarks that are not in the arrivals; nothing is sealed."""
+        if row.kind != VCON or self.vcons is None or row.source not in self.adapters:
+            return self._arrivals(row, delivery, objects, now=now), ()
+        stored = objects.get(row.object_id or "")
+        told = await self.vcons.understand(row, delivery, stored, now=now)
+        source_id = told.facts.source_id
+        return [Arrival(source=row.source, source_id=source_id, facts=told.facts)], told.remarks
 
     def _arrivals(
         self,
@@ -402,6 +442,8 @@ class Understanding:
                 return
             case _SourceGoneError():
                 reason = SOURCE_GONE
+            case NotBelievedError():
+                reason = error.reason
             case InvalidInputError() | msgspec.MsgspecError():
                 reason = NOT_UNDERSTOOD
             case TamperedError() | ErasedError():

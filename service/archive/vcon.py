@@ -1,4 +1,4 @@
-"""A contact as an IETF vCon (draft-ietf-vcon-vcon-core), unsigned form. Pure: contents come later, by placeholder.
+"""A contact as an IETF vCon (draft-ietf-vcon-vcon-core). Pure: contents come later, by placeholder.
 
 Recordings are embedded; their bodies are placeholders here, which the writer replaces as it streams. The first party is
 the one who began (section "Dialog Object").
@@ -11,15 +11,20 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from service.archive.contact_json import Json, pause_json
-from service.domain.contact import Contact, Direction, MessageChange, Party, PartyRole
+from service.archive.contact_json import Json, known, party_json, pause_json
+from service.domain.contact import (
+    NONE,
+    Contact,
+    Direction,
+    MessageChange,
+    Party,
+    PartyRole,
+)
 from service.domain.times import format_time
+from service.sources.vcon.extension import CONTACT, EXTENSION, PAUSE
 
 VERSION: Final = "0.4.0"
 """The syntax; the member is deprecated, and widespread readers fail without it."""
-
-PAUSE: Final = "recording_pause"
-"""What an attachment is for that says when, why and by whom a recording was paused."""
 
 
 CHANGE: Final = "message_change"
@@ -81,14 +86,40 @@ def build_vcon(
         "vcon": VERSION,
         "uuid": str(make_uuid(now, random=random)),
         "created_at": format_time(now),
+        "extensions": [EXTENSION],
         "parties": shown,
         "dialog": dialog,
+        CONTACT: _details(contact, is_recorded=bool(recordings)),
     }
     if attachments:
         vcon["attachments"] = attachments
     if contact.subject:
         vcon["subject"] = contact.subject
     return vcon
+
+
+def _details(contact: Contact, *, is_recorded: bool) -> Json:
+    """Return what a vCon has no place for, as the archive takes it in; messages and recordings have theirs."""
+    is_none = contact.announced == NONE and not is_recorded
+    shown: Json = {
+        "source_id": contact.source_id,
+        "channel": contact.channel,
+        "direction": contact.direction,
+        "started_at": contact.started_at_as_sent or format_time(contact.started_at),
+        "ended_at": contact.ended_at_as_sent
+        or (contact.ended_at and format_time(contact.ended_at)),
+        "answered_at": contact.answered_at and format_time(contact.answered_at),
+        "outcome": contact.outcome,
+        "queue": contact.queue,
+        "subject": contact.subject,
+        "customer_number": contact.customer_number,
+        "metering_point": contact.metering_point,
+        "recording": NONE if is_none else None,
+        "not_recorded_reason": contact.not_recorded_reason if is_none else None,
+        "parties": [party_json(party) for party in contact.parties],
+        "recording_pauses": [pause_json(one) for one in contact.recording_pauses] or None,
+    }
+    return known(shown)
 
 
 def make_uuid(now: datetime, *, random: Callable[[int], bytes] = os.urandom) -> UUID:

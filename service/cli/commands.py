@@ -274,6 +274,11 @@ def _add_contacts(commands: "_Commands[argparse.ArgumentParser]") -> None:
     export.add_argument(
         "--recipient", metavar="age1…", help="who can open the age files (format age)"
     )
+    export.add_argument(
+        "--unsigned",
+        action="store_true",
+        help="do not sign the vCon, although [disclosure] names a certificate",
+    )
 
 
 def _add_holds(commands: "_Commands[argparse.ArgumentParser]") -> None:

@@ -40,4 +40,5 @@ def _order(options: argparse.Namespace) -> Order:
         ),
         recipient=recipient,
         out=options.out,
+        is_unsigned=options.unsigned,
     )

@@ -15,6 +15,7 @@ from service.config.sections import (
     ArchiveConfig,
     BackupConfig,
     Config,
+    DisclosureConfig,
     GrantsConfig,
     IntakeConfig,
     JournalConfig,
@@ -114,6 +115,7 @@ class _Reader:
             grants=self._section("grants", GrantsConfig, context),
             media=self._section("media", MediaConfig, context),
             notice=self._section("notice", NoticeConfig, context),
+            disclosure=self._section("disclosure", DisclosureConfig, context),
             sources=tuple(self._sources(context)),
             witnesses=tuple(self._witnesses(context)),
         )

@@ -32,6 +32,7 @@ def find_contradictions(config: Config) -> Iterator[Contradiction]:
     yield from _backup(config)
     yield from _sources(config)
     yield from _anchors(config)
+    yield from _disclosure(config)
 
 
 def _web(config: Config) -> Iterator[Contradiction]:
@@ -165,6 +166,7 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         yield from _mail(at, source)
         yield from _asterisk(at, source)
         yield from _mailboxes(at, source)
+        yield from _vcon(at, source)
 
 
 def _secret(
@@ -231,6 +233,16 @@ def _interface(
         yield Contradiction((*at, name), reason, (origins, credentials))
 
 
+def _vcon(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep a source from having to sign while nobody is trusted, and settings from meaning nothing."""
+    if source.kind != "vcon" and (source.vcon_certificates or source.vcon_signed):
+        name = "vcon_certificates" if source.vcon_certificates else "vcon_signed"
+        yield Contradiction((*at, name), 'is for sources of kind "vcon"', ((*at, "kind"),))
+    if source.vcon_signed and not source.vcon_certificates:
+        reason = "needs vcon_certificates: without them nobody can tell who signed"
+        yield Contradiction((*at, "vcon_signed"), reason, ((*at, "vcon_certificates"),))
+
+
 def _mail(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
     """Keep mail from being taken in the clear from another machine, and settings from meaning nothing."""
     listen, certificate = source.mail_listen, source.mail_certificate
@@ -283,6 +295,18 @@ def _fetching(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradicti
         if value and not source.fetch_origins:
             reason = "means nothing without fetch_origins"
             yield Contradiction((*at, name), reason, (origins,))
+
+
+def _disclosure(config: Config) -> Iterator[Contradiction]:
+    disclosure = config.disclosure
+    if disclosure.certificate and not disclosure.certificate_key:
+        yield _within(
+            "disclosure", "certificate", "needs certificate_key as well", "certificate_key"
+        )
+    if disclosure.certificate_key and not disclosure.certificate:
+        yield _within(
+            "disclosure", "certificate_key", "needs certificate as well", "certificate"
+        )
 
 
 def _anchors(config: Config) -> Iterator[Contradiction]:

@@ -10,8 +10,8 @@ from service.domain.errors import InvalidInputError
 _OTHERS: Final = 0o077
 
 
-def read_secret(setting: str, file: Path) -> str:
-    """Return what a file says that nobody else may read.
+def read_secret(setting: str, file: Path, *, section: str = "[[sources]]") -> str:
+    """Return what a file says that nobody else may read; ``setting`` of ``section`` names it.
 
     Raises:
         InvalidInputError: It cannot be read, or others may. The detail names the file, and nothing in it.
@@ -20,9 +20,9 @@ def read_secret(setting: str, file: Path) -> str:
         mode = file.stat().st_mode
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"[[sources]] {setting}: {file} cannot be read") from error
+        raise InvalidInputError(f"{section} {setting}: {file} cannot be read") from error
     if not stat.S_ISREG(mode) or mode & _OTHERS:
-        raise InvalidInputError(f"[[sources]] {setting}: others may read {file}; chmod 0400 it")
+        raise InvalidInputError(f"{section} {setting}: others may read {file}; chmod 0400 it")
     return text
 
 

@@ -21,6 +21,7 @@ from service.domain.notice import Traffic
 from service.domain.urls import Origin
 from service.log.note import VerifierKey
 from service.sources.kinds import KINDS
+from service.sources.vcon.rule import MAX_BYTES as VCON_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,6 +477,23 @@ class NoticeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DisclosureConfig:
+    """Contacts that are handed out (taltio contacts export)."""
+
+    certificate: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "The certificate with which vCons are signed that are handed out, and those between it and its root: a PEM "
+        "file, its own first. Empty: they are not signed.",
+        default="",
+    )
+    certificate_key: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Its private key, a PEM file, mode 0400: RSA of 2048 bits or more, or P-256.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class SourceConfig:
     """A system that sends contacts. One [[sources]] for each."""
 
@@ -492,9 +510,9 @@ class SourceConfig:
     secret_file: Path | None = setting(
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch", "asterisk", "cloudevents", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, digits, - '
-        'and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and "zendesk" that of the '
-        'webhook, for "whatsapp" the app secret.',
+        '"freeswitch", "asterisk", "cloudevents", "vcon", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, '
+        'digits, - and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and "zendesk" that '
+        'of the webhook, for "whatsapp" the app secret.',
         default="",
     )
     signing_key_file: Path | None = setting(
@@ -721,6 +739,28 @@ class SourceConfig:
         "The certificate that the server's must lead to, a PEM file. Empty: as the system trusts.",
         default="",
     )
+    vcon_max_bytes: int = setting(
+        values.whole_number(1024, 512 * 1024**2),
+        'A larger vCon of a source of kind "vcon" is refused with 413; one that is packed, and unpacks to more, is '
+        "kept and needs attention. One is in memory at a time, several times over.",
+        default=VCON_BYTES,
+    )
+    vcon_certificates: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Who may sign its vCons: a PEM file of certificates to which theirs must lead, or of public keys. A vCon that "
+        "is signed by anybody else is kept and not believed. Empty: signatures are not checked against anybody.",
+        default="",
+    )
+    vcon_signed: bool = setting(
+        values.BOOLEAN,
+        "Whether its vCons have to be signed, by one of vcon_certificates.",
+        default=False,
+    )
+    vcon_direction: str = setting(
+        values.choice("inbound", "outbound"),
+        "Which way its contacts go where neither their parties nor company_numbers and company_addresses tell.",
+        default="inbound",
+    )
     mail_checks: bool = setting(
         values.BOOLEAN,
         "Whether the signatures of mails (DKIM, ARC) and their servers (SPF) are checked when they come, and the keys "
@@ -766,6 +806,7 @@ class Config:
     grants: GrantsConfig = field(default_factory=GrantsConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     notice: NoticeConfig = field(default_factory=NoticeConfig)
+    disclosure: DisclosureConfig = field(default_factory=DisclosureConfig)
     sources: tuple[SourceConfig, ...] = ()
     witnesses: tuple[WitnessConfig, ...] = ()
 
@@ -783,6 +824,7 @@ SECTIONS: Mapping[str, type] = {
     "grants": GrantsConfig,
     "media": MediaConfig,
     "notice": NoticeConfig,
+    "disclosure": DisclosureConfig,
 }
 
 LISTS: Mapping[str, type] = {"sources": SourceConfig, "witnesses": WitnessConfig}

@@ -101,8 +101,8 @@ class ContentKey:
 class AnnouncedRecording:
     """A recording that is to be fetched from ``url``, which may be a secret and is judged when it is fetched.
 
-    What ``content_type``, ``size_bytes`` and ``sha256`` (in hexadecimal) say is None where the source does not tell;
-    other bytes than those are refused. ``content_key`` opens what is there, where the source encrypted it.
+    What ``content_type``, ``size_bytes``, ``sha256`` and ``sha512`` (in hexadecimal) say is None where the source does
+    not tell; other bytes than those are refused. ``content_key`` opens what is there, where the source encrypted it.
     ``is_described``: at ``url`` is a description of the recording, in JSON, whose ``url`` is good for some minutes.
     """
 
@@ -111,6 +111,7 @@ class AnnouncedRecording:
     content_type: str | None = None
     size_bytes: int | None = None
     sha256: str | None = None
+    sha512: str | None = None
     content_key: ContentKey | None = None
     is_described: bool = False
 

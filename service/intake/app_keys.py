@@ -24,10 +24,11 @@ from service.sources.posted_mail import Unpack
 class Listener:
     """A configured source as intake knows it, with the secrets that its kind of sender has.
 
-    ``scheme`` says where a signature by one of ``body_keys`` stands, ``verify_token`` is what its
-    platform sends when it is told the address. ``unpack`` finds the mails that it posts, which
-    are no larger than ``max_mail_bytes``; ``post_key`` is what such posts have to be signed with, beside the secret.
-    ``public_url`` is where the archive is known outside, without a slash at its end.
+    ``scheme`` says where a signature by one of ``body_keys`` stands, ``verify_token`` is what its platform sends when
+    it is told the address. ``unpack`` finds the mails that it posts, which are no larger than ``max_mail_bytes``;
+    ``post_key`` is what such posts have to be signed with, beside the secret. ``max_vcon_bytes`` is how large a vCon
+    of it may be; 0 where it sends something else. ``public_url`` is where the archive is known outside, without a
+    slash at its end.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Listener:
     post_key: PostKey | None = field(default=None, repr=False)
     unpack: Unpack | None = None
     max_mail_bytes: int = 0
+    max_vcon_bytes: int = 0
     public_url: str = ""
     tolerance: timedelta = timedelta(minutes=5)
 

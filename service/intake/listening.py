@@ -13,6 +13,7 @@ from service.intake.shared_secret import SharedSecret
 from service.intake.standard_webhooks import WebhookSecret
 from service.keys.intake import IntakeKeys
 from service.sources.kinds import KINDS, Sender
+from service.sources.vcon.rule import MAX_BYTES
 from storage.ports import Store
 from storage.rows import SourceRow
 
@@ -94,6 +95,7 @@ def _listener(
             shared=tuple(map(SharedSecret.parse, texts))
             if kind.sender is Sender.SECRET
             else (),
+            max_vcon_bytes=MAX_BYTES if kind.sends_vcons else 0,
             tolerance=tolerance,
         )
     except InvalidInputError:

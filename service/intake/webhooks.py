@@ -15,6 +15,7 @@ from aiohttp import web
 
 from service.archive.receive import Kept, keep_delivery, keep_recording
 from service.archive.receive_request import keep_request
+from service.archive.receive_vcon import keep_vcon
 from service.domain.actor import Actor, Role
 from service.domain.errors import InvalidInputError, NotPermittedError, NotSignedInError
 from service.domain.identifiers import require_source_name
@@ -57,6 +58,8 @@ from service.sources.requests import received_request, target_of
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+_VCON_TOKEN: Final = "x-conserver-api-token"  # noqa: S105  # the name of a header, not a secret
+"""The header in which programs for vCons send their secret (vcon-server)."""
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9.:_-]{1,255}", re.ASCII)
 
 
@@ -172,6 +175,8 @@ async def _body(request: web.Request) -> bytes:
 
 async def _receive(request: web.Request, listener: Listener) -> web.Response:
     """Keep what a sender sends that is known by now: its request, or the mail in it."""
+    if listener.max_vcon_bytes:
+        return await _receive_vcon(request, listener)
     if listener.unpack is None:
         return await _receive_request(request, listener, await _body(request))
     async with request.app[POSTED]:
@@ -198,6 +203,21 @@ async def _receive(request: web.Request, listener: Listener) -> web.Response:
                 remarks=remarks,
                 now=request[NOW],
             )
+    return _acknowledged(request, kept)
+
+
+async def _receive_vcon(request: web.Request, listener: Listener) -> web.Response:
+    """Keep a vCon of a sender that is known by now, as it streams."""
+    request.app[PACE].take_for_actor(listener.name)
+    with request.app[UPLOADS]:
+        kept = await keep_vcon(
+            request.app[INTAKE],
+            read_chunks(request, max_bytes=listener.max_vcon_bytes),
+            source=listener.name,
+            content_type=content_type_of(request),
+            limit_bytes=listener.max_vcon_bytes,
+            now=request[NOW],
+        )
     return _acknowledged(request, kept)
 
 
@@ -356,6 +376,8 @@ async def _require_sender(request: web.Request, listener: Listener) -> None:
         await _require_token(request)
         return
     secret = basic_secret(request.headers.get("Authorization", ""), user=listener.name)
+    if listener.max_vcon_bytes and not secret:
+        secret = request.headers.get(_VCON_TOKEN, "")
     require_secret(secret, secrets=listener.shared)
 
 

@@ -61,6 +61,7 @@ class EntryType(StrEnum):
     RECORDING_CALLED_OFF = "recording.called_off"
     RECORDING_EXAMINED = "recording.examined"
     MAIL_RECEIVED = "mail.received"
+    VCON_RECEIVED = "vcon.received"
     MESSAGE_ARCHIVED = "message.archived"
     ATTACHMENT_ARCHIVED = "attachment.archived"
     MESSAGE_UNMASKED = "message.unmasked"

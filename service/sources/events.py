@@ -1,13 +1,14 @@
 """What a source's adapter is given, and what it makes of a delivery."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from service.domain.contact import ContactFacts
 from service.domain.fetching import FETCH
+from service.sources.vcon.rule import VconRule
 
 HELSINKI: Final = ZoneInfo("Europe/Helsinki")
 
@@ -21,7 +22,7 @@ class SourceRule:
     ``columns`` are those of the source's CSV, where they are not the usual ones.
     ``checks_mail``: DNS may be asked about the signatures of mails.
     ``fetched_as`` is the kind of the jobs that fetch its recordings. Those that are named without a URL are below
-    ``stored_recordings``; without it they are not fetched.
+    ``stored_recordings``; without it they are not fetched. ``vcon`` is what is asked of vCons.
     """
 
     region: str = "FI"
@@ -33,6 +34,7 @@ class SourceRule:
     checks_mail: bool = False
     fetched_as: str = FETCH
     stored_recordings: str = ""
+    vcon: VconRule = field(default_factory=VconRule)
 
 
 @dataclass(frozen=True, slots=True)

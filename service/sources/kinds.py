@@ -41,13 +41,14 @@ class SourceKind:
     """A kind of sources. ``adapters`` understand its deliveries, by what these are (``DeliveryRow.kind``).
 
     ``files`` says what the files are that it leaves in directories; None where it leaves none. ``unpack`` finds the
-    mails that it posts; None where it posts none.
+    mails that it posts; None where it posts none. ``sends_vcons``: what it sends is kept whole, as large as it is.
     """
 
     sender: Sender
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
     files: FileKind | None = None
     unpack: Unpack | None = None
+    sends_vcons: bool = False
 
 
 def _understand_contact(body: bytes, rule: SourceRule, now: datetime) -> Understood:
@@ -84,6 +85,7 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
         "chatwoot": SourceKind(Sender.BODY, MappingProxyType({"request": understand_chatwoot})),
         "whatsapp": SourceKind(Sender.BODY, MappingProxyType({"request": understand_whatsapp})),
         "zendesk": SourceKind(Sender.BODY, MappingProxyType({"request": understand_zendesk})),
+        "vcon": SourceKind(Sender.SECRET, sends_vcons=True),
         "mail": SourceKind(Sender.TOKEN),
         **{
             name: SourceKind(

@@ -14,6 +14,8 @@ from pathlib import Path
 import msgspec
 import pyrage
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from service.archive.export import Form, Order
 from service.archive.records import SealedRecording
@@ -36,6 +38,7 @@ from service.log.report import Outcome
 from storage.errors import UnavailableError as StoreUnavailableError
 from storage.ports import Append, Put
 from tests.archive.world import ADMIN, AGENT, AUDITOR, DPO, HANDLER, NOW, opened_world
+from tests.vcons import rsa_key, signer
 
 AUDIO = bytes(range(256)) * 1025 + b"x"
 IDENTITY = X25519Identity.generate()
@@ -199,8 +202,11 @@ async def test_files_are_for_their_owner_alone(world, contact_id):
 
 def recording_of(vcon):
     (dialog,) = vcon["dialog"]
-    body = dialog["body"]
-    return dialog, base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+    return dialog, decoded(dialog["body"])
+
+
+def decoded(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 async def vcon_of(world, contact_id, **more):
@@ -330,6 +336,41 @@ async def test_a_vcon_has_what_its_readers_need(world, contact_id):
         assert dialog["encoding"] in {"base64url", "none"}
         assert isinstance(dialog["body"], str)
         assert all(0 <= party < len(vcon["parties"]) for party in dialog["parties"])
+
+
+async def test_a_vcon_is_signed_where_there_is_a_certificate(world, contact_id):
+    world.exporter = dataclasses.replace(world.exporter, signer=signer())
+    jws = await vcon_of(world, contact_id)
+    (signature,) = jws["signatures"]
+    text = f"{signature['protected']}.{jws['payload']}".encode()
+    raw = decoded(signature["signature"])
+    rsa_key().public_key().verify(raw, text, padding.PKCS1v15(), hashes.SHA256())
+    vcon = json.loads(decoded(jws["payload"]))
+    assert recording_of(vcon)[1] == AUDIO
+    assert signature["header"]["uuid"] == vcon["uuid"]
+    (entry,) = await world.entries("disclosure.made")
+    assert entry.data["signed_by_sha256"] == signer().fingerprint
+
+
+async def test_the_signature_can_be_left_out(world, contact_id):
+    world.exporter = dataclasses.replace(world.exporter, signer=signer())
+    assert "signatures" not in await vcon_of(world, contact_id, is_unsigned=True)
+    with pytest.raises(InvalidInputError, match="only a vCon is signed"):
+        await exported(world, await world.call(b"x", source_id="call-2"), is_unsigned=True)
+
+
+async def test_the_commands_in_the_readme_verify_the_signature(world, contact_id):
+    if not all(shutil.which(name) for name in ("openssl", "jq")):
+        pytest.skip("openssl or jq is absent")
+    world.exporter = dataclasses.replace(world.exporter, signer=signer())
+    directory = await exported(world, contact_id, Form.VCON)
+    told = (directory / "README.txt").read_text()
+    steps = told[told.index("  jq -r") : told.index("The last command")]
+    done = await asyncio.to_thread(
+        subprocess.run, ["sh", "-ec", steps], capture_output=True, check=True, cwd=directory
+    )
+    assert done.stdout.endswith(b"Verified OK\n")
+    assert signer().fingerprint.encode() in done.stdout.replace(b":", b"").lower()
 
 
 # -- who, why, and on record

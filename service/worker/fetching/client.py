@@ -196,11 +196,13 @@ class Answer:
     async def _stored(self) -> AsyncIterator[bytes]:
         """Yield the bytes as they are stored there, likewise."""
         length = self._promised_length()
-        digest, received = hashlib.sha256(), 0
+        digest, longer, received = hashlib.sha256(), hashlib.sha512(), 0
         async for chunk in self._judged():
             received += len(chunk)
             self._require_fitting(received)
             digest.update(chunk)
+            if self.announced.sha512 is not None:
+                longer.update(chunk)
             yield chunk
         if length is not None and received != length:
             raise FetchError(FetchFault.UNREACHABLE, "it broke off")
@@ -211,6 +213,8 @@ class Answer:
             raise FetchError(FetchFault.OTHER_BYTES, "the size")
         if self.announced.sha256 not in {None, digest.hexdigest()}:
             raise FetchError(FetchFault.OTHER_BYTES, "the hash")
+        if self.announced.sha512 not in {None, longer.hexdigest()}:
+            raise FetchError(FetchFault.OTHER_BYTES, "the SHA-512")
 
     def _promised_length(self) -> int | None:
         """Return the length that the head tells, if it does, and the head is that of a recording.
@@ -238,7 +242,8 @@ class Answer:
     @property
     def _is_told(self) -> bool:
         """Whether what was announced tells when it is whole."""
-        return self.announced.size_bytes is not None or self.announced.sha256 is not None
+        told = self.announced
+        return any(one is not None for one in (told.size_bytes, told.sha256, told.sha512))
 
     def _require_fitting(self, size: int) -> None:
         if size > self.rules.max_bytes:

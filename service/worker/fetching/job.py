@@ -231,7 +231,7 @@ class FetchJob:
         if now is None:
             raise _NotAwaitedError
         told = now.announced
-        if (told.size_bytes, told.sha256) != (then.size_bytes, then.sha256):
+        if _promised(told) != _promised(then):
             raise FetchError(FetchFault.OTHER_BYTES, "others were announced meanwhile")
 
     async def _tell(self, awaited: _Awaited, error: FetchError, *, now: datetime) -> None:
@@ -270,3 +270,8 @@ def is_final(error: Exception, attempts: int) -> bool:
     if isinstance(error, FetchError) and error.tries is not None:
         return attempts >= error.tries
     return is_lasting(error, attempts)
+
+
+def _promised(told: AnnouncedRecording) -> tuple[int | None, str | None, str | None]:
+    """Return what tells the bytes of a recording from others."""
+    return told.size_bytes, told.sha256, told.sha512
