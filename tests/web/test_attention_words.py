@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from service.archive.fetch_faults import FETCH_REASONS
+from service.sources.vcon.contact import LEFT_OUT
+from service.sources.vcon.forms import COPY_DIFFERS, UNCHECKED
 from service.web.i18n import LANGUAGES, load_words
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +24,7 @@ RAISING = {
     "remark": 0,
     "_failed": 1,
     "fail": 1,
+    "NotBelievedError": 0,
 }
 
 
@@ -87,6 +90,7 @@ RAISED = set().union(
     ),
     # Each is a reason by itself.
     FETCH_REASONS,
+    {UNCHECKED, COPY_DIFFERS, LEFT_OUT},
 )
 
 
@@ -97,6 +101,7 @@ def test_the_reasons_are_found_where_they_are_raised():
         "contact_unreadable",
         "contradiction",
         "delivery_expiring",
+        "encrypted_for_another",
         "erased",
         "id_reused",
         "integrity",
@@ -107,6 +112,7 @@ def test_the_reasons_are_found_where_they_are_raised():
         "recorded_though_none",
         "recording_lost",
         "recording_without_contact",
+        "signature_invalid",
         "source_gone",
         "time_out_of_window",
     } <= RAISED
