@@ -2,13 +2,22 @@
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlencode
 
 import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
+from service.crypto.jws import JwsSigner, encode_base64url
 from service.sources.asterisk_ari import HeardEvent
+from service.sources.events import SourceRule
 from service.sources.requests import received_request
+from service.sources.vcon.rule import VconRule
+from service.sources.vcon.signature import Anchors
 
 _A, _B = "0a000000-0000-4000-8000-000000000001", "0b000000-0000-4000-8000-000000000002"
 
@@ -194,6 +203,43 @@ def zendesk() -> Mapping[str, bytes]:
     headers = [(b"content-type", b"application/x-www-form-urlencoded")]
     body = urlencode(told).encode()
     return {"request": received_request("POST", "/intake/tickets", headers, body).encode()}
+
+
+def signed_vcon() -> tuple[bytes, SourceRule]:
+    """Return a vCon with a recording of 256 KiB, signed (RS256), and the rule of a source that trusts its signer."""
+    told = {
+        "vcon": "0.4.0",
+        "uuid": _A,
+        "created_at": "2026-11-22T12:09:00+02:00",
+        "parties": [{"tel": "tel:+358401234567", "name": "Matti"}, {"tel": "+358201234567"}],
+        "dialog": [
+            {
+                "type": "recording",
+                "start": "2026-11-22T12:08:04+02:00",
+                "duration": 16.4,
+                "parties": [[0], [1]],
+                "mediatype": "audio/wav",
+                "filename": "a.wav",
+                "encoding": "base64url",
+                "body": encode_base64url(bytes(range(256)) * 1024).decode(),
+            }
+        ],
+    }
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Example Platform")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2027, 1, 1, tzinfo=UTC))
+        .sign(key, hashes.SHA256())
+    )
+    stream = JwsSigner(key, (certificate,)).begin(_A)
+    body = stream.update(json.dumps(told).encode()) + stream.finish()
+    return body, SourceRule(vcon=VconRule(anchors=Anchors((certificate,))))
 
 
 DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {

@@ -15,6 +15,8 @@ from storage.rows import DeliveryRow, KeyRow, ObjectRow
 
 UNFINISHED_AFTER: Final = timedelta(days=1)
 UNATTACHED_AFTER: Final = timedelta(days=1)
+_ATTACHED: Final = ("recording", "mail")
+"""The kinds of objects that come to belong to something. A vCon is part of its delivery, and goes with it."""
 _SESSION_IDS: Final = "is_"
 _BATCH: Final = 500
 _NAMED: Final = 10
@@ -43,9 +45,8 @@ class Leftovers:
         unnamed = frozenset([name async for name in self._unnamed()])
         blobs, self._suspected = tuple(sorted(unnamed & self._suspected)), unnamed
         cutoff = to_microseconds(now - UNATTACHED_AFTER)
-        rows = await self.store.find(
-            ObjectRow, {"owner_id": None, "made_at": Span(None, cutoff)}, limit=_BATCH
-        )
+        where = {"owner_id": None, "kind": list(_ATTACHED), "made_at": Span(None, cutoff)}
+        rows = await self.store.find(ObjectRow, where, limit=_BATCH)
         objects = tuple(row.id for row in rows)
         if blobs:
             _log.warning(

@@ -5,16 +5,18 @@ import dataclasses
 import gzip
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from service.archive.expire import DeliveryExpiry
 from service.archive.export import Form, Order
 from service.archive.records import contact_of, message_of, recording_of
 from service.config import parse_config
 from service.domain.contact import Channel, Direction, PartyRole, RecordingState
 from service.domain.purpose import Purpose
 from service.wiring import exporter_of
+from service.worker.leftovers import Leftovers, Report
 from storage.rows import (
     AttentionRow,
     ContactRow,
@@ -230,6 +232,38 @@ async def test_a_copy_that_says_something_else_is_not_believed(door):
     contact, _, _ = await opened(door)
     assert contact.parties[0].phone == "+358401234567"
     assert await reasons(door) == ["signature_unchecked;copy_differs"]
+
+
+async def test_it_goes_with_its_delivery_and_nobody_takes_it_for_lost(door):
+    await send(door, call())
+    stores, later = door.archive.stores, datetime.now(UTC) + timedelta(days=31)
+    leftovers = Leftovers(stores.store, stores.keys, stores.blobs)
+    assert await leftovers.report(now=later) == Report((), ())
+    expiry = DeliveryExpiry(stores.store, stores.keys, stores.blobs, timedelta(days=30))
+    assert await expiry.run(now=later) == 1
+    assert [one.kind for one in await found(door, ObjectRow)] == ["recording"]
+    blobs = list(door.archive.config.archive.directory.rglob("ob_*"))
+    assert len(blobs) == 1
+
+
+async def test_what_was_altered_on_the_disk_is_not_understood(door):
+    trials = door.archive.understanding
+    body = json.dumps(call()).encode()
+    answer = await door.client.post(
+        "/intake/platform", data=body, headers=basic(user="platform")
+    )
+    assert answer.status == 200
+    (blob,) = door.archive.config.archive.directory.rglob("ob_*")
+    raw = bytearray(blob.read_bytes())
+    raw[-20] ^= 1
+    blob.chmod(0o600)
+    blob.write_bytes(raw)
+    await door.understand()
+    assert await found(door, ContactRow) == []
+    (delivery,) = await found(door, DeliveryRow)
+    assert delivery.state == "failed"
+    told = await trials.explain(delivery.id, now=datetime.now(UTC))
+    assert told == "the stored delivery was altered"
 
 
 async def test_what_we_hand_out_another_archive_takes_in_as_the_same(door, tmp_path):
