@@ -21,14 +21,10 @@ from service.domain.contact import (
     PartyRole,
 )
 from service.domain.times import format_time
-from service.sources.vcon.extension import CONTACT, EXTENSION, PAUSE
+from service.sources.vcon.extension import CHANGE, CONTACT, EXTENSION, PAUSE
 
 VERSION: Final = "0.4.0"
 """The syntax; the member is deprecated, and widespread readers fail without it."""
-
-
-CHANGE: Final = "message_change"
-"""What an attachment is for that says that its dialog is a message as it was edited, or its deletion."""
 
 
 @dataclass(frozen=True, slots=True)

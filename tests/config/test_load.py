@@ -243,6 +243,7 @@ def test_the_error_reads_as_one_line_for_each_problem(tmp_path):
 
 PBX = '[[sources]]\nname = "a"\nkind = "api"\n'
 AB = PBX + 'fetch_origins = ["https://a.example"]\n'
+VCON = PBX.replace('"api"', '"vcon"')
 MAIL = PBX.replace('"api"', '"mail"')
 IMAP = 'imap_user = "b"\nimap_password_file = "c"\n'
 MAILBOX = f'{MAIL}imap_server = "mail.example.fi:993"\n{IMAP}'
@@ -434,6 +435,13 @@ REFUSED = [
     (f'{MAIL}imap_password_file = "a"', 4, "means nothing without imap_server"),
     (f'{MAIL}imap_since = "2026-11-22"', 4, "means nothing without imap_server"),
     (f'{MAIL}imap_certificate_authority = "a"', 4, "means nothing without imap_server"),
+    # vCon
+    (f'{PBX}vcon_certificates = "a"', 4, 'is for sources of kind "vcon"'),
+    (f"{VCON}vcon_signed = true", 4, "needs vcon_certificates"),
+    (f'{VCON}vcon_direction = "both"', 4, '"inbound"'),
+    (f"{VCON}vcon_max_bytes = 1", 4, "from 1024 to"),
+    ('[disclosure]\ncertificate = "a"', 2, "needs certificate_key as well"),
+    ('[disclosure]\ncertificate_key = "a"', 2, "needs certificate as well"),
     (SOURCE + 'secret = "x"', 5, "did you mean secret_file?"),
     (SOURCE + 'country = "Suomi"', 5, "two capital letters"),
     (SOURCE + 'company_numbers = ["12"]', 5, "telephone number"),

@@ -442,3 +442,21 @@ def test_any_change_of_a_signed_one_is_refused_or_told(place, data):
     changed = whole[:place] + data + whole[place + len(data) :]
     with suppress(InvalidInputError):
         assert read(changed).facts == facts(whole)
+
+
+def test_versions_of_a_message_are_told_as_such():
+    sent = text("Tilaan", message_id="m-1")
+    edited = text("En tilaa", message_id="m-1", start="2026-11-22T10:20:00Z")
+    deleted = text("", message_id="m-1", start="2026-11-22T10:30:00Z")
+    changes = [
+        {"purpose": "message_change", "dialog": place, "body": {"change": change}}
+        for place, change in ((1, "edited"), (2, "deleted"), (0, ["edited"]), ("x", "edited"))
+    ]
+    vcon = {**call(), "dialog": [sent, edited, deleted], "attachments": changes}
+    told = read(vcon)
+    assert [(m.ident, m.change, m.text) for m in told.facts.messages] == [
+        ("m-1", None, "Tilaan"),
+        ("m-1", "edited", "En tilaa"),
+        ("m-1", "deleted", ""),
+    ]
+    assert LEFT_OUT not in told.remarks

@@ -630,6 +630,7 @@ async def test_what_is_no_whole_recording_is_refused(answer, fault):
     ("told", "fault"),
     [
         ({"sha256": "0" * 64}, FetchFault.OTHER_BYTES),
+        ({"sha512": "0" * 128}, FetchFault.OTHER_BYTES),
         ({"size_bytes": len(SOUND) - 1}, FetchFault.OTHER_BYTES),
         ({"size_bytes": len(SOUND) + 1}, FetchFault.OTHER_BYTES),
         ({"size_bytes": 0}, FetchFault.OTHER_BYTES),
@@ -644,12 +645,12 @@ async def test_other_bytes_than_were_announced_are_refused(told, fault, is_chunk
 
 
 async def test_without_a_length_it_is_taken_when_what_was_announced_tells_that_it_is_whole():
-    digest = hashlib.sha256(SOUND).hexdigest()
+    digest, longer = hashlib.sha256(SOUND).hexdigest(), hashlib.sha512(SOUND).hexdigest()
     async with answering(raw(["200 OK"], SOUND)) as server:
-        for told in ({"sha256": digest}, {"size_bytes": len(SOUND)}):
+        for told in ({"sha256": digest}, {"sha512": longer}, {"size_bytes": len(SOUND)}):
             assert (await fetch(server.url(), rules(server.origin), **told))[1] == SOUND
     async with answering(raw(["200 OK"], SOUND[:-1])) as server:
-        for told in ({"sha256": digest}, {"size_bytes": len(SOUND)}):
+        for told in ({"sha256": digest}, {"sha512": longer}, {"size_bytes": len(SOUND)}):
             fault = await fault_of(server.url(), rules(server.origin), **told)
             assert fault is FetchFault.OTHER_BYTES
 

@@ -15,6 +15,7 @@ from service.domain.contact import (
     AnnouncedRecording,
     Channel,
     ContactFacts,
+    MessageChange,
     MessageText,
     Party,
 )
@@ -36,7 +37,7 @@ from service.sources.vcon.content import (
     media_type_of,
     text_of,
 )
-from service.sources.vcon.extension import CONTACT, EXTENSION, OWN_PURPOSES
+from service.sources.vcon.extension import CHANGE, CONTACT, EXTENSION, OWN_PURPOSES
 from service.sources.vcon.forms import open_vcon
 from service.sources.vcon.parties import (
     cast_parties,
@@ -49,8 +50,10 @@ from service.sources.vcon.parties import (
 LEFT_OUT: Final = "parts_left_out"
 """The remark on a vCon with parts for which a contact has no place: they go with the delivery."""
 MAX_DIALOGS: Final = 2_000
+_MAX_IDENT: Final = 1_000
 _MAX_SECONDS: Final = 10_000_000
 _KNOWN: Final = frozenset({EXTENSION.lower(), "cc"})
+_CHANGES: Final = tuple(MessageChange)
 _MAIL: Final = ("message/", "multipart/")
 
 
@@ -86,6 +89,7 @@ class _Told:
     is_mail: bool = False
     first: int | None = None
     leaves: bool = False
+    changes: dict[int, MessageChange] = field(default_factory=dict)
 
 
 def understand_vcon(
@@ -189,9 +193,9 @@ def _dialogs(vcon: Member, parties: Sequence[Party]) -> _Told:
     dialogs = members_of(vcon, "dialog")
     if len(dialogs) > MAX_DIALOGS:
         raise InvalidInputError(f"more than {MAX_DIALOGS} dialogs")
-    told = _Told()
+    told = _Told(changes=_changes(vcon))
     for place, dialog in enumerate(dialogs):
-        _read_dialog(told, dialog, f"dialog[{place}]", parties)
+        _read_dialog(told, dialog, place, parties)
     if (
         len(told.messages) > MAX_MESSAGES
         or len(told.carried) + len(told.announced) > MAX_RECORDINGS
@@ -202,7 +206,19 @@ def _dialogs(vcon: Member, parties: Sequence[Party]) -> _Told:
     return told
 
 
-def _read_dialog(told: _Told, dialog: Member, what: str, parties: Sequence[Party]) -> None:
+def _changes(vcon: Member) -> dict[int, MessageChange]:
+    """Return the dialogs that are later versions of messages, as our own vCons say, by their places."""
+    found = {}
+    for one in members_of(vcon, "attachments"):
+        place, body = one.get("dialog"), one.get("body")
+        told = body.get("change") if isinstance(body, dict) else None
+        if one.get("purpose") == CHANGE and isinstance(place, int) and told in _CHANGES:
+            found[place] = MessageChange(told)
+    return found
+
+
+def _read_dialog(told: _Told, dialog: Member, place: int, parties: Sequence[Party]) -> None:
+    what = f"dialog[{place}]"
     kind = text_of(dialog, "type") or _kind(dialog)
     at, as_sent = _time(dialog, "start", what)
     told.starts.append((at, as_sent))
@@ -220,7 +236,8 @@ def _read_dialog(told: _Told, dialog: Member, what: str, parties: Sequence[Party
             told.is_call = True
             _read_recording(told, dialog, what)
         case "text":
-            _read_text(told, dialog, what, at, parties)
+            change = told.changes.get(place)
+            _read_text(told, dialog, what, at, parties, change=change)
         case "incomplete":
             told.is_call = True
             told.disposition = told.disposition or clean(text_of(dialog, "disposition")) or kind
@@ -277,7 +294,13 @@ def _read_recording(told: _Told, dialog: Member, what: str) -> None:
 
 
 def _read_text(
-    told: _Told, dialog: Member, what: str, at: datetime, parties: Sequence[Party]
+    told: _Told,
+    dialog: Member,
+    what: str,
+    at: datetime,
+    parties: Sequence[Party],
+    *,
+    change: MessageChange | None,
 ) -> None:
     kind = media_type_of(dialog)
     told.is_mail = (
@@ -293,7 +316,17 @@ def _read_text(
     text = data.decode(errors="replace")
     if "\x00" in text:
         raise InvalidInputError(f"{what}.body has characters that are not text")
-    told.messages.append(MessageText(sender=_sender(dialog, parties), sent_at=at, text=text))
+    ident = clean(text_of(dialog, "message_id"))[:_MAX_IDENT]
+    told.messages.append(
+        MessageText(
+            sender=_sender(dialog, parties),
+            sent_at=at,
+            text=text,
+            ident=ident,
+            change=change if ident else None,
+            changed_at=at if ident and change else None,
+        )
+    )
 
 
 def _sender(dialog: Member, parties: Sequence[Party]) -> str:

@@ -11,5 +11,8 @@ CONTACT: Final = "taltio_contact"
 PAUSE: Final = "recording_pause"
 """What an attachment is for that says when, why and by whom a recording was paused."""
 
-OWN_PURPOSES: Final = frozenset({PAUSE})
-"""What attachments of our own are for that the member above tells as well."""
+CHANGE: Final = "message_change"
+"""What an attachment is for that says that its dialog is a message as it was edited, or its deletion."""
+
+OWN_PURPOSES: Final = frozenset({PAUSE, CHANGE})
+"""What attachments of our own are for: nothing in them is left out."""
