@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from service.archive.receive_vcon import VCON
 from service.archive.records import recording_of
 from service.archive.source_book import KnownSource
 from service.archive.trials import TRIAL
@@ -148,7 +149,9 @@ class Deliveries:
     async def _delivered(
         self, row: DeliveryRow, source: KnownSource, around: _Around, *, now: datetime
     ) -> Delivered:
-        reading = await self.understanding.read(row, now=now)
+        # What was understood needs no reading, and a vCon may be large.
+        is_read = row.kind != VCON or row.state != "understood"
+        reading = await self.understanding.read(row, now=now) if is_read else Reading()
         checks = [_sender(source), *_clock(source, row, reading), _parsed(row, reading)]
         traffic = _traffic(row, reading, around)
         if row.contact_id in around.contacts:
