@@ -134,6 +134,12 @@ def test_an_ecdsa_signature_is_not_read_with_an_rsa_key():
     refused(value)
 
 
+def test_a_signature_counts_by_the_algorithm_that_it_names_alone():
+    value = signed_by_hand(BODY, "ES256", rsa_key(), [leaf()])
+    assert "not of this content" in refused(value)
+    assert "not of this content" in refused(value, None)
+
+
 # -- certificates
 
 
