@@ -216,6 +216,8 @@ def _recording(
     part = ExportedPart(id=row.id, kind="recording", state=row.state, name=sealed.name)
     if row.object_id is None:
         return part
+    if sealed.is_internal and form is Form.VCON:
+        return replace(part, state=INTERNAL)
     seconds = (sealed.facts or {}).get("duration_seconds")
     if isinstance(seconds, int | float) and seconds > 0:
         found.durations[row.id] = float(seconds)

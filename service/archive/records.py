@@ -64,6 +64,11 @@ class SealedRecording(msgspec.Struct, frozen=True, omit_defaults=True):
     facts: dict[str, object] | None = None
     announced: AnnouncedRecording | None = None
 
+    @property
+    def is_internal(self) -> bool:
+        """Whether it belongs to a note among the company's own, which the customer never saw."""
+        return self.announced is not None and self.announced.is_internal
+
 
 class SealedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is personal in a message, apart from its text.

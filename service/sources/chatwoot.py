@@ -105,7 +105,7 @@ def _message(
         queue=_inbox(told),
         parties=tuple(one for one in (customer, sender) if one is not None),
         messages=(message,),
-        recordings=() if message.change else _files(told, message.ident),
+        recordings=() if message.change else _files(told, message),
         is_part=True,
     )
     times = (sent_at, message.changed_at or sent_at)
@@ -191,7 +191,7 @@ def _name(party: Party) -> str:
     return party.name or party.email or party.phone or party.agent_id or party.role.value
 
 
-def _files(told: Json, ident: str) -> tuple[AnnouncedRecording, ...]:
+def _files(told: Json, message: MessageText) -> tuple[AnnouncedRecording, ...]:
     """Return what was sent with the message; its addresses expire, and so it is fetched at once."""
     attachments = told.get("attachments")
     found = {}
@@ -202,8 +202,8 @@ def _files(told: Json, ident: str) -> tuple[AnnouncedRecording, ...]:
             and isinstance(url, str)
             and 0 < len(url) <= MAX_URL_CHARACTERS
         ):
-            name = file_name(f"{ident}-{_number(one)}", one.get("extension"), url)
-            found[url] = AnnouncedRecording(name=name, url=url)
+            name = file_name(f"{message.ident}-{_number(one)}", one.get("extension"), url)
+            found[url] = AnnouncedRecording(name=name, url=url, is_internal=message.is_internal)
     return tuple({one.name: one for one in found.values()}.values())
 
 

@@ -190,16 +190,18 @@ def _redacted(told: _Event) -> Understood:
 
 
 def _attached(told: _Event) -> Understood:
-    """Return the file of a comment, which is to be fetched; the name of one in a note says that it is internal."""
+    """Return the file of a comment, which is to be fetched."""
     comment = _object(told.event.get("comment"), "event.comment")
     file = _object(told.event.get("attachment"), "event.attachment")
     url = file.get("content_url")
     if not isinstance(url, str) or not 0 < len(url) <= MAX_URL_CHARACTERS:
         raise InvalidInputError("event.attachment.content_url is missing, or too long")
     stem = f"{_comment_id(comment)}-{ident_of(file.get('id')) or 'file'}"
-    if _is_internal(file.get("is_public")):
-        stem = f"internal-{stem}"
-    recording = AnnouncedRecording(name=file_name(stem, _extension(file, url)), url=url)
+    recording = AnnouncedRecording(
+        name=file_name(stem, _extension(file, url)),
+        url=url,
+        is_internal=_is_internal(file.get("is_public")),
+    )
     return Understood(
         (ContactFacts(source_id=told.ticket, recordings=(recording,), is_part=True),)
     )

@@ -182,12 +182,15 @@ def _is_public(told: Fields) -> bool:
 
 
 def _files(told: Fields, message: MessageText) -> tuple[AnnouncedRecording, ...]:
-    """Return the files of a comment, whose addresses stand between white space; the name of one in a note says so."""
+    """Return the files of a comment, whose addresses stand between white space."""
     stem = message.ident or f"{message.sent_at:%Y%m%dT%H%M%SZ}"
-    stem = f"internal-{stem}" if message.is_internal else stem
     urls = dict.fromkeys(told.get("comment_files", "").split())
     return tuple(
-        AnnouncedRecording(name=file_name(f"{stem}-{number}", _extension(url)), url=url)
+        AnnouncedRecording(
+            name=file_name(f"{stem}-{number}", _extension(url)),
+            url=url,
+            is_internal=message.is_internal,
+        )
         for number, url in enumerate(list(urls)[:_MAX_FILES], 1)
         if len(url) <= MAX_URL_CHARACTERS
     )

@@ -205,7 +205,7 @@ async def _content(
 def _has_content(detail: ContactDetail) -> bool:
     return detail.message_count > 0 or any(
         recording.state is RecordingState.PRESENT
-        and recording.playback is not Playback.IMPOSSIBLE
+        and (recording.playback is not Playback.IMPOSSIBLE or recording.file_name)
         for recording in detail.recordings
     )
 

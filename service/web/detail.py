@@ -20,6 +20,9 @@ OBJECT_KINDS: Final = frozenset({"recording", "rendition", "message", "mail", "a
 """What an opening is shown of; the picture of a recording's loudness is opened with it."""
 _OWN_WORDS: Final = frozenset({"message", "mail", "attachment"})
 _MILLISECONDS = 1000.0
+_SOUND: Final = frozenset({"audio", "video"})
+# What phone systems call every file that they send, and an old name of a kind of sound.
+_PERHAPS_SOUND: Final = frozenset({"", "application/octet-stream", "application/ogg"})
 
 
 def summary_of(customer: Customer) -> CustomerSummary:
@@ -71,6 +74,8 @@ def recording_view(stored: Stored, view: ContactView, *, actor_id: str) -> Recor
         flags=_flags(facts),
         heard=_heard(stored, view, actor_id),
         pauses=_pauses(stored.sealed.name, view.contact, duration),
+        file_name=_file_name(stored),
+        is_internal=stored.sealed.is_internal,
     )
 
 
@@ -79,6 +84,12 @@ def stray_pauses(view: ContactView, contact: Contact) -> tuple[PauseView, ...]:
     names = {one.sealed.name for one in view.recordings}
     strays = (pause for pause in contact.recording_pauses if pause.recording not in names)
     return tuple(PauseView(pause=pause) for pause in strays)
+
+
+def _file_name(stored: Stored) -> str | None:
+    told = stored.sealed.content_type.partition(";")[0].strip().lower()
+    is_sound = told in _PERHAPS_SOUND or told.partition("/")[0] in _SOUND
+    return None if is_sound else stored.sealed.name
 
 
 def _pauses(name: str, contact: Contact, duration: timedelta | None) -> tuple[PauseView, ...]:

@@ -84,7 +84,9 @@ class RecordingView:
     """One recording, or the lack of one; ``state`` and ``cause`` say which and why.
 
     ``channels`` says who is heard on each channel, None where that is unknown; it is empty while the media is not
-    examined. ``heard`` are the seconds that the asking actor has heard, as sorted, disjoint ranges.
+    examined. ``heard`` are the seconds that the asking actor has heard, as sorted, disjoint ranges. ``file_name`` is
+    that of a file which is neither sound nor film, such as a picture that was sent in a chat; None for any other. The
+    customer never saw what ``is_internal``.
     """
 
     id: str
@@ -101,6 +103,8 @@ class RecordingView:
     flags: tuple[str, ...] = ()
     heard: tuple[tuple[float, float], ...] = ()
     pauses: tuple[PauseView, ...] = ()
+    file_name: str | None = field(default=None, repr=False)
+    is_internal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from service.archive.records import SealedRecording
 from service.archive.vault import open_value, seal_value
 from service.cli.log_files import verify_proof_files
 from service.crypto.recipients import HybridIdentity, X25519Identity
-from service.domain.contact import Direction, MessageChange, MessageText
+from service.domain.contact import AnnouncedRecording, Direction, MessageChange, MessageText
 from service.domain.errors import (
     ErasedError,
     InvalidInputError,
@@ -289,6 +289,15 @@ async def test_a_vcon_has_each_version_of_a_message_and_no_internal_note(world):
     assert "Outo" not in (directory / "contact.vcon").read_text()
     parts = json.loads((directory / "evidence.json").read_text())["parts"]
     assert sorted(part["state"] for part in parts) == ["internal", *["present"] * 3]
+
+
+async def test_a_vcon_has_no_file_of_an_internal_note(world):
+    note = AnnouncedRecording(name="call.wav", url="https://example.com/a", is_internal=True)
+    contact_id = await world.call(b"a picture", recordings=(note,))
+    directory = await exported(world, contact_id, Form.VCON)
+    assert json.loads((directory / "contact.vcon").read_text())["dialog"] == []
+    (part,) = json.loads((directory / "evidence.json").read_text())["parts"]
+    assert part["state"] == "internal"
 
 
 async def test_the_details_say_what_became_of_a_message(world):

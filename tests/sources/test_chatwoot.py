@@ -194,6 +194,8 @@ def test_files_are_to_be_fetched_and_named_by_us():
     ]
     names = [one.name for one in facts_of(attachments=files, content=None).recordings]
     assert names == ["900-5.ogg", "900-6"]
+    (noted,) = facts_of(attachments=files[:1], private=True).recordings
+    assert noted.is_internal
     assert facts_of(attachments="x").recordings == ()
 
 

@@ -225,7 +225,7 @@ def test_what_was_redacted_stays_and_is_followed_by_that_it_was():
         ({}, "8516157313022-77.pdf"),
         ({"filename": "../../etc"}, "8516157313022-77"),
         ({"filename": None}, "8516157313022-77.jpeg"),
-        ({"is_public": False}, "internal-8516157313022-77.pdf"),
+        ({"is_public": False}, "8516157313022-77.pdf"),
         ({"id": None}, "8516157313022-file.pdf"),
     ],
 )
@@ -241,6 +241,7 @@ def test_a_file_is_to_be_fetched_and_named_by_us(changes, name):
     happened = {"attachment": file, "comment": {"id": COMMENT["id"]}}
     facts = facts_of(event("ticket.attachment_linked_to_comment", happened))
     assert [(one.name, one.url) for one in facts.recordings] == [(name, file["content_url"])]
+    assert facts.recordings[0].is_internal is not file["is_public"]
 
 
 @pytest.mark.parametrize("status", ["SOLVED", "closed"])

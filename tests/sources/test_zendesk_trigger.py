@@ -157,7 +157,13 @@ def test_files_are_to_be_fetched_and_named_by_us():
     told = facts_of(comment_files="\n ".join(urls), comment_text="")
     assert [one.name for one in told.recordings] == ["901-1.pdf", "901-2", "901-3"]
     noted = facts_of(comment_files=urls[0], comment_public="false", comment_id="")
-    assert [one.name for one in noted.recordings] == ["internal-20261122T103000Z-1.pdf"]
+    assert [one.name for one in noted.recordings] == ["20261122T103000Z-1.pdf"]
+    assert [one.is_internal for one in (*told.recordings, *noted.recordings)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(("status", "count"), [("Solved", 1), ("closed", 1), ("Open", 0)])

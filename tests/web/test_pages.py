@@ -221,6 +221,23 @@ async def test_a_recording_that_cannot_be_played_says_so(handler, desk, playback
     assert "brand_new_flag" in html
 
 
+async def test_a_file_that_is_no_sound_can_be_saved_under_a_grant(handler, desk):
+    desk.recording_changes = {
+        "playback": Playback.IMPOSSIBLE,
+        "file_name": "900-5.<i>.jpg",
+        "is_internal": True,
+        "flags": ("no_sound",),
+    }
+    html = await handler.see("/contacts/ct_1")
+    assert "900-5" not in html
+    await give(desk, "ct_1")
+    html = await handler.see("/contacts/ct_1")
+    assert re.search(r'href="/api/v1/recordings/re_\w+/content\?grant=\w+" download', html)
+    assert "900-5.&lt;i&gt;.jpg" in html
+    assert "the customer never saw it" in html
+    assert "no sound" not in html
+
+
 async def test_content_is_on_the_page_only_under_a_grant(handler, desk):
     secret = "tarkistamme asian"
     assert secret not in await handler.see("/contacts/ct_2")
