@@ -61,5 +61,7 @@ def _turn(message: MessageView) -> tuple[bool, datetime, str]:
     return message.change is not None, message.at, message.id
 
 
-def _begun(versions: Sequence[MessageView]) -> tuple[datetime, str]:
-    return versions[0].sent_at, versions[0].id
+def _begun(versions: Sequence[MessageView]) -> tuple[datetime, int, str, str]:
+    # Two of one moment stand as the source numbers them, where it does so: 9 comes before 10.
+    first = versions[0]
+    return first.sent_at, len(first.ident), first.ident, first.id

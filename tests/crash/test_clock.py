@@ -115,7 +115,7 @@ async def test_what_a_kill_left_in_the_future_is_worked_in_at_the_next_start(mak
         aiohttp.ClientSession(service.address) as client,
     ):
         # Sounds are examined one after the other, in jobs.
-        await asyncio.gather(*(keep(client, site, f"pbx/late-{n}") for n in range(20)))
+        await asyncio.gather(*(keep(client, site, f"pbx/late-{n}") for n in range(12)))
         await service.kill()
     assert rows(site, NOT_DONE) or rows(site, NOT_UNDERSTOOD), "the kill came too late"
     clock.jump(0)

@@ -24,14 +24,14 @@ from tests.sources.test_whatsapp import EDIT, REVOKE, TEXT, request_of, value_of
 from tests.sources.test_zendesk_trigger import FIELDS
 
 KEY = "invented-secret-of-a-webhook"
-NOW = datetime.now(UTC)
-STAMP = str(int(NOW.timestamp()))
-TEXT_STAMP = f"{NOW:%Y-%m-%dT%H:%M:%SZ}"
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+TEXT_STAMP = "2026-11-22T12:00:00Z"
 
 
-def signed(kind, body, *, key=KEY, stamp=None):
+def signed(kind, body, *, key=KEY, stamp=None, at=NOW):
     scheme = SCHEMES[kind]
-    stamp = stamp or {"zendesk": TEXT_STAMP}.get(kind, STAMP)
+    told = f"{at:%Y-%m-%dT%H:%M:%SZ}" if kind == "zendesk" else str(int(at.timestamp()))
+    stamp = told if stamp is None else stamp
     text = f"{stamp}{scheme.separator}".encode() + body if scheme.stamp else body
     mac = hmac.new(key.encode(), text, hashlib.sha256)
     is_zendesk = kind == "zendesk"
@@ -169,7 +169,7 @@ def with_chats(config, tmp_path):
 
 async def post(door, told, *, source="chat", headers=None):
     body = json.dumps(told).encode()
-    headers = signed("chatwoot", body) if headers is None else headers
+    headers = signed("chatwoot", body, at=datetime.now(UTC)) if headers is None else headers
     return await door.client.post(f"/intake/{source}", data=body, headers=headers)
 
 
@@ -218,7 +218,7 @@ async def test_a_ticket_grows_from_what_triggers_send_and_keeps_notes_apart(door
     for told in (note, answer, fields, fields, note):
         body = urlencode(told).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        headers |= signed("zendesk", body)
+        headers |= signed("zendesk", body, at=datetime.now(UTC))
         assert (
             await door.client.post("/intake/tickets", data=body, headers=headers)
         ).status == 200
@@ -236,7 +236,7 @@ async def test_a_ticket_grows_from_what_triggers_send_and_keeps_notes_apart(door
 
 
 async def test_without_a_valid_signature_nothing_is_kept(door):
-    wrong = signed("chatwoot", b"other")
+    wrong = signed("chatwoot", b"other", at=datetime.now(UTC))
     for headers in ({}, wrong, {"Authorization": "Basic Y2hhdDp4"}):
         assert (await post(door, SENT, headers=headers)).status == 401
     assert await door.archive.stores.store.count(DeliveryRow, {}) == 0
