@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from service.anchoring import Troubled, asking_outside, troubles
-from service.api import content, erasures, grants, holds, statements, verification
+from service.api import content, erasures, grants, holds, statements, uploads, verification
 from service.api.app_keys import (
     ATTENTION,
     CONTACTS,
@@ -29,6 +29,8 @@ from service.archive.receive import Kept
 from service.archive.relink import KIND as RELINK
 from service.archive.silence import LISTEN_EVERY
 from service.archive.source_book import REFRESH_EVERY
+from service.archive.upload_parts import Parts
+from service.archive.uploads import Uploads
 from service.backup_sites import held_for_backup
 from service.config import Config, StorageUrl
 from service.config.roles import ProcessRole
@@ -100,6 +102,7 @@ class Service:
     subscriptions: tuple[Subscription, ...]
     connections: Connections
     listeners: Listeners
+    resumable: Uploads
     role: ProcessRole = ProcessRole.ALL
 
     @property
@@ -138,8 +141,14 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     keeper = log_keeper(archive)
     app = build_application(_frame(archive), routes_of(role))
     connections = connections_of(archive)
+    resumable = _uploads_of(archive, interpretation.offer if role.takes_in else None)
     listeners = _fill(
-        app, archive, offer=interpretation.offer, keeper=keeper, connections=connections
+        app,
+        archive,
+        offer=interpretation.offer,
+        keeper=keeper,
+        connections=connections,
+        resumable=resumable,
     )
     watch, daily = Watch(), _daily_backup(archive) if role.works else None
     outside = asking_outside(archive, keeper, clock) if role.works else ()
@@ -183,6 +192,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         subscriptions=subscriptions,
         connections=connections,
         listeners=listeners,
+        resumable=resumable,
         role=role,
     )
 
@@ -276,8 +286,12 @@ def _chores(service: Service) -> tuple[Chore, ...]:
     async def listen(now: datetime) -> None:
         await service.archive.silence.look(now=now)
 
+    async def tidy_uploads(now: datetime) -> None:
+        await service.resumable.tidy(now=now)
+
     chores = (
         *_household(service.archive).chores(),
+        Chore("uploads", timedelta(minutes=1), tidy_uploads),
         Chore("upgrade copies", timedelta(hours=1), remove_copies),
         Chore(SOURCES, REFRESH_EVERY, partial(_refresh_sources, service), REFRESH_EVERY),
         Chore("notice", LOOK_EVERY_NOTICE, service.connections.watch.run),
@@ -312,6 +326,13 @@ def _daily_backup(archive: Archive) -> DailyBackup | None:
         timezone=config.archive.timezone,
         begun_at=clock(),
     )
+
+
+def _uploads_of(archive: Archive, offer: Callable[[Kept], None] | None) -> Uploads:
+    """Return the use cases of uploads; without ``offer`` whoever understands deliveries looks by itself."""
+    parts = Parts(archive.stores.store, archive.stores.blobs, archive.vault)
+    uploads = Uploads(parts, archive.contacts, archive.intake)
+    return uploads if offer is None else replace(uploads, offer=offer)
 
 
 def _household(archive: Archive) -> Household:
@@ -370,6 +391,7 @@ def _fill(
     offer: Callable[[Kept], None],
     keeper: LogKeeper,
     connections: Connections,
+    resumable: Uploads,
 ) -> Listeners:
     """Put the use cases where the handlers find them; return what listens to sources."""
     config = archive.config
@@ -385,6 +407,7 @@ def _fill(
     app[statements.COMPLETENESS] = app[COMPLETE] = archive.completeness
     app[grants.GRANTS] = archive.grants
     app[holds.HOLDS], app[erasures.ERASURES] = archive.holds, archive.erasures
+    app[uploads.UPLOADS] = resumable
     app[content.CONTENTS] = content.Contents(archive.opener)
     app[PUBLISHED_LOG] = keeper.published
     listeners = fill_intake(

@@ -18,6 +18,7 @@ from service.api import (
     openapi,
     statements,
     system,
+    uploads,
     verification,
 )
 from service.config.roles import ProcessRole
@@ -47,6 +48,7 @@ def routes_of(role: ProcessRole) -> list[Route]:
 def _desk_routes() -> list[Route]:
     return [
         *contacts.routes(),
+        *uploads.upload_routes(),
         *attention.routes(),
         *statements.statement_routes(),
         *grants.grant_routes(),

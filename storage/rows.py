@@ -142,6 +142,7 @@ class ObjectRow(Row):
 
     ``kind``: ``recording``, ``message``, ``rendition`` or ``peaks``. ``owner_id`` is the recording or message; it is
     None until the delivery that brought it is understood. ``sha256`` is that of the blob.
+    One of the kind ``part`` belongs to an upload that is not over; ``made_at`` grows from part to part.
     """
 
     id: str
@@ -327,6 +328,26 @@ class SessionRow(Row):
     created_at: int
     seen_at: int
     expires_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRow(Row):
+    """A recording that is sent in pieces (tus 1.0). Its objects of the kind ``part`` hold ``offset_bytes`` together.
+
+    ``kind``: ``whole``, ``partial`` or ``final`` (of partial ones). ``state``: ``open``, ``done`` (the recording is
+    kept), or ``removing`` until nothing is left. ``length_bytes`` is None while the sender has not told it.
+    ``actor_id`` is who may go on.
+    """
+
+    id: str
+    version: int
+    actor_id: str
+    kind: str
+    state: str
+    offset_bytes: int
+    length_bytes: int | None
+    touched_at: int
+    sealed: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

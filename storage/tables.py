@@ -169,6 +169,12 @@ TABLES: Mapping[type[Row], Table] = MappingProxyType(
                 Index("sessions_expires_at", "expires_at"),
             ),
             _table("invites", rows.InviteRow, Index("invites_user_id", "user_id")),
+            _table(
+                "uploads",
+                rows.UploadRow,
+                Index("uploads_actor_id", "actor_id"),
+                Index("uploads_touched_at", "touched_at"),
+            ),
             _table("sources", rows.SourceRow, UniqueConstraint("name")),
             _table("replays", rows.ReplayRow),
             _table(

@@ -128,6 +128,16 @@ class Contacts:
             await self.understanding.attach_waiting([token], now=now)
         return outcome
 
+    async def require_open(self, contact_id: str, *, actor: Actor) -> None:
+        """Return when ``actor`` may add a recording to the contact.
+
+        Raises:
+            NotPermittedError, NotFoundError, ErasedError: As for ``add_recording``.
+        """
+        require_permission(actor, Permission.ADD_CONTACT)
+        contact, _ = await self._read(contact_id)
+        require_source(actor, contact.source)
+
     async def add_recording(
         self,
         contact_id: str,

@@ -94,9 +94,12 @@ class RowChecker:
                     yield await self._delivery(row)
 
     async def waiting(self) -> AsyncIterator[tuple[ObjectRow, Sequence[Check]]]:
-        """Check every object that has no contact yet; yield each with its checks."""
+        """Check every object that has no contact yet; yield each with its checks.
+
+        Parts of uploads that are not over are no part of the archive yet, and in no log.
+        """
         async for rows in pages(self._store, ObjectRow, {"contact_id": None}):
-            for row in rows:
+            for row in (row for row in rows if row.kind != "part"):
                 evidence, broken = read_evidence(await self._log.log_about(row.id), [row.id])
                 checks = await self.checker.check_bytes([row], evidence)
                 yield row, (*broken, *checks)

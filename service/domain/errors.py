@@ -50,6 +50,20 @@ class ContradictionError(ArchiveError):
         self.detail = detail
 
 
+class BusyError(ArchiveError):
+    """Somebody else is changing this at this moment. Nothing was changed."""
+
+    code = "busy"
+    public = "Another request is changing this. Try again in a moment."
+
+
+class TooManyUploadsError(ArchiveError):
+    """The actor has begun too much that is not finished. Nothing was begun."""
+
+    code = "too_many_uploads"
+    public = "Too many uploads are open. Finish or remove some of them first."
+
+
 class HeldError(ContradictionError):
     """A legal hold forbids it; ``detail`` names the hold."""
 

@@ -19,6 +19,13 @@ class UnsupportedMediaTypeError(ArchiveError):
         self.detail = detail
 
 
+class UnknownVersionError(ArchiveError):
+    """The request speaks no version of tus that is spoken here (tus 1.0, "Tus-Resumable")."""
+
+    code = "unknown_version"
+    public = "Send Tus-Resumable: 1.0.0."
+
+
 class CrossSiteError(ArchiveError):
     """The request was made by a page of another site, or without the token of the session."""
 

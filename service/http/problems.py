@@ -16,6 +16,7 @@ from service.http.errors import (
     OverloadedError,
     SlowRequestError,
     UnknownHostError,
+    UnknownVersionError,
     UnsupportedMediaTypeError,
 )
 from service.http.reports import report_incident
@@ -32,10 +33,13 @@ STATUS: Final[Mapping[type[domain.ArchiveError], HTTPStatus]] = {
     domain.NotFoundError: HTTPStatus.NOT_FOUND,
     SlowRequestError: HTTPStatus.REQUEST_TIMEOUT,
     domain.ContradictionError: HTTPStatus.CONFLICT,
+    domain.TooManyUploadsError: HTTPStatus.TOO_MANY_REQUESTS,
+    domain.BusyError: HTTPStatus.LOCKED,
     domain.ErasedError: HTTPStatus.GONE,
     InviteRefusedError: HTTPStatus.GONE,
     domain.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedMediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UnknownVersionError: HTTPStatus.PRECONDITION_FAILED,
     UnknownHostError: HTTPStatus.MISDIRECTED_REQUEST,
     TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
     # Not 4xx: it is nothing that the sender could do otherwise.

@@ -52,7 +52,12 @@ async def read_chunks(
 
 def content_type_of(request: web.BaseRequest) -> str:
     """Return the media type that the sender declares, without parameters; unknown when it is none."""
-    declared = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return parse_type(request.headers.get("Content-Type", ""))
+
+
+def parse_type(text: str) -> str:
+    """Return the media type in ``text``, without parameters; unknown when it is none."""
+    declared = text.partition(";")[0].strip().lower()
     is_type = len(declared) <= _MAX_TYPE and _TYPE.fullmatch(declared)
     return declared if is_type else "application/octet-stream"
 

@@ -31,7 +31,7 @@ class History:
 
 
 _HERE: Final = Path(__file__).parent
-ARCHIVE: Final = History("archive", "0004", _HERE / "archive")
+ARCHIVE: Final = History("archive", "0005", _HERE / "archive")
 KEYS: Final = History("keys", "0001", _HERE / "keys")
 
 
