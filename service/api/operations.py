@@ -112,6 +112,13 @@ _HANDSHAKE: Final = {
     )
 }
 
+_TUS: Final = {"Tus-Resumable": _text("The version of tus: `1.0.0`.")}
+_TUS_PROBLEMS: Final = (404, 409, 410, 412, 423)
+_TUS_BYTES: Final = {
+    "Upload-Length": _text("How many bytes the whole upload has."),
+    "Upload-Checksum": _text("`sha1` or `sha256`, and that of this request's bytes in base64."),
+}
+
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /intake/{source}": Operation(
         body=BYTES,
@@ -160,6 +167,48 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         body=BYTES,
         answers={201: shapes.AddedRecording, 200: shapes.AddedRecording},
         problems=(409, 410),
+    ),
+    "OPTIONS /api/v1/uploads": Operation(answers={204: None}),
+    "POST /api/v1/uploads": Operation(
+        headers={
+            **_TUS,
+            **_TUS_BYTES,
+            "Upload-Defer-Length": _text("`1`: the length is told later."),
+            "Upload-Metadata": _text(
+                "What is uploaded: keys, each with its value in base64. `contact`, or `source` and `source_id`; "
+                "`filename`; `filetype`."
+            ),
+            "Upload-Concat": _text(
+                "`partial`, or `final;` and the addresses of partial uploads."
+            ),
+        },
+        answers={201: None},
+        problems=(*_TUS_PROBLEMS, 408, 413, 415, 429),
+    ),
+    "HEAD /api/v1/uploads/{upload_id}": Operation(
+        headers=_TUS, answers={200: None}, problems=_TUS_PROBLEMS
+    ),
+    "PATCH /api/v1/uploads/{upload_id}": Operation(
+        headers={
+            **_TUS,
+            **_TUS_BYTES,
+            "Upload-Offset": _text("From where on the bytes are: as many as are kept."),
+        },
+        answers={204: None},
+        problems=(*_TUS_PROBLEMS, 408, 413, 415),
+    ),
+    "DELETE /api/v1/uploads/{upload_id}": Operation(
+        headers=_TUS, answers={204: None}, problems=_TUS_PROBLEMS
+    ),
+    "POST /api/v1/uploads/{upload_id}": Operation(
+        headers={
+            **_TUS,
+            **_TUS_BYTES,
+            "Upload-Offset": _text("As for PATCH."),
+            "X-HTTP-Method-Override": _text("`HEAD`, `PATCH` or `DELETE`: what is meant."),
+        },
+        answers={204: None, 200: None},
+        problems=(*_TUS_PROBLEMS, 408, 413, 415),
     ),
     "PUT /api/v1/contacts/{contact_id}/links/{customer_id}": Operation(
         body=shapes.LinkDecision, answers={200: shapes.FullContact}, problems=(410,)

@@ -3,7 +3,7 @@
 Each piece is sealed as it comes and durable before it is acknowledged. When all of it is there, the recording is kept
 as if it had come in one request: under its contact, or waiting for it.
 
-Order of writes: a part's blob, its header, then one commit of its row and the upload's new offset. The recording is kept
+Order of writes: a part's blob, its header, then one commit of its row and the new offset. The recording is kept
 before the upload is done, and that before its parts are destroyed; after a crash whoever asks next, or housekeeping,
 takes the step once more.
 """

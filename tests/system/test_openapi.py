@@ -117,6 +117,11 @@ MAY = {
     "POST /api/v1/sources/{source}/statements": Role.INTEGRATION,
     "GET /api/v1/sources/completeness": Role.AUDITOR,
     "PUT /api/v1/contacts/{contact_id}/recordings/{name}": Role.INTEGRATION,
+    "POST /api/v1/uploads": Role.INTEGRATION,
+    "HEAD /api/v1/uploads/{upload_id}": Role.INTEGRATION,
+    "PATCH /api/v1/uploads/{upload_id}": Role.INTEGRATION,
+    "DELETE /api/v1/uploads/{upload_id}": Role.INTEGRATION,
+    "POST /api/v1/uploads/{upload_id}": Role.INTEGRATION,
     "GET /log/tile/entries/{rest:.+}": Role.AUDITOR,
     "GET /metrics": Role.ADMIN,
 }

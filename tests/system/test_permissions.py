@@ -46,6 +46,12 @@ POST   /intake/{source}/k/{secret}                        x        x       401  
 PUT    /intake/{source}/k/{secret}/{source_id}/recordings/{name} x x       401  -
 POST   /api/v1/contacts                                   I        x       401  201
 PUT    /api/v1/contacts/{contact_id}/recordings/{name}    I        x       401  200
+OPTIONS /api/v1/uploads                                   IAHRLDMU AHRLDMU 204  204
+POST   /api/v1/uploads                                    I        x       401  201
+HEAD   /api/v1/uploads/{upload_id}                        I        x       401  200
+PATCH  /api/v1/uploads/{upload_id}                        I        x       401  204
+DELETE /api/v1/uploads/{upload_id}                        I        x       401  204
+POST   /api/v1/uploads/{upload_id}                        I        x       401  204
 GET    /api/v1/contacts                                   AHD      AHD     401  200
 GET    /api/v1/contacts/{contact_id}                      AHD      AHD     401  200
 PUT    /api/v1/contacts/{contact_id}/links/{customer_id}  x        HD      401  200

@@ -42,6 +42,11 @@ kind = "standard-webhooks"
 secret_file = "hook.secret"
 """
 AUDIO = b"RIFF" + bytes(range(256)) * 8
+UPLOAD = {
+    "Tus_Resumable": "1.0.0",
+    "Upload_Length": str(len(AUDIO) + 1),
+    "Upload_Metadata": "source cGJ4,source_id Yy10dXM=,filename YS53YXY=",
+}
 CUSTOMERS = "customer_number,name,phone\n1001,Maija Esimerkki,040 123 4567\n"
 
 
@@ -210,6 +215,13 @@ class World:
         )
         return asked.id
 
+    async def upload(self, asker: Asker) -> str:
+        """Return the id of an upload that the asker has begun, where it may begin one."""
+        if asker.role is not Role.INTEGRATION:
+            return "up_" + "a" * 26
+        made = await self.ask(asker, "POST", "/api/v1/uploads", **UPLOAD)
+        return made.headers["Location"].rpartition("/")[2]
+
     async def raise_item(self, ident: str) -> str:
         """Let something need attention; return its id."""
         kept = await keep_delivery(
@@ -290,6 +302,7 @@ async def good_request(world, asker, route):
         "{hold_id}": await world.hold() if "{hold_id}" in route else "",
         "{erasure_id}": await world.erasure() if "{erasure_id}" in route else "",
         "{message_id}": ids["message"],
+        "{upload_id}": await world.upload(asker) if "{upload_id}" in route else "",
         "{number}": "1",
         "{source}": "pbx",
         "{secret}": "invented-and-not-the-secret-of-any",
@@ -316,6 +329,7 @@ async def good_request(world, asker, route):
         "POST /api/v1/contacts": contact(f"c-{asker.kind}-{asker.role}"),
         "PUT /api/v1/contacts/{contact_id}/recordings/{name}": AUDIO,
         "PUT /intake/{source}/{source_id}/recordings/{name}": AUDIO,
+        "PATCH /api/v1/uploads/{upload_id}": AUDIO,
         "PUT /api/v1/contacts/{contact_id}/links/{customer_id}": {"state": "linked"},
         "POST /api/v1/sources/{source}/statements": STATEMENT,
         "POST /api/v1/grants": {"purpose": "verify_contact", "contacts": [ids["contact"]]},
@@ -337,12 +351,26 @@ async def good_request(world, asker, route):
     }
     body = bodies.get(route)
     headers = {"Access_Grant": grant} if "/content" in route or "/heard" in route else {}
+    if "/uploads" in route:
+        headers = uploading(method, route)
     is_of_page = not path.startswith(("/api", "/intake"))
     if is_of_page and any(part in route for part in ("{hold_id}", "{erasure_id}", "{item_id}")):
         body = f"contact={ids['contact']}".encode()
     if isinstance(body, bytes) and method == "POST":
         headers |= FORM
     return method, path, body, headers
+
+
+def uploading(method: str, route: str) -> dict[str, str]:
+    """Return the headers of a good request of tus."""
+    if "{upload_id}" not in route:
+        return UPLOAD if method == "POST" else {}
+    headers = {"Tus_Resumable": "1.0.0"}
+    if method == "POST":
+        return {**headers, "X_HTTP_Method_Override": "DELETE"}
+    if method == "PATCH":
+        headers |= {"Upload_Offset": "0", "Content_Type": "application/offset+octet-stream"}
+    return headers
 
 
 @contextlib.asynccontextmanager
