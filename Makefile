@@ -15,7 +15,7 @@ INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # strace and faketime make system calls and the clock fail, mkfs.ext4 makes disks to fill and to cut from power.
 # And PostgreSQL, whose server programs Debian keeps out of the path, with pg_dump and pg_restore of its client.
 # SoftHSM is a token without hardware; systemd-analyze reads the units.
-PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4 softhsm2-util systemd-analyze
+PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4 softhsm2-util systemd-analyze node npm
 # Installing them begins a mail server on some machines, which is why `make test` does not.
 REAL_PROGRAMS := postfix dovecot
 # Two workers suit small machines; a file's tests share their fixtures. tests/conftest.py says which files come first.
@@ -52,7 +52,7 @@ check: .venv/dev.stamp ## Format, lint, types, imports and the quick tests, in u
 	@$(PYTEST) -m "not slow and not browser and not long" $(QUICK)
 
 .PHONY: test
-test: .venv/dev.stamp programs ## Everything that CI runs; installs what it needs
+test: .venv/dev.stamp programs .venv/node.stamp ## Everything that CI runs; installs what it needs
 	@$(MAKE) static
 	@$(PYTEST)
 
@@ -135,6 +135,13 @@ clean: ## Remove what was built and installed; never data or keys
 .venv/run.stamp: requirements.lock | .venv/bin/python .venv/bin/taltio
 	@echo "make: installing what the service needs into .venv"
 	@$(INSTALL) --requirement requirements.lock
+	@touch $@
+
+# What a sender's Node uses, for the tests alone: locked with hashes, and nothing of it runs while it is installed.
+.venv/node.stamp: tests/tus/package-lock.json | programs .venv/bin/python
+	@mkdir -p .venv/tus
+	@cp tests/tus/package.json tests/tus/package-lock.json .venv/tus
+	@npm ci --prefix .venv/tus --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.lock requirements.lock | .venv/bin/python .venv/bin/taltio

@@ -371,7 +371,7 @@ async def test_a_long_request_is_kept_part_by_part(world, sender, arrived, monke
     assert await _until_at_least(sender, place, 150_000) == 150_000
 
 
-async def test_one_sender_does_not_begin_without_end(world, sender, monkeypatch):
+async def test_one_sender_does_not_begin_without_end(sender, monkeypatch):
     monkeypatch.setattr("service.archive.uploads.MAX_OPEN", 2)
     for _ in range(2):
         await sender.begin()
