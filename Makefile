@@ -141,7 +141,7 @@ clean: ## Remove what was built and installed; never data or keys
 .venv/node.stamp: tests/tus/package-lock.json | programs .venv/bin/python
 	@mkdir -p .venv/tus
 	@cp tests/tus/package.json tests/tus/package-lock.json .venv/tus
-	@npm ci --prefix .venv/tus --ignore-scripts --no-audit --no-fund --silent
+	@cd .venv/tus && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.lock requirements.lock | .venv/bin/python .venv/bin/taltio
@@ -161,6 +161,7 @@ programs:
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		missing="$${missing/mkfs.ext4/e2fsprogs}"; missing="$${missing/softhsm2-util/softhsm2}"; \
 		missing="$${missing/systemd-analyze/systemd}"; missing="$${missing/dovecot/dovecot-imapd}"; \
+		missing="$${missing/ node/ nodejs}"; \
 		echo "make: installing$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get -qq update </dev/null >/dev/null; \

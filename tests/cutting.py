@@ -8,17 +8,18 @@ from dataclasses import dataclass
 
 @dataclass
 class Cutter:
-    """``cuts`` connections are cut once ``after`` bytes went to the server; ``done`` says how many were."""
+    """``cuts`` connections are cut once ``after`` bytes went to ``target``; ``done`` says how many were."""
 
-    host: str
-    port: int
     cuts: int
     after: int
+    target: str = ""
     address: str = ""
     done: int = 0
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(self.host, self.port)
+        there, back = await asyncio.open_connection(
+            *self.target.removeprefix("http://").split(":")
+        )
         answers = asyncio.create_task(self._pump(there, writer))
         try:
             await self._pump(reader, back, may_cut=True)
@@ -41,20 +42,20 @@ class Cutter:
 
 
 @contextlib.asynccontextmanager
-async def cutting(target: str, *, cuts: int, after: int) -> AsyncIterator[Cutter]:
-    """Run a middleman before ``target``."""
-    host, port = target.removeprefix("http://").split(":")
-    cutter, running = Cutter(host, int(port), cuts, after), set()
+async def cutting(*, cuts: int, after: int) -> AsyncIterator[Cutter]:
+    """Run a middleman, which is told its target later: who it stands before may have to know its address."""
+    cutter, running = Cutter(cuts, after), set()
 
     async def serve(reader, writer):
         running.add(asyncio.current_task())
         try:
-            await cutter.pass_on(reader, writer)
+            with contextlib.suppress(asyncio.CancelledError):
+                await cutter.pass_on(reader, writer)
         finally:
             running.discard(asyncio.current_task())
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    cutter.address = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    cutter.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield cutter
     finally:

@@ -27,7 +27,7 @@ from service.domain.errors import ArchiveError, InvalidInputError
 from service.domain.identifiers import require_plain, require_source_name
 from service.domain.permission import Permission
 from service.http.errors import UnknownVersionError, UnsupportedMediaTypeError
-from service.http.frame import ACTOR, NOW
+from service.http.frame import ACTOR, NOW, SITE
 from service.http.limits import UPLOADS as ROOM
 from service.http.problems import problem_of
 from service.http.queries import read_query
@@ -127,7 +127,7 @@ async def _begin(request: web.Request) -> web.Response:
             view = await uploads.join(
                 target, concat.ids, actor=request[ACTOR], now=request[NOW]
             )
-        return _created(view)
+        return _created(request, view)
     length = _length(request)
     with request.app[ROOM]:
         view = await uploads.begin(
@@ -135,7 +135,7 @@ async def _begin(request: web.Request) -> web.Response:
         )
         if has_body:
             view = await _add_bytes(request, view.row.id, offset=0, length=None)
-    return _created(view)
+    return _created(request, view)
 
 
 async def _look(request: web.Request) -> web.Response:
@@ -238,9 +238,11 @@ def _target(request: web.Request, concat: Concat) -> Target:
     )
 
 
-def _created(view: UploadView) -> web.Response:
-    # Relative: what a request says of the host may be anybody's (RFC 9110, section 10.2.2, permits it).
-    headers = _state(view) | {"Location": f"{BASE}/{view.row.id}"}
+def _created(request: web.Request, view: UploadView) -> web.Response:
+    # What a request says of the host may be anybody's. Without a name that was set, the address is relative to that of
+    # the request (RFC 9110, section 10.2.2), which aiotus cannot read.
+    place = f"{request.app[SITE].public_url or ''}{BASE}/{view.row.id}"
+    headers = _state(view) | {"Location": place}
     return web.Response(status=201, headers=headers)
 
 

@@ -12,6 +12,7 @@ import aiotus
 import pytest
 from tusclient.client import TusClient
 
+from service.config import parse_config
 from service.domain.actor import Role
 from storage.rows import ObjectRow, UploadRow
 from tests.cutting import cutting
@@ -20,23 +21,37 @@ from tests.system.world import SOURCES, write_secret
 
 BASE = "/api/v1/uploads"
 BODY = os.urandom(1_500_000)
-CUTS, AFTER = 3, 300_000
+CUTS, AFTER = 3, 150_000
 TUS = Path(__file__).resolve().parents[1] / "tus"
 MODULES = Path(sys.prefix) / "tus" / "node_modules"
 
 
+@pytest.fixture
+async def cutter():
+    async with cutting(cuts=CUTS, after=AFTER) as cutter:
+        yield cutter
+
+
+@pytest.fixture
+def config(tmp_path, cutter):
+    """The service behind the middleman, as its address says."""
+    write_secret(tmp_path)
+    return parse_config(f'[web]\npublic_url = "{cutter.address}"\n{SOURCES}', base=tmp_path)
+
+
 def _tuspy(place, token, path, metadata):
     client = TusClient(place, headers={"Authorization": f"Bearer {token}"})
-    uploader = client.uploader(
-        str(path),
-        chunk_size=200_000,
-        metadata=metadata,
-        retries=30,
-        retry_delay=0,
-        upload_checksum=True,
-    )
-    uploader.upload()
-    assert uploader.offset == len(BODY)
+    with path.open("rb") as file:
+        uploader = client.uploader(
+            file_stream=file,
+            chunk_size=200_000,
+            metadata=metadata,
+            retries=30,
+            retry_delay=0,
+            upload_checksum=True,
+        )
+        uploader.upload()
+        assert uploader.offset == len(BODY)
 
 
 async def with_tuspy(place, token, path, metadata):
@@ -97,16 +112,18 @@ async def with_tus_js_in_parallel(place, token, path, metadata):
     "upload",
     [with_tuspy, with_aiotus, with_aiotus_in_parallel, with_tus_js, with_tus_js_in_parallel],
 )
-async def test_a_client_uploads_through_a_connection_that_is_cut(world, tmp_path, upload):
+async def test_a_client_uploads_through_a_connection_that_is_cut(
+    world, tmp_path, cutter, upload
+):
     path = tmp_path / "puhelu.wav"
     path.write_bytes(BODY)
     sender = await world.token(Role.INTEGRATION)
     token = sender.headers["Authorization"].removeprefix("Bearer ")
     contact_id = await world.new_contact()
     metadata = {"contact": contact_id, "filename": "puhelu ä.wav", "filetype": "audio/wav"}
-    async with cutting(world.address, cuts=CUTS, after=AFTER) as cutter:
-        await upload(cutter.address + BASE, token, path, metadata)
-        assert cutter.done == CUTS
+    cutter.target = world.address
+    await upload(cutter.address + BASE, token, path, metadata)
+    assert cutter.done == CUTS
     handler = await world.token(Role.COMPLAINT_HANDLER)
     grant = await world.ask(
         handler,
