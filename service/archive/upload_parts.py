@@ -4,7 +4,7 @@ Nothing of an upload is in the clear on any disk, at no time. A part's age heade
 the blob store, as of any object; so backups, moves and rotations know them.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,6 +13,7 @@ from service.archive.incoming import PART_BYTES, Incoming
 from service.archive.objects import SealedObject, seal_object
 from service.archive.payload import get_file_key, open_blob, open_payload
 from service.archive.vault import Vault
+from service.domain.errors import BusyError
 from service.domain.ids import new_id
 from storage.ports import BlobStore, Remove, Store
 from storage.rows import ObjectRow, UploadRow
@@ -67,24 +68,31 @@ class Parts:
         for one in sealed:
             await self.blobs.remove(one.row.id)
 
-    async def read(self, upload_ids: Sequence[str]) -> AsyncIterator[bytes]:
+    async def read(
+        self, upload_ids: Sequence[str], *, size_bytes: int
+    ) -> AsyncGenerator[bytes]:
         """Yield the bytes of the uploads, one after the other, every chunk verified, with constant memory.
 
+        Close the generator when it is not read to its end.
+
         Raises:
+            BusyError: They have not ``size_bytes`` together: somebody else ended the upload meanwhile.
             TamperedError: A part is not what was sealed, or is missing.
             ErasedError, UnavailableError: A part cannot be opened.
         """
-        for upload_id in upload_ids:
-            for row in await self.find(upload_id):
-                async with AsyncExitStack() as stack:
-                    reader = await open_blob(stack, self.blobs, row.id)
-                    key = await get_file_key(self.vault, row.id)
-                    payload = await open_payload(reader, row, file_key=key)
-                    batches = await stack.enter_async_context(
-                        aclosing(payload.read_range(0, payload.size_bytes))
-                    )
-                    async for batch in batches:
-                        yield bytes(batch)
+        rows = [row for upload_id in upload_ids for row in await self.find(upload_id)]
+        if sum(row.plain_bytes for row in rows) != size_bytes:
+            raise BusyError("the parts of an upload changed meanwhile")
+        for row in rows:
+            async with AsyncExitStack() as stack:
+                reader = await open_blob(stack, self.blobs, row.id)
+                key = await get_file_key(self.vault, row.id)
+                payload = await open_payload(reader, row, file_key=key)
+                batches = await stack.enter_async_context(
+                    aclosing(payload.read_range(0, payload.size_bytes))
+                )
+                async for batch in batches:
+                    yield bytes(batch)
 
     async def clear(self, row: UploadRow) -> None:
         """Destroy the parts of an upload that is over: keys, then blobs, then the rows that name them.

@@ -10,7 +10,7 @@ takes the step once more.
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -160,6 +160,8 @@ class Uploads:
         if not is_due(view):
             return view
         with self._taking(upload_id):
+            # Who had it until now may have ended it.
+            view = await self.get(upload_id, actor=actor, now=now)
             return await self._finish(view, actor=actor, now=now)
 
     # -- going on
@@ -277,27 +279,9 @@ class Uploads:
         target, row = view.target, view.row
         if row.kind == "partial" or row.state == "done":
             return view
-        chunks = self.parts.read(target.partials or (row.id,))
-        if target.contact_id is not None:
-            await self.contacts.add_recording(
-                target.contact_id,
-                target.name,
-                target.content_type,
-                chunks,
-                actor=actor,
-                now=now,
-            )
-        else:
-            kept = await keep_recording(
-                self.intake,
-                chunks,
-                source=target.source or "",
-                source_id=target.source_id or "",
-                name=target.name,
-                content_type=target.content_type,
-                now=now,
-            )
-            self.offer(kept)
+        chunks = self.parts.read(target.partials or (row.id,), size_bytes=row.offset_bytes)
+        async with aclosing(chunks):
+            await self._keep(target, chunks, actor=actor, now=now)
         done = replace(
             row, version=row.version + 1, state="done", touched_at=to_microseconds(now)
         )
@@ -309,6 +293,31 @@ class Uploads:
         for one in await self.parts.store.find(UploadRow, {"id": list(target.partials)}):
             await self._remove(one)
         return replace(view, row=done)
+
+    async def _keep(
+        self, target: Target, chunks: AsyncIterator[bytes], *, actor: Actor, now: datetime
+    ) -> None:
+        """Keep the recording as if it had come in one request."""
+        if target.contact_id is not None:
+            await self.contacts.add_recording(
+                target.contact_id,
+                target.name,
+                target.content_type,
+                chunks,
+                actor=actor,
+                now=now,
+            )
+            return
+        kept = await keep_recording(
+            self.intake,
+            chunks,
+            source=target.source or "",
+            source_id=target.source_id or "",
+            name=target.name,
+            content_type=target.content_type,
+            now=now,
+        )
+        self.offer(kept)
 
     async def _remove(self, row: UploadRow) -> None:
         removing = replace(row, version=row.version + 1, state="removing")
@@ -349,6 +358,11 @@ class Uploads:
                 await self.parts.clear(row)
             return
         try:
+            # Somebody may have gone on with it since it was looked for.
+            if not await self.parts.store.count(
+                UploadRow, {"id": row.id, "version": row.version}
+            ):
+                return
             view = await self._view(row)
             if is_due(view):
                 await self._finish(view, actor=sender_of(view), now=now)
