@@ -30,6 +30,7 @@ from service.archive.relink import KIND as RELINK
 from service.archive.silence import LISTEN_EVERY
 from service.archive.source_book import REFRESH_EVERY
 from service.archive.upload_parts import Parts
+from service.archive.upload_tidying import UploadTidying
 from service.archive.uploads import Uploads
 from service.backup_sites import held_for_backup
 from service.config import Config, StorageUrl
@@ -287,7 +288,7 @@ def _chores(service: Service) -> tuple[Chore, ...]:
         await service.archive.silence.look(now=now)
 
     async def tidy_uploads(now: datetime) -> None:
-        await service.resumable.tidy(now=now)
+        await UploadTidying(service.resumable).tidy(now=now)
 
     chores = (
         *_household(service.archive).chores(),

@@ -8,11 +8,10 @@ before the upload is done, and that before its parts are destroyed; after a cras
 takes the step once more.
 """
 
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -23,18 +22,15 @@ from service.archive.objects import SealedObject
 from service.archive.receive import Intake, Kept, keep_recording
 from service.archive.upload_parts import Parts
 from service.archive.upload_view import (
-    LIFETIME,
     ChecksumMismatchError,
     Target,
     UploadView,
     is_due,
-    sender_of,
     with_length,
 )
 from service.archive.vault import open_value, seal_value
 from service.domain.actor import Actor
 from service.domain.errors import (
-    ArchiveError,
     BusyError,
     ContradictionError,
     ErasedError,
@@ -47,8 +43,8 @@ from service.domain.errors import (
 from service.domain.ids import new_id, parse_id
 from service.domain.permission import Permission, require_permission, require_source
 from service.domain.times import to_microseconds
-from storage.errors import StaleError, StorageError
-from storage.ports import Add, Replace, Span
+from storage.errors import StaleError
+from storage.ports import Add, Replace
 from storage.rows import UploadRow
 
 MAX_OPEN: Final = 100
@@ -57,9 +53,7 @@ MAX_OPEN: Final = 100
 MAX_OPEN_RECORDINGS: Final = 16
 """Together they may hold so many recordings of the largest size."""
 
-_FINISH_AFTER: Final = timedelta(minutes=1)
 _TABLE: Final = "uploads"
-_log: Final = logging.getLogger("taltio")
 
 
 def _nobody(_: Kept) -> None:
@@ -104,7 +98,7 @@ class Uploads:
             raise TooLargeError(f"an upload of {length} bytes")
         await self._require_room(actor, length)
         view = await self._add(target, kind=kind, offset=0, length=length, actor=actor, now=now)
-        return await self._finish(view, actor=actor, now=now) if view.is_whole else view
+        return await self.finish(view, actor=actor, now=now) if view.is_whole else view
 
     async def join(
         self, target: Target, ids: Sequence[str], *, actor: Actor, now: datetime
@@ -129,7 +123,8 @@ class Uploads:
         view = await self._add(
             target, kind="final", offset=length, length=length, actor=actor, now=now
         )
-        return await self._finish(view, actor=actor, now=now)
+        with self.taking(view.row.id):
+            return await self.finish(view, actor=actor, now=now)
 
     async def get(self, upload_id: str, *, actor: Actor, now: datetime) -> UploadView:
         """Return an upload of the actor.
@@ -142,7 +137,7 @@ class Uploads:
         rows = await self.parts.store.find(UploadRow, {"id": parse_id("up", upload_id)})
         if not rows or rows[0].actor_id != actor.id or rows[0].state == "removing":
             raise NotFoundError("no such upload")
-        view = await self._view(rows[0])
+        view = await self.view_of(rows[0])
         if view.expires_at <= now:
             raise ErasedError(f"{upload_id} is over", detail="The time of this upload is over.")
         return view
@@ -159,10 +154,10 @@ class Uploads:
         view = await self.get(upload_id, actor=actor, now=now)
         if not is_due(view):
             return view
-        with self._taking(upload_id):
+        with self.taking(upload_id):
             # Who had it until now may have ended it.
             view = await self.get(upload_id, actor=actor, now=now)
-            return await self._finish(view, actor=actor, now=now)
+            return await self.finish(view, actor=actor, now=now)
 
     # -- going on
 
@@ -190,7 +185,7 @@ class Uploads:
             ChecksumMismatchError: The bytes are not what was said. None of them was kept.
             TooLargeError: More came than the upload is long. What fits was kept.
         """
-        with self._taking(upload_id):
+        with self.taking(upload_id):
             view = await self.get(upload_id, actor=actor, now=now)
             if view.row.kind == "final":
                 raise NotPermittedError(f"{upload_id} is made of partial uploads")
@@ -202,7 +197,7 @@ class Uploads:
             view = await self._take(view, incoming, told=length is not None, now=now)
             if incoming.broken is not None:
                 raise incoming.broken
-            return await self._finish(view, actor=actor, now=now) if is_due(view) else view
+            return await self.finish(view, actor=actor, now=now) if is_due(view) else view
 
     async def remove(self, upload_id: str, *, actor: Actor, now: datetime) -> None:
         """Remove an upload with every byte of it. A recording that was made of it stays.
@@ -211,9 +206,9 @@ class Uploads:
             NotFoundError, ErasedError: As for ``get``.
             BusyError: Another request is adding to it.
         """
-        with self._taking(upload_id):
+        with self.taking(upload_id):
             view = await self.get(upload_id, actor=actor, now=now)
-            await self._remove(view.row)
+            await self.end(view.row)
 
     async def _take(
         self, view: UploadView, incoming: Incoming, *, told: bool, now: datetime
@@ -270,7 +265,7 @@ class Uploads:
 
     # -- ending
 
-    async def _finish(self, view: UploadView, *, actor: Actor, now: datetime) -> UploadView:
+    async def finish(self, view: UploadView, *, actor: Actor, now: datetime) -> UploadView:
         """Keep the recording, and let the upload be done. Twice at once it is kept once: the bytes are the same.
 
         Raises:
@@ -291,7 +286,7 @@ class Uploads:
             return await self.get(row.id, actor=actor, now=now)
         await self.parts.clear(done)
         for one in await self.parts.store.find(UploadRow, {"id": list(target.partials)}):
-            await self._remove(one)
+            await self.end(one)
         return replace(view, row=done)
 
     async def _keep(
@@ -319,57 +314,18 @@ class Uploads:
         )
         self.offer(kept)
 
-    async def _remove(self, row: UploadRow) -> None:
+    async def end(self, row: UploadRow) -> None:
+        """Remove an upload with what is left of it.
+
+        Raises:
+            BusyError: Somebody went on with it since ``row`` was read.
+        """
         removing = replace(row, version=row.version + 1, state="removing")
         try:
             await self.parts.store.commit([Replace(removing)])
         except StaleError as error:
             raise BusyError(f"{row.id} changed meanwhile") from error
         await self.parts.clear(removing)
-
-    async def tidy(self, *, now: datetime) -> int:
-        """Go on with what was interrupted, and remove what is over; return how many uploads were removed.
-
-        Raises:
-            storage.errors.StorageError: Not all of it could be done; the next time goes on.
-        """
-        quiet = Span(None, to_microseconds(now - _FINISH_AFTER))
-        over, removed = to_microseconds(now - LIFETIME), 0
-        for row in await self.parts.store.find(UploadRow, {"touched_at": quiet}):
-            if row.id in self._taken:
-                continue
-            with self._taking(row.id):
-                if row.state != "removing" and row.touched_at > over:
-                    await self._go_on(row, now=now)
-                    continue
-                try:
-                    await self._remove(row)
-                except BusyError:
-                    continue
-                removed += 1
-        if removed:
-            _log.info("uploads.removed", extra={"count": removed})
-        return removed
-
-    async def _go_on(self, row: UploadRow, *, now: datetime) -> None:
-        """Finish what has every byte, and clear what is done."""
-        if row.state == "done":
-            if await self.parts.last_at(row.id):
-                await self.parts.clear(row)
-            return
-        try:
-            # Somebody may have gone on with it since it was looked for.
-            if not await self.parts.store.count(
-                UploadRow, {"id": row.id, "version": row.version}
-            ):
-                return
-            view = await self._view(row)
-            if is_due(view):
-                await self._finish(view, actor=sender_of(view), now=now)
-        except (ArchiveError, StorageError) as error:
-            # It is told to its sender too; what cannot be kept is removed when its time is over.
-            code = error.code if isinstance(error, ArchiveError) else type(error).__name__
-            _log.warning("uploads.unfinished", extra={"upload": row.id, "code": code})
 
     # -- what these share
 
@@ -418,14 +374,15 @@ class Uploads:
         await self.parts.store.commit([Add(row)])
         return UploadView(row, target)
 
-    async def _view(self, row: UploadRow) -> UploadView:
+    async def view_of(self, row: UploadRow) -> UploadView:
+        """Return the upload of ``row``, opened."""
         sealer = await self.parts.vault.get_sealer(row.id)
         # It is sealed once, when the upload begins, and stays as it is.
         target = open_value(sealer, row.sealed, Target, table=_TABLE, row=row.id, version=1)
         return UploadView(row, target)
 
     @contextmanager
-    def _taking(self, upload_id: str) -> Iterator[None]:
+    def taking(self, upload_id: str) -> Iterator[None]:
         """Let nobody else of this process change the upload inside the block; other processes find its version.
 
         Raises:

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from service.archive import incoming
+from service.archive.upload_tidying import UploadTidying
 from service.archive.upload_view import LIFETIME
 from service.archive.verify_rows import RowChecker
 from service.domain.actor import Role
@@ -269,9 +270,11 @@ async def test_an_upload_is_removed_when_asked_and_when_its_time_is_over(world, 
     assert answer.status == 204
     assert (await sender.ask("HEAD", place)).status == 404
     uploads = world.service.resumable
-    assert await uploads.tidy(now=world.now + LIFETIME - timedelta(minutes=1)) == 0
+    assert (
+        await UploadTidying(uploads).tidy(now=world.now + LIFETIME - timedelta(minutes=1)) == 0
+    )
     assert await sender.offset(other) == 1000
-    assert await uploads.tidy(now=world.now + LIFETIME) == 1
+    assert await UploadTidying(uploads).tidy(now=world.now + LIFETIME) == 1
     assert (await sender.ask("HEAD", other)).status == 404
     assert await _left(world) == (0, 0, set())
     ids = [one.rpartition("/")[2] for one in (place, other)]
@@ -292,13 +295,13 @@ async def test_what_was_whole_before_a_crash_is_kept_by_who_comes_next(
             await sender.begin(Upload_Metadata=_metadata(contact=contact_id, filename="a.wav"))
         )
         with monkeypatch.context() as patched:
-            patched.setattr(type(uploads), "_finish", crash)
+            patched.setattr(type(uploads), "finish", crash)
             with contextlib.suppress(Exception):
                 await sender.add(places[-1], BODY, 0)
         assert await _kept(world, contact_id) == []
     assert await sender.offset(places[0]) == len(BODY)
     assert await _kept(world, contact_ids[0]) == [("a.wav", "application/octet-stream", BODY)]
-    await uploads.tidy(now=world.now + timedelta(minutes=2))
+    await UploadTidying(uploads).tidy(now=world.now + timedelta(minutes=11))
     assert await _kept(world, contact_ids[1]) == [("a.wav", "application/octet-stream", BODY)]
     assert await _left(world) == (0, 0, set())
 
