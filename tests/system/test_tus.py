@@ -13,6 +13,7 @@ from service.archive.upload_tidying import UploadTidying
 from service.archive.upload_view import LIFETIME
 from service.archive.verify_rows import RowChecker
 from service.domain.actor import Role
+from service.domain.errors import BusyError
 from service.http.uploads import read_chunks
 from storage.rows import ObjectRow, UploadRow
 from tests.system.world import NOBODY, contact
@@ -304,6 +305,21 @@ async def test_what_was_whole_before_a_crash_is_kept_by_who_comes_next(
     await UploadTidying(uploads).tidy(now=world.now + timedelta(minutes=11))
     assert await _kept(world, contact_ids[1]) == [("a.wav", "application/octet-stream", BODY)]
     assert await _left(world) == (0, 0, set())
+
+
+async def test_who_comes_late_to_the_end_makes_no_empty_recording(world, sender, monkeypatch):
+    contact_id, uploads = await world.new_contact(), world.service.resumable
+    place = await sender.begin(Upload_Metadata=_metadata(contact=contact_id, filename="a.wav"))
+    with monkeypatch.context() as patched:
+        patched.setattr(type(uploads), "finish", None)
+        await sender.add(place, BODY, 0)
+    secret = sender.asker.headers["Authorization"].removeprefix("Bearer ")
+    actor = await world.archive.access.tokens.authenticate(secret)
+    late = await uploads.get(place.rpartition("/")[2], actor=actor, now=world.now)
+    assert await sender.offset(place) == len(BODY)
+    with pytest.raises(BusyError):
+        await uploads.finish(late, actor=actor, now=world.now)
+    assert await _kept(world, contact_id) == [("a.wav", "application/octet-stream", BODY)]
 
 
 async def _begin_patch(world, asker, place, body, *, length):
