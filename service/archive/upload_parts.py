@@ -13,7 +13,7 @@ from service.archive.incoming import PART_BYTES, Incoming
 from service.archive.objects import SealedObject, seal_object
 from service.archive.payload import get_file_key, open_blob, open_payload
 from service.archive.vault import Vault
-from service.domain.errors import BusyError
+from service.domain.errors import BusyError, ErasedError, TamperedError
 from service.domain.ids import new_id
 from storage.ports import BlobStore, Remove, Store
 from storage.rows import ObjectRow, UploadRow
@@ -84,15 +84,25 @@ class Parts:
         if sum(row.plain_bytes for row in rows) != size_bytes:
             raise BusyError("the parts of an upload changed meanwhile")
         for row in rows:
-            async with AsyncExitStack() as stack:
-                reader = await open_blob(stack, self.blobs, row.id)
-                key = await get_file_key(self.vault, row.id)
-                payload = await open_payload(reader, row, file_key=key)
-                batches = await stack.enter_async_context(
-                    aclosing(payload.read_range(0, payload.size_bytes))
-                )
-                async for batch in batches:
-                    yield bytes(batch)
+            try:
+                async with aclosing(self._open(row)) as batches:
+                    async for batch in batches:
+                        yield batch
+            except (TamperedError, ErasedError) as error:
+                # Whoever ended the upload destroys its parts, while we are among them.
+                going_on = {"id": row.owner_id, "state": "open"}
+                if await self.store.count(UploadRow, going_on):
+                    raise
+                raise BusyError("the upload was ended meanwhile") from error
+
+    async def _open(self, row: ObjectRow) -> AsyncGenerator[bytes]:
+        async with AsyncExitStack() as stack:
+            reader = await open_blob(stack, self.blobs, row.id)
+            key = await get_file_key(self.vault, row.id)
+            payload = await open_payload(reader, row, file_key=key)
+            batches = payload.read_range(0, payload.size_bytes)
+            async for batch in await stack.enter_async_context(aclosing(batches)):
+                yield bytes(batch)
 
     async def clear(self, row: UploadRow) -> None:
         """Destroy the parts of an upload that is over: keys, then blobs, then the rows that name them.

@@ -322,6 +322,23 @@ async def test_who_comes_late_to_the_end_makes_no_empty_recording(world, sender,
     assert await _kept(world, contact_id) == [("a.wav", "application/octet-stream", BODY)]
 
 
+async def test_who_reads_what_another_process_ends_meanwhile_raises_no_alarm(world, sender):
+    contact_id, uploads = await world.new_contact(), world.service.resumable
+    place = await sender.begin(Upload_Metadata=_metadata(contact=contact_id, filename="a.wav"))
+    await sender.add(place, BODY[:-1], 0)
+
+    class Late(type(uploads.parts)):
+        async def find(self, upload_id):
+            parts = await super().find(upload_id)
+            assert (await sender.add(place, BODY[-1:], LENGTH - 1)).status == 204
+            return parts
+
+    late = Late(uploads.parts.store, uploads.parts.blobs, uploads.parts.vault)
+    with pytest.raises(BusyError):
+        await anext(late.read([place.rpartition("/")[2]], size_bytes=LENGTH - 1))
+    assert await _kept(world, contact_id) == [("a.wav", "application/octet-stream", BODY)]
+
+
 async def _begin_patch(world, asker, place, body, *, length):
     """Send the head of a PATCH and ``body``, which need not be all of it."""
     host, port = world.address.removeprefix("http://").split(":")
