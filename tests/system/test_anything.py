@@ -163,7 +163,8 @@ def _say(answer, route, *, is_elsewhere):
     if answer.status >= 500:
         said = "our fault"
     elif answer.status >= 400 and not is_page:
-        if answer.code not in problem_codes().get(answer.status, ()):
+        # The answer to HEAD has no body that could have a code.
+        if route.method != "HEAD" and answer.code not in problem_codes().get(answer.status, ()):
             said = "no problem, or none with a code of its status"
         elif is_elsewhere or not is_described(route):
             pass
