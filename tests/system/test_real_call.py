@@ -179,9 +179,9 @@ async def test_a_real_call_is_heard_from_both_sides_in_its_customers_history(
             assert (contact["direction"], contact["queue"]) == ("inbound", "sahkokatko")
             (recording,) = shown["recordings"]
             assert recording["facts"]["channels"] == 2
-            assert abs(recording["facts"]["duration"] / 1_000_000 - 4) < 0.5
+            assert abs(recording["facts"]["duration_seconds"] - 4) < 0.5
             (link,) = shown["links"]
-            assert (link["state"], link["certainty"]) == ("linked", "certain")
+            assert (link["state"], link["certainty"]) == ("linked", "likely")
             async with client.get("/api/v1/contacts?customer_number=1000042") as answer:
                 theirs = await answer.json()
             assert [one["id"] for one in theirs["contacts"]] == [contact["id"]]
@@ -200,7 +200,7 @@ async def test_a_real_call_is_heard_from_both_sides_in_its_customers_history(
         assert loud(left) > 100
         assert loud(right) > 100
         # The agent is silent for a second; whoever is heard there is the caller.
-        assert min(loud(left[: RATE // 2]), loud(right[: RATE // 2])) < 5
+        assert min(loud(left[: RATE // 2]), loud(right[: RATE // 2])) < 50
         await service.interrupt()
     # Ends with 0 where nothing is wrong.
     await run(folder, "verify")
