@@ -10,6 +10,20 @@ class SignInRefusedError(NotSignedInError):
     public = "Signing in failed. After several failures an account is locked for a while."
 
 
+class TicketRefusedError(NotSignedInError):
+    """Signing in was begun too long ago, elsewhere, or not at all."""
+
+    code = "ticket_refused"
+    public = "Signing in took too long. Begin again."
+
+
+class WrongCodeError(ArchiveError):
+    """The one-time password is not the one that the app shows now. Nothing was changed."""
+
+    code = "wrong_code"
+    public = "This is not the code that the app shows now."
+
+
 class InviteRefusedError(NotSignedInError):
     """The one-time link is unknown, was used, was replaced, or has expired."""
 
