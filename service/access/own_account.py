@@ -17,12 +17,11 @@ from service.access.second_factor import (
 from service.access.sessions import OpenSession, Session, Sessions
 from service.access.signin import (
     WRONG_CODE,
-    LockOut,
-    SignInRules,
+    SignIn,
     decide_enrolment,
     decide_failure,
 )
-from service.access.tickets import Step, Tickets
+from service.access.tickets import Step
 from service.access.users import Users
 from service.domain.errors import ContradictionError
 from service.domain.times import from_microseconds
@@ -48,9 +47,7 @@ class OwnAccount:
     store: Store
     users: Users
     sessions: Sessions
-    tickets: Tickets
-    rules: SignInRules
-    lock_out: LockOut
+    signing: SignIn
 
     async def look(self, session: Session, *, now: datetime) -> AccountView:
         """Return the account of whoever is signed in."""
@@ -60,7 +57,7 @@ class OwnAccount:
             login=user.login,
             factor_since=None if factor is None else from_microseconds(factor.set_at),
             codes_left=0 if factor is None else len(factor.recovery),
-            may_remove=factor is not None and not self.rules.needs_second_factor,
+            may_remove=factor is not None and not self.signing.rules.needs_second_factor,
             sessions=await self.sessions.find_of(user.id, now=now),
         )
 
@@ -73,7 +70,7 @@ class OwnAccount:
         stored = await self.users.get(session.actor.id)
         if stored.user.second_factor is not None:
             raise ContradictionError("remove the second factor that there is first")
-        return self.tickets.new(stored, Step.ENROL, now=now)
+        return self.signing.tickets.new(stored, Step.ENROL, now=now)
 
     async def offer(self, session: Session, ticket: str, *, now: datetime) -> Offered:
         """Return the second factor that the ticket offers.
@@ -81,8 +78,8 @@ class OwnAccount:
         Raises:
             TicketRefusedError: It is none of this person's, or is over.
         """
-        held = await self.tickets.get(ticket, Step.ENROL, now=now, of=session.actor.id)
-        return offer(self.tickets.secret_of(held), held.stored.user.login)
+        held = await self.signing.tickets.get(ticket, Step.ENROL, now=now, of=session.actor.id)
+        return offer(self.signing.tickets.secret_of(held), held.stored.user.login)
 
     async def set_up(
         self, session: Session, ticket: str, code: str, *, now: datetime
@@ -96,8 +93,10 @@ class OwnAccount:
         codes = new_recovery_codes()
 
         async def decide() -> tuple[Change, None]:
-            held = await self.tickets.get(ticket, Step.ENROL, now=now, of=session.actor.id)
-            changes, set_up = decide_enrolment(held, self.tickets, code, codes, now=now)
+            held = await self.signing.tickets.get(
+                ticket, Step.ENROL, now=now, of=session.actor.id
+            )
+            changes, set_up = decide_enrolment(held, self.signing.tickets, code, codes, now=now)
             return [held.stored.changed(**changes), set_up], None
 
         await commit_decided(self.store, decide)
@@ -122,7 +121,7 @@ class OwnAccount:
             ContradictionError: Everybody needs one.
             WrongCodeError: ``code`` is not of the second factor, there is none, or the account is locked.
         """
-        if self.rules.needs_second_factor:
+        if self.signing.rules.needs_second_factor:
             raise ContradictionError("everybody needs a second factor here")
         await self._change(session, code, "second_factor_removed", None, now=now)
 
@@ -142,8 +141,8 @@ class OwnAccount:
             factor = stored.user.second_factor
             used = None if factor is None else use_code(factor, code, now=now)
             if used is None or stored.user.is_locked(now):
-                reason = "locked" if stored.user.is_locked(now) else WRONG_CODE
-                return decide_failure(stored, reason, self.lock_out, now=now), False
+                why = "locked" if stored.user.is_locked(now) else WRONG_CODE
+                return decide_failure(stored, why, self.signing.lock_out, now=now), False
             after = None if codes is None else with_codes(used, codes)
             noted = entry(
                 EntryType.USER_CHANGED, user_id, actor=user_id, at=now, data={"change": change}

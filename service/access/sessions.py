@@ -19,7 +19,7 @@ from service.access.users import StoredUser, Users, UserState
 from service.domain.actor import Actor
 from service.domain.errors import NotFoundError
 from service.domain.times import from_microseconds, to_microseconds
-from service.log.entry import EntryType
+from service.log.entry import EntryType, Value
 from storage.errors import StaleError
 from storage.ports import Add, Change, Put, Remove, Span, Store, Write
 from storage.rows import InviteRow, SessionRow
@@ -169,7 +169,7 @@ class Sessions:
             others = [row for row in rows if row.id != session.id]
             if not others:
                 return [], 0
-            data = {"where": "elsewhere", "sessions": len(others)}
+            data: dict[str, Value] = {"where": "elsewhere", "sessions": len(others)}
             signed_out = entry(EntryType.SIGNOUT, user_id, actor=user_id, at=now, data=data)
             ended = [Remove(SessionRow, (row.id,)) for row in others]
             return [stored.changed(), *ended, signed_out], len(others)

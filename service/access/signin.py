@@ -3,7 +3,7 @@
 Slow to guess, and telling nobody which of login and password was wrong. A session begins with the last step.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -63,7 +63,7 @@ class Enrolled:
     """A second factor was set up. ``recovery_codes`` are known at this moment only."""
 
     recovery_codes: tuple[str, ...] = field(repr=False)
-    entered: Entered
+    session: NewSession
 
 
 def decide_step(user: User, rules: SignInRules, *, is_shown: bool) -> Step | None:
@@ -73,10 +73,11 @@ def decide_step(user: User, rules: SignInRules, *, is_shown: bool) -> Step | Non
     """
     if user.second_factor is not None and not is_shown:
         return Step.CODE
-    if user.second_factor is None and rules.needs_second_factor:
-        return Step.ENROL
     if rules.undertaking and user.undertaking != rules.undertaking:
         return Step.UNDERTAKE
+    # Last, so that whoever sees their recovery codes is in.
+    if user.second_factor is None and rules.needs_second_factor:
+        return Step.ENROL
     return None
 
 
@@ -169,6 +170,9 @@ class SignIn:
             TooManyRequestsError: Too many failures from ``address``. Nothing was tried.
         """
 
+        # Nobody guesses tickets: what is none costs its sender nothing.
+        await self.tickets.get(ticket, Step.CODE, now=now)
+
         async def decide() -> tuple[Change, Entered | None]:
             stored = (await self.tickets.get(ticket, Step.CODE, now=now)).stored
             factor = stored.user.second_factor
@@ -176,8 +180,8 @@ class SignIn:
                 raise TicketRefusedError("the second factor was removed meanwhile")
             used = use_code(factor, code, now=now)
             if used is None or stored.user.is_locked(now):
-                reason = "locked" if stored.user.is_locked(now) else WRONG_CODE
-                return decide_failure(stored, reason, self.lock_out, now=now), None
+                why = "locked" if stored.user.is_locked(now) else WRONG_CODE
+                return decide_failure(stored, why, self.lock_out, now=now), None
             return await self._onwards(
                 stored, {"second_factor": used}, is_shown=True, now=now, replaces=replaces
             )
@@ -196,7 +200,7 @@ class SignIn:
     async def enrol(
         self, ticket: str, code: str, *, now: datetime, replaces: str | None = None
     ) -> Enrolled:
-        """Set up the second factor that was offered, of which the app shows ``code``, and go on.
+        """Set up the second factor that was offered, of which the app shows ``code``, and begin a session.
 
         Raises:
             TicketRefusedError: Signing in was begun too long ago, or there is a second factor meanwhile.
@@ -204,13 +208,13 @@ class SignIn:
         """
         codes = new_recovery_codes()
 
-        async def decide() -> tuple[Change, Entered]:
+        async def decide() -> tuple[Change, NewSession]:
             held = await self.tickets.get(ticket, Step.ENROL, now=now)
             changes, set_up = decide_enrolment(held, self.tickets, code, codes, now=now)
-            change, entered = await self._onwards(
-                held.stored, changes, is_shown=True, now=now, replaces=replaces
+            change, session = await self._begin(
+                held.stored, changes, now=now, replaces=replaces
             )
-            return [*change, set_up], entered
+            return [*change, set_up], session
 
         return Enrolled(codes, await commit_decided(self._store, decide))
 
@@ -257,7 +261,7 @@ class SignIn:
     async def _onwards(
         self,
         stored: StoredUser,
-        changes: dict[str, Any],
+        changes: Mapping[str, Any],
         *,
         is_shown: bool,
         now: datetime,
@@ -269,6 +273,16 @@ class SignIn:
         if step is not None:
             onwards = Onwards(step, self.tickets.new(after, step, now=now))
             return ([stored.changed(**changes)] if changes else []), onwards
+        return await self._begin(stored, changes, now=now, replaces=replaces)
+
+    async def _begin(
+        self,
+        stored: StoredUser,
+        changes: Mapping[str, Any],
+        *,
+        now: datetime,
+        replaces: str | None,
+    ) -> tuple[Change, NewSession]:
         begun, session = await self._sessions.begin(stored, now=now, replaces=replaces)
         # Failures count until somebody is in: who knows the password alone may not guess codes for ever.
         user = stored.changed(failures=0, locked_until=None, **changes)
