@@ -169,7 +169,6 @@ class SignIn:
             SignInRefusedError: The code is wrong, was used, or the account is locked.
             TooManyRequestsError: Too many failures from ``address``. Nothing was tried.
         """
-
         # Nobody guesses tickets: what is none costs its sender nothing.
         await self.tickets.get(ticket, Step.CODE, now=now)
 
