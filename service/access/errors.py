@@ -1,6 +1,6 @@
 """What access refuses, beyond the errors of the domain."""
 
-from service.domain.errors import ArchiveError, NotSignedInError
+from service.domain.errors import ArchiveError, InvalidInputError, NotSignedInError
 
 
 class SignInRefusedError(NotSignedInError):
@@ -17,11 +17,10 @@ class TicketRefusedError(NotSignedInError):
     public = "Signing in took too long. Begin again."
 
 
-class WrongCodeError(ArchiveError):
+class WrongCodeError(InvalidInputError):
     """The one-time password is not the one that the app shows now. Nothing was changed."""
 
     code = "wrong_code"
-    public = "This is not the code that the app shows now."
 
 
 class InviteRefusedError(NotSignedInError):
