@@ -423,6 +423,30 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessConfig:
+    """What people show and promise before they are in."""
+
+    second_factor: str = setting(
+        values.choice("required", "offered"),
+        "A one-time password by time (RFC 6238) besides the password: required of everybody, who "
+        "set it up at their next sign-in, or offered on the page of one's own account.",
+        default="required",
+    )
+    undertaking_version: str = setting(
+        values.text("a name of at most 64 characters", r"[\x20-\x7e]{0,64}"),
+        "Everybody gives the confidentiality undertaking of this version before they see anything; "
+        "with another version they are asked again. Empty: nobody is asked.",
+        default="1",
+    )
+    undertaking_directory: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Directory with the text of the undertaking in fi.txt, sv.txt and en.txt, paragraphs "
+        "divided by empty lines. Empty: a text that Taltio brings along.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class GrantsConfig:
     """Permission to open contents, for a purpose and a time."""
 
@@ -803,6 +827,7 @@ class Config:
     journal: JournalConfig = field(default_factory=JournalConfig)
     backup: BackupConfig = field(default_factory=BackupConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
     grants: GrantsConfig = field(default_factory=GrantsConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     notice: NoticeConfig = field(default_factory=NoticeConfig)
@@ -821,6 +846,7 @@ SECTIONS: Mapping[str, type] = {
     "journal": JournalConfig,
     "backup": BackupConfig,
     "limits": LimitsConfig,
+    "access": AccessConfig,
     "grants": GrantsConfig,
     "media": MediaConfig,
     "notice": NoticeConfig,
