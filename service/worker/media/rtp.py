@@ -211,7 +211,7 @@ class _Reading:
         found = sorted(self._directions.values(), key=lambda one: one.began_ns)
         last: list[_Direction] = []
         for one in found:
-            free = [before for before in last if before.ended_ns <= one.began_ns + _OVERLAP_NS]
+            free = [before for before in last if _has_ended(before, one)]
             same = [before for before in free if before.source == one.source]
             if same or free:
                 one.channel = (same or free)[0].channel
@@ -222,6 +222,12 @@ class _Reading:
         if len(last) > MAX_CHANNELS:
             raise NotDecodableError("too_many_channels")
         return found
+
+
+def _has_ended(before: _Direction, one: _Direction) -> bool:
+    """Tell whether ``before`` was over when ``one`` began, but for what was on its way."""
+    shorter = min(each.ended_ns - each.began_ns for each in (before, one))
+    return before.ended_ns - one.began_ns <= min(_OVERLAP_NS, shorter // 2)
 
 
 @dataclass(slots=True)
