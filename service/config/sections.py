@@ -534,7 +534,7 @@ class SourceConfig:
     secret_file: Path | None = setting(
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch", "asterisk", "cloudevents", "vcon", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, '
+        '"freeswitch", "asterisk", "rtpengine", "cloudevents", "vcon", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, '
         'digits, - and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and "zendesk" that '
         'of the webhook, for "whatsapp" the app secret.',
         default="",
@@ -595,7 +595,7 @@ class SourceConfig:
         values.OPTIONAL_PATH,
         "A directory in which this source leaves files, looked into every minute: what has not changed since "
         'the last look is kept and moved to its folder "taken". For "freeswitch": err-log-dir, and where '
-        "recordings are that could not be sent. Empty: none.",
+        'recordings are that could not be sent; for "rtpengine": its recording-dir. Empty: none.',
         default="",
     )
     carries: tuple[Traffic, ...] = setting(

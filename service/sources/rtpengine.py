@@ -37,7 +37,9 @@ _STARTED: Final = re.compile(r"Timestamp started ms: (\d{1,14}(?:\.\d{1,3})?)", 
 _ENDED: Final = re.compile(
     r"Timestamp terminated ms(?:\([^)\n]{1,40}\))?: (\d{1,14}(?:\.\d{1,3})?)", re.ASCII
 )
-_END_LINE: Final = re.compile(r"^call end time:[^\n]*\n", re.MULTILINE)
+_LAST_LINES: Final = re.compile(
+    r"^call start time: [^\n]*\ncall end time: [^\n]*\n", re.MULTILINE
+)
 _SECONDS: Final = re.compile(r"\d{1,11}(?:\.\d{1,6})?", re.ASCII)
 _DIRECTIONS: Final = {one.value: one for one in Direction}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,8 +79,8 @@ def _written(request: ReceivedRequest) -> _Call:
         )
     ended = [_moment(one, per_second=1000) for one in _ENDED.findall(rest)]
     stem = first.rpartition("/")[2].removesuffix(".pcap")
-    # The free text comes last; a caller's words in it are not to look like the lines before it.
-    after = _END_LINE.split(rest, maxsplit=1)[1:]
+    # The free text comes last. No line of SDP, which is a caller's, looks like these (RFC 8866, section 5).
+    after = _LAST_LINES.split(rest, maxsplit=1)[1:]
     return _Call(
         require_plain(call_in_name(stem), what="the Call-ID"),
         min(started),
@@ -174,10 +176,7 @@ def _moment(text: str, *, per_second: int) -> datetime:
     whole, _, fraction = text.partition(".")
     unit = 1_000_000 // per_second
     parts = int(fraction.ljust(6, "0")[:6] or "0") * unit // 1_000_000
-    try:
-        return _EPOCH + timedelta(microseconds=int(whole) * unit + parts)
-    except OverflowError:
-        raise InvalidInputError("a time that no calendar has") from None
+    return _EPOCH + timedelta(microseconds=int(whole) * unit + parts)
 
 
 def _customer_number(text: str) -> str | None:
