@@ -45,6 +45,7 @@ from service.intake.posted_mail import (
 )
 from service.intake.refusals import SECRET, SIGNATURE, UNSIGNED
 from service.intake.shared_secret import SharedSecret, basic_secret, require_secret
+from service.intake.sns import SnsDoor
 from service.intake.standard_webhooks import (
     UNTIMELY,
     WebhookSecret,
@@ -53,7 +54,10 @@ from service.intake.standard_webhooks import (
 )
 from service.intake.twilio_signature import verify_twilio
 from service.sources.kinds import Sender
+from service.sources.posted_mail import PostedMail, Unpack
 from service.sources.requests import received_request, target_of
+from service.sources.ses import unpack_ses
+from service.sources.sns import CONFIRMATION
 
 _ANSWER: Final = b'{"kept":true}'
 _ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
@@ -177,8 +181,17 @@ async def _receive(request: web.Request, listener: Listener) -> web.Response:
     """Keep what a sender sends that is known by now: its request, or the mail in it."""
     if listener.max_vcon_bytes:
         return await _receive_vcon(request, listener)
+    if listener.sns is not None:
+        return await _receive_notification(request, listener, listener.sns)
     if listener.unpack is None:
         return await _receive_request(request, listener, await _body(request))
+    return await _receive_posted(request, listener, listener.unpack)
+
+
+async def _receive_posted(
+    request: web.Request, listener: Listener, unpack: Unpack
+) -> web.Response:
+    """Keep the mail that a mail service posts."""
     async with request.app[POSTED]:
         posted = await read_posted(request, max_bytes=most_posted(listener.max_mail_bytes))
         remarks: Sequence[str] = ()
@@ -188,21 +201,47 @@ async def _receive(request: web.Request, listener: Listener) -> web.Response:
                     posted, tolerance=listener.tolerance, now=request[NOW]
                 )
         try:
-            mail = await asyncio.to_thread(listener.unpack, posted.fields)
+            mail = await asyncio.to_thread(unpack, posted.fields)
         except InvalidInputError:
             # Kept all the same: it says what to switch on where it can be seen.
             return await _receive_request(request, listener, kept_anew(posted.fields))
-        request.app[PACE].take_for_actor(listener.name)
-        with request.app[UPLOADS]:
-            kept = await keep_posted(
-                request.app[INTAKE],
-                mail,
-                source=listener.name,
-                limit_bytes=listener.max_mail_bytes,
-                is_tls=request.app[SITE].is_secure(request),
-                remarks=remarks,
-                now=request[NOW],
-            )
+        return await _receive_mail(request, listener, mail, remarks)
+
+
+async def _receive_notification(
+    request: web.Request, listener: Listener, sns: SnsDoor
+) -> web.Response:
+    """Keep the mail that a topic notifies of; a subscription to it is confirmed before that is acknowledged."""
+    # SNS sends 256 KiB at the most (Amazon SNS quotas), with escapes.
+    body, now = await read_body(request), request[NOW]
+    with _counted(request, listener, SIGNATURE):
+        message = await sns.verify(request.headers, body, now=now)
+        if message.type == CONFIRMATION:
+            await sns.confirm(message)
+    remarks = () if abs(now - message.sent_at) <= listener.tolerance else (UNTIMELY,)
+    try:
+        mail = await asyncio.to_thread(unpack_ses, {"": body})
+    except InvalidInputError:
+        # As above.
+        return await _receive_request(request, listener, body, remarks)
+    return await _receive_mail(request, listener, mail, remarks)
+
+
+async def _receive_mail(
+    request: web.Request, listener: Listener, mail: PostedMail, remarks: Sequence[str]
+) -> web.Response:
+    """Keep a mail of a sender that is known by now."""
+    request.app[PACE].take_for_actor(listener.name)
+    with request.app[UPLOADS]:
+        kept = await keep_posted(
+            request.app[INTAKE],
+            mail,
+            source=listener.name,
+            limit_bytes=listener.max_mail_bytes,
+            is_tls=request.app[SITE].is_secure(request),
+            remarks=remarks,
+            now=request[NOW],
+        )
     return _acknowledged(request, kept)
 
 
