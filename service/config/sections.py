@@ -535,8 +535,8 @@ class SourceConfig:
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
         '"freeswitch", "asterisk", "cloudevents", "vcon", "mailgun", "sendgrid", "postmark" and "ses" 32 to 128 '
-        'letters, digits, - and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and "zendesk" '
-        'that of the webhook, for "whatsapp" the app secret.',
+        'letters, digits, - and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and '
+        '"zendesk" that of the webhook, for "whatsapp" the app secret.',
         default="",
     )
     signing_key_file: Path | None = setting(
@@ -547,9 +547,9 @@ class SourceConfig:
     )
     topics: tuple[str, ...] = setting(
         mail.TOPICS,
-        'The topics of Amazon SNS that a source of kind "ses" takes mails from, as '
-        "arn:aws:sns:eu-north-1:123456789012:mails. Subscriptions are confirmed to no others. Certificates are fetched "
-        "from sns.REGION.amazonaws.com of their regions, or from fetch_origins where that names any.",
+        "The topics of Amazon SNS, such as arn:aws:sns:eu-north-1:123456789012:mails, that a source of kind "
+        '"ses" takes mails from; subscriptions to no others are confirmed. Certificates are fetched from '
+        "sns.REGION.amazonaws.com of their regions, or from fetch_origins where that names any.",
         default=[],
     )
     verify_token_file: Path | None = setting(
