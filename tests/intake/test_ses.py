@@ -213,7 +213,6 @@ async def test_a_certificate_from_elsewhere_is_not_asked_for(door, sns, url):
     [
         ok(CERTIFICATE, status="500 Internal Server Error"),
         ok(CERTIFICATE, status="404 Not Found"),
-        moved("https://localhost/x.pem"),
         ok(b"<html>"),
         ok(CERTIFICATE + b" " * 70_000),
         ok(CERTIFICATE)[:-1],
@@ -221,7 +220,7 @@ async def test_a_certificate_from_elsewhere_is_not_asked_for(door, sns, url):
         ok(certificate(rsa.generate_private_key(65537, 1024))),  # noqa: S505  # that is refused
         b"",
     ],
-    ids=["500", "404", "moved", "page", "vast", "cut", "no RSA", "weak", "hangs up"],
+    ids=["500", "404", "page", "vast", "cut", "no RSA", "weak", "hangs up"],
 )
 async def test_without_the_certificate_it_is_to_be_sent_again_and_nothing_is_kept(
     door, sns, answer
@@ -233,6 +232,12 @@ async def test_without_the_certificate_it_is_to_be_sent_again_and_nothing_is_kep
     assert await kept(door) == []
     sns.answer = sns.usual
     assert (await post(door, told)).status == 200
+
+
+async def test_a_redirect_is_not_followed(door, sns):
+    sns.answer = lambda asked: moved("/other.pem") if asked.target == PEM else ok(CERTIFICATE)
+    assert (await post(door, message(notified(MAIL), origin=sns.origin))).status == 503
+    assert sns.targets == [PEM]
 
 
 async def test_an_expired_certificate_vouches_for_nothing(door, sns):
