@@ -90,7 +90,10 @@ def _notified(message: SnsMessage) -> Mapping[str, object]:
 def _raw(content: object, action: Mapping[str, object]) -> bytes:
     if not isinstance(content, str) or not content:
         raise InvalidInputError(_STORED if action.get("type") == "S3" else _NO_CONTENT)
-    if str(action.get("encoding")).upper() != "BASE64":
+    encoding = action.get("encoding")
+    # Where it is not told: no mail is without a colon, and no base64 has one.
+    is_base64 = ":" not in content if encoding is None else str(encoding).upper() == "BASE64"
+    if not is_base64:
         return with_line_ends(content.encode())
     try:
         raw = base64.b64decode("".join(content.split()), validate=True)

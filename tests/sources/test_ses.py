@@ -39,6 +39,15 @@ def test_a_mail_as_text_has_the_line_ends_of_mail():
     assert unpack_ses({"": posted(text)}).raw == "Subject: Päivää\r\n\r\nHei\r\n".encode()
 
 
+def test_the_encoding_is_recognised_where_ses_does_not_tell_it():
+    for content in (RAW, RAW.decode("latin-1")):
+        encoding = "BASE64" if isinstance(content, bytes) else "UTF-8"
+        told = json.loads(notified(content, encoding=encoding))
+        del told["receipt"]["action"]["encoding"]
+        raw = unpack_ses({"": posted(json.dumps(told))}).raw
+        assert raw == (content if isinstance(content, bytes) else content.encode())
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "said"),
     [
