@@ -533,10 +533,10 @@ class SourceConfig:
     )
     secret_file: Path | None = setting(
         values.SECRET_FILE,
-        "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch", "asterisk", "rtpengine", "cloudevents", "vcon", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, '
-        'digits, - and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and "zendesk" that '
-        'of the webhook, for "whatsapp" the app secret.',
+        "File with the secret that deliveries are signed with, or that is sent with them: for "
+        '"standard-webhooks" (whsec_…); for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and '
+        '"zendesk" that of the webhook, for "whatsapp" the app secret; for other kinds 32 to 128 letters, digits, - '
+        "and _.",
         default="",
     )
     signing_key_file: Path | None = setting(
@@ -544,6 +544,13 @@ class SourceConfig:
         'File with the webhook signing key of a source of kind "mailgun", or the public key (base64) that "sendgrid" '
         "shows: one line, mode 0400. What is posted then has to be signed with it, beside the secret in its address.",
         default="",
+    )
+    topics: tuple[str, ...] = setting(
+        mail.TOPICS,
+        "The topics of Amazon SNS, such as arn:aws:sns:eu-north-1:123456789012:mails, that a source of kind "
+        '"ses" takes mails from; subscriptions to no others are confirmed. Certificates are fetched from '
+        "sns.REGION.amazonaws.com of their regions, or from fetch_origins where that names any.",
+        default=[],
     )
     verify_token_file: Path | None = setting(
         values.SECRET_FILE,

@@ -21,6 +21,7 @@ USUALLY_CARRIED: Final[Mapping[str, tuple[Traffic, ...]]] = MappingProxyType(
         "zendesk": (*_CHATS, *_MAILS),
         "mail": _MAILS,
         **dict.fromkeys(UNPACKING, _MAILS),
+        "ses": _MAILS,
     }
 )
 """Kinds that are not named carry what their source says."""

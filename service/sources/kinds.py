@@ -17,6 +17,7 @@ from service.sources.freeswitch_files import recognise_file
 from service.sources.generic import parse_contact
 from service.sources.posted_mail import UNPACKING, Unpack, refuse_posted
 from service.sources.rtpengine import understand_rtpengine
+from service.sources.ses import understand_ses, unpack_ses
 from service.sources.twilio import understand_twilio
 from service.sources.whatsapp import understand_whatsapp
 from service.sources.zendesk import understand_zendesk
@@ -99,6 +100,9 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
             )
             for name, unpack in UNPACKING.items()
         },
+        "ses": SourceKind(
+            Sender.SECRET, MappingProxyType({"request": understand_ses}), unpack=unpack_ses
+        ),
     }
 )
 """Each kind by the name that the settings call it."""
