@@ -112,8 +112,8 @@ def _datagram(
     at = _LINK_HEADS[link]
     while link == _ETHERNET and packet[at - 2 : at] in _VLAN:
         at += 4
-    version = packet[at] >> 4 if at < len(packet) else 0
-    found = _ipv4(packet, at) if version == 4 else _ipv6(packet, at) if version == 6 else None  # noqa: PLR2004
+    addressed = {4: _ipv4, 6: _ipv6}.get(packet[at] >> 4 if at < len(packet) else 0)
+    found = None if addressed is None else addressed(packet, at)
     if found is None:
         return None
     udp, source, destination = found
