@@ -86,7 +86,7 @@ class Sound:
     """
 
     fmt: bytes
-    samples: bytes = field(repr=False)
+    samples: bytearray = field(repr=False)
     problems: frozenset[str]
     is_truncated: bool
 
@@ -97,7 +97,7 @@ class Sound:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return bytes from ``offset``; fewer only at the end."""
-        return self.samples[offset : offset + length]
+        return bytes(self.samples[offset : offset + length])
 
 
 def read_sound(read_at: ReadAt, size_bytes: int) -> Sound:
@@ -122,7 +122,7 @@ def read_sound(read_at: ReadAt, size_bytes: int) -> Sound:
     problems = {"time_stamp_gaps"} if missing >= _LEAST_MISSING else set()
     return Sound(
         fmt=fmt,
-        samples=bytes(canvas.sound),
+        samples=canvas.sound,
         problems=frozenset(problems | ({"codec_unsupported"} if reading.is_foreign else set())),
         is_truncated=capture.is_truncated or reading.is_cut,
     )
