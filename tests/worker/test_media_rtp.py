@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.worker.media import rtp
@@ -193,13 +193,16 @@ def test_anything_behind_a_header_is_a_sound_or_none(data):
             continue
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=20))
 def test_damage_anywhere_costs_no_more_than_what_it_hits(hits):
     made = bytearray(capture(sorted(talk(0.1) + talk(0.1, **THEIRS))))
     for place, value in hits:
         made[24 + place % (len(made) - 24)] = value
-    with suppress(NotDecodableError):
-        assert sound_of(bytes(made)).size_bytes <= rtp.MAX_SOUND_BYTES
+    # A time stamp that was hit may be far away: silence as long as that would cost the test its time.
+    with pytest.MonkeyPatch.context() as patched, suppress(NotDecodableError):
+        patched.setattr(rtp, "MAX_SOUND_BYTES", 1024**2)
+        assert sound_of(bytes(made)).size_bytes <= 1024**2
 
 
 async def examined(data):
