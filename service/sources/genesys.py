@@ -2,7 +2,8 @@
 
 A file of metadata is a JSON object with ``conversationId``, ``recordingId``, ``mediaType``, ``initialDirection``,
 ``startTime``, ``endTime``, ``userIds`` and more (Genesys Cloud Resource Center, "Work with exported recordings in AWS
-S3 bucket"). Names are compared without regard to capitals; those that an export calls otherwise are named in the settings.
+S3 bucket"). Names are compared without regard to capitals; those that an export calls otherwise are named in the
+settings.
 """
 
 import re

@@ -195,8 +195,8 @@ async def test_a_file_that_is_replaced_once_it_is_kept_stays(files, spool):
     take_one = files.take
 
     class Replacing:
-        async def take(self, one, *, now, moved_to=None):
-            kept = await take_one(one, now=now)
+        async def take(self, one, *, now, **more):
+            kept = await take_one(one, now=now, **more)
             path.write_bytes(b"another")
             return kept
 
