@@ -40,6 +40,20 @@ def contact_json() -> Mapping[str, bytes]:
     return {"contact": json.dumps(told).encode()}
 
 
+def rtpengine() -> Mapping[str, bytes]:
+    """Return what rtpengine writes beside the capture of a call."""
+    sdp = "".join(f"a=fmtp:{n} x={n}\n" for n in range(30))
+    block = "Timestamp started ms: 1795340448731.926\nSDP mode: offer\nSDP before RTP packet: 1\n\nv=0\n"
+    text = (
+        f"/var/spool/rtpengine/pcaps/{_A}-0123456789abcdef.pcap\n\n\n{block}{sdp}\n{block}{sdp}\n"
+        "Timestamp terminated ms(first monologue): 1795340458246.092\n\n"
+        "call start time: 2026-11-22T09:40:48\ncall end time: 2026-11-22T09:40:59\n\n\n"
+        "from:+358401234567|to:0201234567|queue:Asiakaspalvelu|agent:17\n"
+    )
+    request = received_request("POST", "/intake/sip", [], text.encode())
+    return {"request": request.encode()}
+
+
 def freeswitch() -> Mapping[str, bytes]:
     """Return a record of mod_json_cdr: the leg of an agent, with as many variables as one has."""
     told = {
@@ -267,6 +281,7 @@ DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
     "api": contact_json,
     "freeswitch": freeswitch,
     "asterisk": asterisk,
+    "rtpengine": rtpengine,
     "genesys": genesys,
     "twilio": twilio,
     "cloudevents": cloudevents,

@@ -7,7 +7,13 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
-from service.sources import asterisk, asterisk_files, freeswitch, genesys_files
+from service.sources import (
+    asterisk,
+    asterisk_files,
+    freeswitch,
+    genesys_files,
+    rtpengine_files,
+)
 from service.sources.asterisk_ari import understand_ari
 from service.sources.chatwoot import understand_chatwoot
 from service.sources.cloudevents import understand_cloudevents
@@ -17,6 +23,8 @@ from service.sources.freeswitch_files import recognise_file
 from service.sources.generic import parse_contact
 from service.sources.genesys import understand_genesys
 from service.sources.posted_mail import UNPACKING, Unpack, refuse_posted
+from service.sources.rtpengine import understand_rtpengine
+from service.sources.ses import understand_ses, unpack_ses
 from service.sources.twilio import understand_twilio
 from service.sources.whatsapp import understand_whatsapp
 from service.sources.zendesk import understand_zendesk
@@ -80,6 +88,11 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
             ),
             files=asterisk_files.recognise_file,
         ),
+        "rtpengine": SourceKind(
+            Sender.SECRET,
+            MappingProxyType({"request": understand_rtpengine}),
+            files=rtpengine_files.recognise_file,
+        ),
         "genesys": SourceKind(
             Sender.TOKEN,
             MappingProxyType({"request": understand_genesys}),
@@ -99,6 +112,9 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
             )
             for name, unpack in UNPACKING.items()
         },
+        "ses": SourceKind(
+            Sender.SECRET, MappingProxyType({"request": understand_ses}), unpack=unpack_ses
+        ),
     }
 )
 """Each kind by the name that the settings call it."""
