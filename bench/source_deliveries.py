@@ -113,6 +113,27 @@ def asterisk() -> Mapping[str, bytes]:
     }
 
 
+def genesys() -> Mapping[str, bytes]:
+    """Return the metadata of a recording, as they lay in the folder of their conversation."""
+    told = {
+        "mediaType": "Call",
+        "provider": "Edge",
+        "userIds": [_B],
+        "conversationId": _A,
+        "recordingId": _B,
+        "initialDirection": "inbound",
+        "startTime": "2026-11-22T09:47:25.873+0000",
+        "endTime": "2026-11-22T09:51:30.493+0000",
+        "durationMs": 244620,
+        "ani": "tel:+358401234567",
+        "dnis": "tel:+358201234567",
+        "queueIds": [_B],
+    }
+    target = f"/intake/cloud?conversation={_A}&recording={_B}.opus"
+    body = json.dumps(told).encode()
+    return {"request": received_request("POST", target, (), body).encode()}
+
+
 def twilio() -> Mapping[str, bytes]:
     """Return the call-back of a call that is over."""
     told = {
@@ -261,6 +282,7 @@ DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
     "freeswitch": freeswitch,
     "asterisk": asterisk,
     "rtpengine": rtpengine,
+    "genesys": genesys,
     "twilio": twilio,
     "cloudevents": cloudevents,
     "chatwoot": chatwoot,

@@ -559,6 +559,7 @@ def _rule_of(config: Config, source: SourceConfig) -> SourceRule:
         timezone=source.timezone or default.timezone,
         grace=timedelta(minutes=source.grace_minutes) or default.grace,
         columns=source.cdr_columns,
+        names=source.genesys_names,
         company_numbers=frozenset(number.e164 for number in source.company_numbers),
         company_addresses=frozenset(source.company_addresses),
         checks_mail=source.mail_checks,

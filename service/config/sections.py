@@ -598,11 +598,18 @@ class SourceConfig:
         "Empty: those of cdr_csv.",
         default=[],
     )
+    genesys_names: tuple[tuple[str, str], ...] = setting(
+        values.GENESYS_NAMES,
+        'What the metadata of a source of kind "genesys" call otherwise than usual, e.g. '
+        '["caller = callerNumber", "dialled = calledNumber"]. Empty: the usual names.',
+        default=[],
+    )
     spool: Path | None = setting(
         values.OPTIONAL_PATH,
         "A directory in which this source leaves files, looked into every minute: what has not changed since "
         'the last look is kept and moved to its folder "taken". For "freeswitch": err-log-dir, and where '
-        'recordings are that could not be sent; for "rtpengine": its recording-dir. Empty: none.',
+        'recordings are that could not be sent; for "rtpengine": its recording-dir; for "genesys": '
+        "where its exports are moved to. Empty: none.",
         default="",
     )
     carries: tuple[Traffic, ...] = setting(

@@ -7,7 +7,13 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
-from service.sources import asterisk, asterisk_files, freeswitch, rtpengine_files
+from service.sources import (
+    asterisk,
+    asterisk_files,
+    freeswitch,
+    genesys_files,
+    rtpengine_files,
+)
 from service.sources.asterisk_ari import understand_ari
 from service.sources.chatwoot import understand_chatwoot
 from service.sources.cloudevents import understand_cloudevents
@@ -15,6 +21,7 @@ from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.files import FileKind
 from service.sources.freeswitch_files import recognise_file
 from service.sources.generic import parse_contact
+from service.sources.genesys import understand_genesys
 from service.sources.posted_mail import UNPACKING, Unpack, refuse_posted
 from service.sources.rtpengine import understand_rtpengine
 from service.sources.ses import understand_ses, unpack_ses
@@ -85,6 +92,11 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
             Sender.SECRET,
             MappingProxyType({"request": understand_rtpengine}),
             files=rtpengine_files.recognise_file,
+        ),
+        "genesys": SourceKind(
+            Sender.TOKEN,
+            MappingProxyType({"request": understand_genesys}),
+            files=genesys_files.recognise_file,
         ),
         "cloudevents": SourceKind(
             Sender.SECRET, MappingProxyType({"request": understand_cloudevents})
