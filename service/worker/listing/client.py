@@ -5,7 +5,7 @@ nor anything of an answer.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,8 +23,7 @@ from service.worker.fetching.rules import FetchRules, judge_url
 
 MAX_PAGE_BYTES: Final = 16 * 1024**2
 PAUSE: Final = timedelta(seconds=0.25)
-_TOKEN_HEADER: Final = "api_access_token"
-_WHY: Final = {
+_WHY: Final[Mapping[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "the access token is not accepted (status 401)",
     HTTPStatus.FORBIDDEN: "the access token may not do that (status 403)",
     HTTPStatus.NOT_FOUND: "there is no such account at the address (status 404)",
@@ -99,7 +98,7 @@ async def _get(session: aiohttp.ClientSession, address: ListingAddress, rest: st
         "Accept": "application/json",
         "Accept-Encoding": "identity",
         "User-Agent": "taltio",
-        _TOKEN_HEADER: address.token,
+        "api_access_token": address.token,
     }
     try:
         url = judge_url(f"{address.conversations}{rest}", address.rules)
@@ -123,7 +122,7 @@ def _require_ok(response: aiohttp.ClientResponse) -> None:
     status = response.status
     if status == HTTPStatus.OK:
         return
-    why = _WHY.get(HTTPStatus(status)) if status in HTTPStatus else None
+    why = _WHY.get(status)
     if why is None and HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         why = f"it leads elsewhere, where the access token is not sent (status {status})"
     pause = wished_pause(response)
