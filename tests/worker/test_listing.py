@@ -129,12 +129,20 @@ async def deliveries(archive):
     return await archive.stores.store.find(DeliveryRow, {"kind": "listed"})
 
 
-async def messages_of(archive, conversation):
-    """Return the texts of a conversation, in its order, each with what became of it."""
+async def views_of(archive, conversation):
     token = archive.interpreter.token_of("chat", str(conversation))
     (row,) = await archive.stores.store.find(ContactRow, {"source_token": token})
-    contact = await archive.contacts.get(row.id, actor=HANDLER)
-    return [(one.ident, one.change) for one in contact.messages]
+    return (await archive.contacts.get(row.id, actor=HANDLER)).messages
+
+
+async def messages_of(archive, conversation):
+    """Return the numbers of a conversation's messages, in its order, each with what became of it."""
+    return [(one.ident, one.change) for one in await views_of(archive, conversation)]
+
+
+async def sizes_of(archive, conversation):
+    """Return how long each text of a conversation is, in its order."""
+    return [one.size_bytes for one in await views_of(archive, conversation)]
 
 
 async def month(archive):
@@ -164,6 +172,7 @@ async def test_what_no_webhook_brought_arrives_and_what_was_missing_is_known(arc
     assert await messages_of(archive, 112) == [("1", None), ("2", None), ("3", None)]
     assert await messages_of(archive, 113) == [("20", None), ("21", None)]
     assert await messages_of(archive, 114) == [("30", None), ("30", MessageChange.EDITED)]
+    assert await sizes_of(archive, 114) == [len("alkuperäinen".encode()), len("korjattu")]
     assert await messages_of(archive, 115) == [("40", None)]
     assert look.outcomes == {"missing": 2, "kept": 4}
     found = await month(archive)
@@ -183,6 +192,7 @@ async def test_what_a_webhook_tells_later_is_the_same_message(archive, chatwoot)
     assert await messages_of(archive, 112) == [("1", None), ("2", None), ("3", None)]
     # What it was before comes first, whenever it is told.
     assert await messages_of(archive, 114) == [("30", None), ("30", MessageChange.EDITED)]
+    assert await sizes_of(archive, 114) == [len("alkuperäinen".encode()), len("korjattu")]
     assert (await month(archive)).missing == 0
 
 
