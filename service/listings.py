@@ -21,6 +21,7 @@ from service.worker.fetching.rules import FetchRules
 from service.worker.listing.client import ListingAddress
 from service.worker.listing.look import Look
 from service.worker.outside import Asking
+from storage.ports import Turn
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{8,256}", re.ASCII)
 
@@ -50,25 +51,44 @@ def listings_of(
     """
     outcomes = Counter[str]()
     asking = []
+    turn = Alone() if role is ProcessRole.ALL else archive.stores.working
     for source in archive.config.sources:
-        address = _address(source, rules[source.name])
-        if address is None:
+        look = look_of(archive, source, rules[source.name], clock=clock, turn=turn)
+        if look is None:
             continue
-        look = Look(
-            source=source.name,
-            address=address,
-            intake=archive.intake,
-            reconciling=archive.reconciling,
-            rule=partial(_rule, archive, source.name),
-            timezone=archive.config.archive.timezone,
-            clock=clock,
-            offer=offer,
-            turn=Alone() if role is ProcessRole.ALL else archive.stores.working,
-            outcomes=outcomes,
-        )
+        look.offer, look.outcomes = offer, outcomes
         asking.append(Asking(f"listing {source.name}", look.look))
         look.on_read = asking[-1].note_answer
     return Listings(tuple(asking), outcomes)
+
+
+def look_of(
+    archive: Archive,
+    source: SourceConfig,
+    rules: FetchRules,
+    *,
+    clock: Callable[[], datetime],
+    turn: Turn,
+) -> Look | None:
+    """Return what reads the listing of ``source``; None where none is configured.
+
+    Raises:
+        InvalidInputError: The file of the token cannot be used; the detail names it, and nothing in it.
+    """
+    address = _address(source, rules)
+    if address is None:
+        return None
+    return Look(
+        source=source.name,
+        address=address,
+        intake=archive.intake,
+        reconciling=archive.reconciling,
+        rule=partial(_rule, archive, source.name),
+        timezone=archive.config.archive.timezone,
+        clock=clock,
+        offer=None,
+        turn=turn,
+    )
 
 
 def _rule(archive: Archive, source: str) -> SourceRule:

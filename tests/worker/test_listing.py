@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from service.api.system import HEALTH
 from service.archive.receive import keep_delivery
 from service.config import parse_config
 from service.config.roles import ProcessRole
@@ -17,6 +18,7 @@ from service.domain.errors import InvalidInputError, UnavailableError
 from service.fetching import fetching_of
 from service.listings import listings_of
 from service.log.entry import EntryType
+from service.serving import build_service
 from service.sources.requests import received_request
 from service.worker.listing.client import ListingAddress
 from service.worker.listing.look import EVERY, STAND_BY, Look, LookLimits
@@ -44,7 +46,7 @@ fetch_origins = ["https://chat.example.com"]
 
 @pytest.fixture
 def config(tmp_path):
-    for name, text in (("secret", "invented"), ("token", f"{TOKEN}\n")):
+    for name, text in (("secret", "invented-and-long"), ("token", f"{TOKEN}\n")):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o400)
     return parse_config(SETTINGS, base=tmp_path)
@@ -426,3 +428,15 @@ async def test_the_settings_of_a_source_make_it(archive, tmp_path):
     with pytest.raises(InvalidInputError, match="listing_token_file") as refused:
         made()
     assert "two" not in str(refused.value)
+
+
+async def test_the_service_reads_it_beside_its_requests_and_tells_of_trouble(archive):
+    service = build_service(archive)
+    (asking,) = service.listings.asking
+    asking.trouble = "the access token is not accepted (status 401)"
+    service.listings.outcomes["kept"] = 3
+    health = service.app[HEALTH]
+    assert await health.warnings["listing chat"]() == asking.trouble
+    told = {metric.name: metric.samples for metric in await health.measure()}
+    assert told["listing_trouble_seconds"] == [("", (("place", "listing chat"),), 0.0)]
+    assert told["listing_outcomes_total"] == [("", (("outcome", "kept"),), 3)]

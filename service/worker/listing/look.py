@@ -66,7 +66,8 @@ class _Read:
 class Look:
     """Reads the listing of ``source`` while it is this process's ``turn``. Days are those of ``timezone``.
 
-    ``outcomes`` counts what was read, by what became of it; ``on_read`` is called after each conversation.
+    ``outcomes`` counts what was read, by what became of it; ``on_read`` is called after each conversation. ``since`` is
+    the day from which on is read; None: the first that was not compared.
     """
 
     source: str
@@ -79,6 +80,7 @@ class Look:
     offer: Callable[[Kept], None] | None
     turn: Turn
     limits: LookLimits = field(default_factory=LookLimits)
+    since: date | None = None
     on_read: Callable[[], None] = lambda: None
     outcomes: Counter[str] = field(default_factory=Counter)
     _read: dict[str, _Read] = field(default_factory=dict, init=False, repr=False)
@@ -132,7 +134,9 @@ class Look:
         await self._compare(first, now)
 
     async def _first_day(self, now: datetime) -> date:
-        """Return the first day that was not compared as a whole."""
+        """Return the first day that was not compared as a whole, unless another is wished."""
+        if self.since is not None:
+            return self.since
         today = now.astimezone(self.timezone).date()
         rows = await self.intake.store.find(ReconciledRow, {"source": self.source})
         # Of what a person compares nobody knows whether messages are missing.
