@@ -169,7 +169,7 @@ def cloudevents() -> Mapping[str, bytes]:
 
 
 def chatwoot() -> Mapping[str, bytes]:
-    """Return a message of a customer."""
+    """Return a message of a customer, as a webhook tells it and as it is listed."""
     customer = {"id": 41, "name": "Maija Meikäläinen", "phone_number": "+358401234567"}
     told = {
         "event": "message_created",
@@ -186,7 +186,17 @@ def chatwoot() -> Mapping[str, bytes]:
             "meta": {"sender": customer},
         },
     }
-    return _posted("chat", told)
+    conversation = {"id": 112, "meta": {"sender": customer, "channel": "Channel::WebWidget"}}
+    listed = {
+        "id": 900,
+        "content": told["content"],
+        "message_type": 0,
+        "private": False,
+        "created_at": 1795342145,
+        "sender": customer,
+    }
+    body = {"conversation": conversation, "payload": [listed]}
+    return {**_posted("chat", told), "listed": json.dumps(body).encode()}
 
 
 def whatsapp() -> Mapping[str, bytes]:

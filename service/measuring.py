@@ -48,6 +48,8 @@ class Measuring:
     outside: Sequence[Asking]
     mailboxes: Sequence[Asking]
     mails: Mapping[str, int]
+    listings: Sequence[Asking]
+    listed: Mapping[str, int]
     daily: DailyBackup | None
     fetches: Mapping[str, int]
     meters: Meters
@@ -90,6 +92,7 @@ class Measuring:
             gauge("jobs_queued", "Jobs that wait or run.", queued),
             *await self._of_fetching(),
             *self._of_mailboxes(),
+            *self._of_listings(),
             *await self._of_log(now),
             *await self._of_backups(now),
             gauge(
@@ -112,6 +115,25 @@ class Measuring:
                 "mailbox_mails_total",
                 "Mails of mailboxes, by what became of them.",
                 [((("outcome", name),), number) for name, number in sorted(self.mails.items())],
+            ),
+        ]
+
+    def _of_listings(self) -> Sequence[Metric]:
+        troubles = [((("place", one.name),), one.trouble_seconds) for one in self.listings]
+        return [
+            Metric(
+                "listing_trouble_seconds",
+                "gauge",
+                "For how long a listing could not be read; 0: all is well.",
+                [("", labels, seconds) for labels, seconds in troubles],
+            ),
+            counter(
+                "listing_outcomes_total",
+                "What was read of listings, by what became of it.",
+                [
+                    ((("outcome", name),), number)
+                    for name, number in sorted(self.listed.items())
+                ],
             ),
         ]
 

@@ -47,6 +47,7 @@ from service.http.meters import METERS
 from service.intake.app_keys import REFUSALS
 from service.intake.listening import Listeners
 from service.listeners import fill_intake
+from service.listings import Listings, listings_of
 from service.mailboxes import Mailboxes, mailboxes_of
 from service.measuring import Measuring
 from service.sharing_out import checks_beyond, chores_of, routes_of
@@ -99,6 +100,7 @@ class Service:
     watch: Watch
     outside: tuple[Asking, ...]
     mailboxes: Mailboxes
+    listings: Listings
     daily: DailyBackup | None
     fetching: FetchJob | None
     subscriptions: tuple[Subscription, ...]
@@ -161,6 +163,11 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
     subscriptions = (
         () if fetching is None else subscriptions_of(archive, fetching.rules, clock, offer)
     )
+    listings = (
+        Listings()
+        if fetching is None
+        else listings_of(archive, role, fetching.rules, clock=clock, offer=offer)
+    )
     readiness = _readiness(archive, keeper, watch)
     measuring = Measuring(
         archive=archive,
@@ -172,6 +179,8 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         outside=outside,
         mailboxes=mailboxes.asking,
         mails=mailboxes.outcomes,
+        listings=listings.asking,
+        listed=listings.outcomes,
         daily=daily,
         fetches=Counter() if fetching is None else fetching.outcomes,
         meters=app[METERS],
@@ -179,7 +188,12 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         uploads=app[UPLOADS],
         clock=clock,
     )
-    asking: tuple[Troubled, ...] = (*outside, *mailboxes.asking, *subscriptions)
+    asking: tuple[Troubled, ...] = (
+        *outside,
+        *mailboxes.asking,
+        *listings.asking,
+        *subscriptions,
+    )
     app[HEALTH] = _health(readiness, measuring, asking, daily, role)
     return Service(
         archive=archive,
@@ -189,6 +203,7 @@ def build_service(archive: Archive, role: ProcessRole = ProcessRole.ALL) -> Serv
         watch=watch,
         outside=outside,
         mailboxes=mailboxes,
+        listings=listings,
         daily=daily,
         fetching=fetching,
         subscriptions=subscriptions,
@@ -237,7 +252,14 @@ async def working(service: Service) -> AsyncIterator[None]:
             every=timedelta(seconds=archive.config.log.checkpoint_seconds),
         ),
         "jobs": jobs.run,
-        **{one.name: one.run for one in (*service.outside, *service.mailboxes.asking)},
+        **{
+            one.name: one.run
+            for one in (
+                *service.outside,
+                *service.mailboxes.asking,
+                *service.listings.asking,
+            )
+        },
         **{one.name: one.run for one in service.subscriptions},
     }
     loops: dict[str, Loop] = {

@@ -107,6 +107,24 @@ class Reconciling:
             await self._note(source, days, actor=actor, now=now)
         return tuple(days)
 
+    async def state(
+        self, source: str, facts: ContactFacts, *, actor: Actor, now: datetime
+    ) -> bool:
+        """Let a contact that is not here become one that is missing; tell whether that was so.
+
+        For a source that says what it handles before a statement is whole; ``reconcile`` counts it then.
+
+        Raises:
+            NotPermittedError, NotFoundError: The actor may not, or is another source's.
+            UnavailableError: Keys or store are not at hand; the same again goes on.
+        """
+        require_permission(actor, Permission.RECONCILE)
+        require_source(actor, source)
+        if await self._known(source, [facts]):
+            return False
+        await self._work_in(source, [facts], actor=actor, now=now)
+        return True
+
     async def _known(
         self, source: str, batch: Iterable[ContactFacts]
     ) -> dict[bytes, ContactRow]:

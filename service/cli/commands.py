@@ -173,6 +173,14 @@ def _add_sources(commands: "_Commands[argparse.ArgumentParser]") -> None:
         "print how much of what each source says is here, by month",
         "reconcile:completeness",
     )
+    listing = _add(
+        group,
+        "read-listing",
+        "read what a source lists of the days since one, and compare them",
+        "listing:read_listing",
+    )
+    listing.add_argument("name", metavar="NAME", help="the name of the source in the settings")
+    listing.add_argument("--since", required=True, metavar="DAY", help="such as 2026-11-22")
     add_source_commands(lambda name, text, function: _add(group, name, text, function))
     bring.add_argument("name", metavar="NAME", help="the name of the source in the settings")
     bring.add_argument("directory", type=Path, metavar="DIR")

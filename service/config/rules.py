@@ -164,6 +164,7 @@ def _sources(config: Config) -> Iterator[Contradiction]:
             reason = 'is for sources of kind "mailgun" and "sendgrid"'
             yield Contradiction((*at, "signing_key_file"), reason, ((*at, "kind"),))
         yield from _topics(at, source)
+        yield from _listing(at, source)
         yield from _mail(at, source)
         yield from _asterisk(at, source)
         yield from _mailboxes(at, source)
@@ -191,6 +192,24 @@ def _secret(
     if source.secret_in_path and source.kind != "chatwoot":
         reason = 'is for sources of kind "chatwoot"'
         yield Contradiction((*at, "secret_in_path"), reason, ((*at, "kind"),))
+
+
+def _listing(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep a listing from being named that cannot be asked for, and settings from meaning nothing."""
+    listing, origins = (*at, "listing"), (*at, "fetch_origins")
+    if source.listing is None:
+        for name in ("listing_account", "listing_token_file"):
+            if getattr(source, name):
+                yield Contradiction((*at, name), "means nothing without listing", (listing,))
+        return
+    if source.kind != "chatwoot":
+        yield Contradiction(listing, 'is for sources of kind "chatwoot"', ((*at, "kind"),))
+    for name in ("listing_account", "listing_token_file"):
+        if not getattr(source, name):
+            yield Contradiction(listing, f"needs {name} as well", ((*at, name),))
+    origin = WebUrl.parse(source.listing).origin
+    if origin not in source.fetch_origins:
+        yield Contradiction(listing, f"{origin} is none of fetch_origins", (origins,))
 
 
 def _asterisk(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:

@@ -565,6 +565,23 @@ class SourceConfig:
         "fetch_origins, with fetch_credentials. Empty: files are not fetched.",
         default="",
     )
+    listing: str | None = setting(
+        addresses.INTERFACE_URL,
+        'Where a source of kind "chatwoot" is asked every hour for its conversations, e.g. https://chat.example.com: '
+        "what no webhook brought is kept, and each day is compared. Its origin has to be one of fetch_origins. Empty: "
+        "it is not asked.",
+        default="",
+    )
+    listing_account: int = setting(
+        values.whole_number(0, 2**31 - 1),
+        "The number of the account there, as in the addresses of its pages: /app/accounts/NUMBER.",
+        default=0,
+    )
+    listing_token_file: Path | None = setting(
+        values.SECRET_FILE,
+        "File with the access token of a user there who sees every inbox, one line, mode 0400.",
+        default="",
+    )
     secret_in_path: bool = setting(
         values.BOOLEAN,
         'For "chatwoot" before 4, which signs nothing: the secret is sent in the path instead, /intake/NAME/k/SECRET, '

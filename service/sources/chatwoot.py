@@ -1,5 +1,7 @@
 """Chatwoot: the messages of its conversations, as its webhooks tell of them (Chatwoot documentation, "Webhooks").
 
+What its listing tells of them is understood in `service.sources.chatwoot_listing`, by the same rules.
+
 A conversation is one contact, of which each message is a part; they come in any order and more than once. Numbers and
 names of types are written in two ways, depending on where in a webhook they stand.
 """
@@ -60,44 +62,53 @@ def understand_chatwoot(body: bytes, rule: SourceRule, now: datetime) -> Underst
         InvalidInputError: It cannot be read; the detail says what is missing.
     """
     request = decode_request(body)
-    told = _object(decode_json(request.body), "the body")
+    told = read_object(decode_json(request.body), "the body")
     event = told.get("event")
     if not isinstance(event, str):
         raise InvalidInputError("event is missing")
     if event in _TOLD:
-        return _message(told, request, rule=rule, now=now)
+        seen_at = _signed_at(request) or now
+        is_anew = event == "message_updated"
+        return understand_message(told, rule=rule, now=now, seen_at=seen_at, is_anew=is_anew)
     if event == "conversation_status_changed" and told.get("status") == _RESOLVED:
-        ended_at = _time(told.get("updated_at")) or _signed_at(request) or now
+        ended_at = read_time(told.get("updated_at")) or _signed_at(request) or now
         return Understood(
             (
                 ContactFacts(
-                    source_id=_ident(told.get("id"), "id"), ended_at=ended_at, is_part=True
+                    source_id=read_ident(told.get("id"), "id"), ended_at=ended_at, is_part=True
                 ),
             )
         )
     return Understood(())
 
 
-def _message(
-    told: Json, request: ReceivedRequest, *, rule: SourceRule, now: datetime
+def understand_message(
+    told: Json, *, rule: SourceRule, now: datetime, seen_at: datetime, is_anew: bool
 ) -> Understood:
+    """Return what is told of one message, with its ``conversation``; ``seen_at`` is when it was as it is told.
+
+    With ``is_anew`` it may be a later version of what was told before.
+
+    Raises:
+        InvalidInputError: It cannot be read; the detail says what is missing.
+    """
     kind = told.get("message_type")
     if kind in _ACTIVITY:
         return Understood(())
     direction = _DIRECTIONS.get(kind) if isinstance(kind, str | int) else None
     if direction is None:
         raise InvalidInputError("message_type is none that is known")
-    conversation = _object(told.get("conversation"), "conversation")
-    sent_at = _time(told.get("created_at"))
+    conversation = read_object(told.get("conversation"), "conversation")
+    sent_at = read_time(told.get("created_at"))
     if sent_at is None:
         raise InvalidInputError("created_at is missing, or no time")
     customer = _customer(told, conversation, direction, region=rule.region)
     sender = _sender(told, direction, region=rule.region)
-    message = _version(told, sender or customer, sent_at, request, now=now)
+    message = _version(told, sender or customer, sent_at, seen_at=seen_at, is_anew=is_anew)
     is_internal = told.get("private") is True
     # A note among the company's own begins no conversation; it stands in the one that there is.
     facts = ContactFacts(
-        source_id=_ident(conversation.get("id"), "conversation.id"),
+        source_id=read_ident(conversation.get("id"), "conversation.id"),
         channel=Channel.EMAIL if conversation.get("channel") == _MAIL else Channel.CHAT,
         direction=None if is_internal else direction,
         started_at=sent_at,
@@ -117,21 +128,20 @@ def _version(
     told: Json,
     sender: Party | None,
     sent_at: datetime,
-    request: ReceivedRequest,
     *,
-    now: datetime,
+    seen_at: datetime,
+    is_anew: bool,
 ) -> MessageText:
     attributes = told.get("content_attributes")
     attributes = attributes if isinstance(attributes, Mapping) else {}
     is_deleted = attributes.get("deleted") is True
-    is_anew = told.get("event") == "message_updated"
-    changed_at = _time(told.get("updated_at")) or _signed_at(request) or now
+    changed_at = read_time(told.get("updated_at")) or seen_at
     return MessageText(
         sender=_name(sender) if sender else "Chatwoot",
         sent_at=sent_at,
         # Where it was deleted, Chatwoot writes words of its own in the place of the customer's.
         text="" if is_deleted else _text(told, attributes),
-        ident=_ident(told.get("id"), "id"),
+        ident=read_ident(told.get("id"), "id"),
         change=MessageChange.DELETED if is_deleted else None,
         changed_at=changed_at if is_anew or is_deleted else None,
         is_internal=told.get("private") is True,
@@ -217,13 +227,23 @@ def _inbox(told: Json) -> str | None:
     return (_plain(inbox.get("name")) or None) if isinstance(inbox, Mapping) else None
 
 
-def _ident(value: object, what: str) -> str:
+def read_ident(value: object, what: str) -> str:
+    """Return a number of Chatwoot's, or what stands for one, as text; ``what`` names it in the error.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise InvalidInputError(f"{what} is missing")
     return require_plain(str(value), what=what)
 
 
-def _object(value: object, what: str) -> Json:
+def read_object(value: object, what: str) -> Json:
+    """Return a JSON object; ``what`` names it in the error.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
     if not isinstance(value, Mapping):
         raise InvalidInputError(f"{what} is no JSON object")
     return value
@@ -253,10 +273,10 @@ def _phone(value: object, *, region: str) -> str | None:
 
 def _signed_at(request: ReceivedRequest) -> datetime | None:
     stamp = request.header("x-chatwoot-timestamp")
-    return _time(int(stamp)) if re.fullmatch(r"[0-9]{10}", stamp, re.ASCII) else None
+    return read_time(int(stamp)) if re.fullmatch(r"[0-9]{10}", stamp, re.ASCII) else None
 
 
-def _time(value: object) -> datetime | None:
+def read_time(value: object) -> datetime | None:
     """Return a time in any of the ways in which Chatwoot writes one; None where there is none."""
     if isinstance(value, bool):
         return None

@@ -16,6 +16,7 @@ from service.sources import (
 )
 from service.sources.asterisk_ari import understand_ari
 from service.sources.chatwoot import understand_chatwoot
+from service.sources.chatwoot_listing import understand_listed
 from service.sources.cloudevents import understand_cloudevents
 from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.files import FileKind
@@ -101,7 +102,10 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
         "cloudevents": SourceKind(
             Sender.SECRET, MappingProxyType({"request": understand_cloudevents})
         ),
-        "chatwoot": SourceKind(Sender.BODY, MappingProxyType({"request": understand_chatwoot})),
+        "chatwoot": SourceKind(
+            Sender.BODY,
+            MappingProxyType({"request": understand_chatwoot, "listed": understand_listed}),
+        ),
         "whatsapp": SourceKind(Sender.BODY, MappingProxyType({"request": understand_whatsapp})),
         "zendesk": SourceKind(Sender.BODY, MappingProxyType({"request": understand_zendesk})),
         "vcon": SourceKind(Sender.SECRET, sends_vcons=True),

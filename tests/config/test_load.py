@@ -249,6 +249,9 @@ SES = PBX.replace('"api"', '"ses"')
 TOPIC = "arn:aws:sns:eu-north-1:123456789012:mails"
 IMAP = 'imap_user = "b"\nimap_password_file = "c"\n'
 MAILBOX = f'{MAIL}imap_server = "mail.example.fi:993"\n{IMAP}'
+CHAT = AB.replace('"api"', '"chatwoot"\nsecret_file = "s"')
+TOKEN = 'listing_account = 3\nlisting_token_file = "t"'
+LISTING = f'{CHAT}listing = "https://a.example"\n'
 REFUSED = [
     # Names
     ("directory = 1", 1, "belongs under [archive]"),
@@ -416,6 +419,14 @@ REFUSED = [
     (f"{AB}fetch_max_bytes = 1", 5, "from 1024 to"),
     (f"{AB}fetch_bytes_per_second = 0", 5, "from 1 to"),
     (f"{AB}fetch_minutes = 241", 5, "from 1 to 240"),
+    # Listings
+    (f'{AB}listing = "https://a.example"\n{TOKEN}', 5, 'is for sources of kind "chatwoot"'),
+    (f'{LISTING}listing_token_file = "t"', 6, "needs listing_account as well"),
+    (f"{LISTING}listing_account = 3", 6, "needs listing_token_file as well"),
+    (f"{CHAT}listing_account = 3", 6, "means nothing without listing"),
+    (f'{CHAT}listing_token_file = "t"', 6, "means nothing without listing"),
+    (f'{CHAT}listing = "https://b.example"\n{TOKEN}', 6, "is none of fetch_origins"),
+    (f'{CHAT}listing = "https://a.example/?a"', 6, "expected https://host:port/path"),
     # Mail
     (f'{PBX}mail_listen = "127.0.0.1:24"', 4, 'is for sources of kind "mail"'),
     (f'{MAIL}mail_listen = "0.0.0.0:24"', 4, "other machines than this one need"),

@@ -339,12 +339,12 @@ def _fault(response: aiohttp.ClientResponse) -> FetchError:
         f"status {status}",
         # Gone is gone (RFC 9110, 15.5.11), while what is not found may only be on its way.
         tries=1 if status == HTTPStatus.GONE else None,
-        pause=_wished_pause(response),
+        pause=wished_pause(response),
     )
 
 
-def _wished_pause(response: aiohttp.ClientResponse) -> timedelta:
-    """Return for how long the server wishes to be left alone (RFC 9110, 10.2.3), within what it may wish."""
+def wished_pause(response: aiohttp.ClientResponse) -> timedelta:
+    """Return for how long a server wishes to be left alone (RFC 9110, 10.2.3), within what it may wish."""
     headers = response.headers
     told = headers.get(hdrs.RETRY_AFTER, "").strip()
     if _SECONDS.fullmatch(told):

@@ -1,0 +1,1 @@
+"""Reading what a source lists of its own accord when it is asked, and comparing it with what it delivered."""
