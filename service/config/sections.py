@@ -510,9 +510,9 @@ class SourceConfig:
     secret_file: Path | None = setting(
         values.SECRET_FILE,
         "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch", "asterisk", "cloudevents", "vcon", "mailgun", "sendgrid" and "postmark" 32 to 128 letters, '
-        'digits, - and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and "zendesk" that '
-        'of the webhook, for "whatsapp" the app secret.',
+        '"freeswitch", "asterisk", "siprec", "cloudevents", "vcon", "mailgun", "sendgrid" and "postmark" 32 to 128 '
+        'letters, digits, - and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and '
+        '"zendesk" that of the webhook, for "whatsapp" the app secret.',
         default="",
     )
     signing_key_file: Path | None = setting(

@@ -15,6 +15,7 @@ USUALLY_CARRIED: Final[Mapping[str, tuple[Traffic, ...]]] = MappingProxyType(
     {
         "freeswitch": _CALLS,
         "asterisk": _CALLS,
+        "siprec": _CALLS,
         "chatwoot": _CHATS,
         "whatsapp": _CHATS,
         "zendesk": (*_CHATS, *_MAILS),

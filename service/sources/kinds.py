@@ -7,7 +7,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
-from service.sources import asterisk, asterisk_files, freeswitch
+from service.sources import asterisk, asterisk_files, freeswitch, siprec_files
 from service.sources.asterisk_ari import understand_ari
 from service.sources.chatwoot import understand_chatwoot
 from service.sources.cloudevents import understand_cloudevents
@@ -16,6 +16,7 @@ from service.sources.files import FileKind
 from service.sources.freeswitch_files import recognise_file
 from service.sources.generic import parse_contact
 from service.sources.posted_mail import UNPACKING, Unpack, refuse_posted
+from service.sources.siprec import understand_siprec
 from service.sources.twilio import understand_twilio
 from service.sources.whatsapp import understand_whatsapp
 from service.sources.zendesk import understand_zendesk
@@ -78,6 +79,11 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
                 }
             ),
             files=asterisk_files.recognise_file,
+        ),
+        "siprec": SourceKind(
+            Sender.SECRET,
+            MappingProxyType({"request": understand_siprec}),
+            files=siprec_files.recognise_file,
         ),
         "cloudevents": SourceKind(
             Sender.SECRET, MappingProxyType({"request": understand_cloudevents})
