@@ -15,7 +15,8 @@ def rfc(*, ident=ID, start=START, stop=None, mode="complete", people=None, more=
         for n, _ in enumerate(people)
     )
     who = "".join(
-        f'<participant participant_id="{p}"><nameID aor="{aor}"><name xml:lang="fi">{name}</name></nameID></participant>'
+        f'<participant participant_id="{p}">'
+        f'<nameID aor="{aor}"><name xml:lang="fi">{name}</name></nameID></participant>'
         for p, aor, name in people
     )
     joins = "".join(

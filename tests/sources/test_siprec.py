@@ -342,8 +342,13 @@ _NAMES = st.sampled_from(
         "stream",
         "datamode",
         "start-time",
+        "stop-time",
+        "participantsessionassoc",
+        "extensiondata",
+        "callingParty",
+        "callid",
+        "aor",
     ]
-    + ["stop-time", "participantsessionassoc", "extensiondata", "callingParty", "callid", "aor"]
 )
 _TEXTS = st.sampled_from(
     [
