@@ -200,8 +200,8 @@ def _participant(element: Element, joined_at: str, called: tuple[str, str]) -> P
     is_caller: bool | None = None
     if said in {"true", "false", "1", "0"}:
         is_caller = said in {"true", "1"}
-    elif address and _user(address) in set(map(_user, called)) - {""}:
-        is_caller = _user(address) == _user(called[0])
+    elif (user := _user(address)) and user in called:
+        is_caller = user == called[0]
     return Participant(address, name, joined_at, is_caller)
 
 
@@ -215,9 +215,10 @@ def _user(address: str) -> str:
 
 
 def _calls(extensions: Sequence[Element]) -> tuple[str, str]:
-    """Return who called and who was called, as the SIP headers or the numbers in extension data tell."""
+    """Return the users who called and who were called, as SIP headers or numbers in extension data tell."""
     caller = _first(extensions, "fromhdr", "callingpartynumber", "callingpartyaddress")
-    return caller, _first(extensions, "tohdr", "calledpartynumber", "calledpartyaddress")
+    dialled = _first(extensions, "tohdr", "calledpartynumber", "calledpartyaddress")
+    return _user(caller), _user(dialled)
 
 
 def _begun_by_us(extensions: Sequence[Element]) -> bool | None:

@@ -227,6 +227,11 @@ def test_without_a_start_who_joined_first_tells_it():
             Direction.INBOUND,
             "customer agent",
         ),
+        (
+            [("a", BOB, ""), ("b", LINE, ""), ("c", ALICE, "")],
+            Direction.OUTBOUND,
+            "agent other customer",
+        ),
         ([("a", BOB, ""), ("b", "1002", "")], Direction.INBOUND, "agent agent"),
         (
             [("a", ALICE, ""), ("b", BOB, ""), ("c", "sip:0505550000@x", "")],
@@ -334,20 +339,9 @@ def test_what_is_no_metadata_is_refused(document, why):
 
 _NAMES = st.sampled_from(
     [
-        "recording",
-        "session",
-        "participant",
-        "nameID",
-        "name",
-        "stream",
-        "datamode",
-        "start-time",
-        "stop-time",
-        "participantsessionassoc",
-        "extensiondata",
-        "callingParty",
-        "callid",
-        "aor",
+        *("recording", "session", "participant", "nameID", "name", "stream", "datamode"),
+        *("start-time", "stop-time", "participantsessionassoc", "extensiondata"),
+        *("callingParty", "callid", "aor"),
     ]
 )
 _TEXTS = st.sampled_from(
