@@ -29,6 +29,8 @@ _REFERENCES: Final = (
     "exttrackingid",
 )
 _MAX_REFERENCES: Final = 20
+_FEWEST_DIGITS: Final = 7
+"""Of a number that another one ends with; extensions are shorter."""
 _ADDRESS: Final = re.compile(r"<([^<>]{0,300})>")
 
 
@@ -200,8 +202,9 @@ def _participant(element: Element, joined_at: str, called: tuple[str, str]) -> P
     is_caller: bool | None = None
     if said in {"true", "false", "1", "0"}:
         is_caller = said in {"true", "1"}
-    elif (user := _user(address)) and user in called:
-        is_caller = user == called[0]
+    else:
+        user = _user(address)
+        is_caller = next((n == 0 for n, one in enumerate(called) if _are_one(user, one)), None)
     return Participant(address, name, joined_at, is_caller)
 
 
@@ -212,6 +215,14 @@ def _user(address: str) -> str:
     return re.split(
         r"[@;]", re.sub(r"\A(?:sips?|tel):", "", plain.strip(), flags=re.IGNORECASE)
     )[0].casefold()
+
+
+def _are_one(user: str, other: str) -> bool:
+    """Tell whether two users are one: as written, or as numbers of which one is told without the country or area."""
+    if not user or user == other:
+        return bool(user)
+    short, long = sorted((user.lstrip("+0"), other.lstrip("+0")), key=len)
+    return short.isdecimal() and len(short) >= _FEWEST_DIGITS and long.endswith(short)
 
 
 def _calls(extensions: Sequence[Element]) -> tuple[str, str]:

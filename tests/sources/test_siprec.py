@@ -84,6 +84,21 @@ def test_sonus_tells_who_called_by_the_headers_of_the_call():
 
 
 @pytest.mark.parametrize(
+    ("caller", "first"),
+    [
+        ("0401234567", "customer"),
+        ("00358401234567", "customer"),
+        ("4567", "agent"),
+        ("", "agent"),
+    ],
+)
+def test_who_called_is_known_also_by_the_number_without_its_country(caller, first):
+    headers = SONUS.replace("sip:+358401234567@sbc", f"sip:{caller}@sbc")
+    facts = told(headers.replace("sip:1001@sbc", "sip:somebody@sbc"))
+    assert str(facts.parties[0].role) == first
+
+
+@pytest.mark.parametrize(
     ("half", "direction", "customer"),
     [("origCall", Direction.OUTBOUND, "Pekka"), ("termCall", Direction.INBOUND, "Aino")],
 )
