@@ -16,8 +16,8 @@ INSTALL := $(PIP) install --quiet --quiet --require-hashes --only-binary :all:
 # And PostgreSQL, whose server programs Debian keeps out of the path, with pg_dump and pg_restore of its client.
 # SoftHSM is a token without hardware; systemd-analyze reads the units.
 PROGRAMS := age openssl sqlite3 xxd chromium strace faketime mkfs.ext4 softhsm2-util systemd-analyze node npm
-# Installing them begins a mail server on some machines, which is why `make test` does not.
-REAL_PROGRAMS := postfix dovecot
+# Installing them begins servers on some machines, which is why `make test` does not. ip makes the network of a call.
+REAL_PROGRAMS := postfix dovecot sipp kamailio rtpengine ip
 # Two workers suit small machines; a file's tests share their fixtures. tests/conftest.py says which files come first.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # What is pure or nearly so, and the main path once: enough to notice most mistakes in under a minute.
@@ -61,7 +61,7 @@ test-long: .venv/dev.stamp programs ## What breaks things for half an hour: hund
 	@$(PYTEST) -m long tests/crash
 
 .PHONY: test-real
-test-real: .venv/dev.stamp ## Mail servers of Debian deliver to the archive and are read by it; root, on a machine for tests
+test-real: .venv/dev.stamp ## Mail servers and telephony of Debian deliver to the archive; root, on a machine for tests
 	@$(MAKE) programs PROGRAMS="$(REAL_PROGRAMS)"
 	@$(PYTEST) -m real tests/system
 
@@ -162,6 +162,7 @@ programs:
 		missing="$${missing/mkfs.ext4/e2fsprogs}"; missing="$${missing/softhsm2-util/softhsm2}"; \
 		missing="$${missing/systemd-analyze/systemd}"; missing="$${missing/dovecot/dovecot-imapd}"; \
 		missing="$${missing/ node/ nodejs}"; \
+		missing="$${missing/sipp/sip-tester}"; missing="$${missing/rtpengine/rtpengine-daemon}"; missing="$${missing/ ip/ iproute2}"; \
 		echo "make: installing$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get -qq update </dev/null >/dev/null; \

@@ -40,6 +40,20 @@ def contact_json() -> Mapping[str, bytes]:
     return {"contact": json.dumps(told).encode()}
 
 
+def rtpengine() -> Mapping[str, bytes]:
+    """Return what rtpengine writes beside the capture of a call."""
+    sdp = "".join(f"a=fmtp:{n} x={n}\n" for n in range(30))
+    block = "Timestamp started ms: 1795340448731.926\nSDP mode: offer\nSDP before RTP packet: 1\n\nv=0\n"
+    text = (
+        f"/var/spool/rtpengine/pcaps/{_A}-0123456789abcdef.pcap\n\n\n{block}{sdp}\n{block}{sdp}\n"
+        "Timestamp terminated ms(first monologue): 1795340458246.092\n\n"
+        "call start time: 2026-11-22T09:40:48\ncall end time: 2026-11-22T09:40:59\n\n\n"
+        "from:+358401234567|to:0201234567|queue:Asiakaspalvelu|agent:17\n"
+    )
+    request = received_request("POST", "/intake/sip", [], text.encode())
+    return {"request": request.encode()}
+
+
 def freeswitch() -> Mapping[str, bytes]:
     """Return a record of mod_json_cdr: the leg of an agent, with as many variables as one has."""
     told = {
@@ -122,6 +136,27 @@ def asterisk() -> Mapping[str, bytes]:
         "event": event.encode(),
         "ari": msgspec.msgpack.encode(heard),
     }
+
+
+def genesys() -> Mapping[str, bytes]:
+    """Return the metadata of a recording, as they lay in the folder of their conversation."""
+    told = {
+        "mediaType": "Call",
+        "provider": "Edge",
+        "userIds": [_B],
+        "conversationId": _A,
+        "recordingId": _B,
+        "initialDirection": "inbound",
+        "startTime": "2026-11-22T09:47:25.873+0000",
+        "endTime": "2026-11-22T09:51:30.493+0000",
+        "durationMs": 244620,
+        "ani": "tel:+358401234567",
+        "dnis": "tel:+358201234567",
+        "queueIds": [_B],
+    }
+    target = f"/intake/cloud?conversation={_A}&recording={_B}.opus"
+    body = json.dumps(told).encode()
+    return {"request": received_request("POST", target, (), body).encode()}
 
 
 def twilio() -> Mapping[str, bytes]:
@@ -271,7 +306,9 @@ DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
     "api": contact_json,
     "freeswitch": freeswitch,
     "asterisk": asterisk,
+    "rtpengine": rtpengine,
     "siprec": siprec,
+    "genesys": genesys,
     "twilio": twilio,
     "cloudevents": cloudevents,
     "chatwoot": chatwoot,

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from service.archive.receive import Intake, Kept
 from service.config import Address, Config, SourceConfig
-from service.config.secret_files import read_secret
+from service.config.secret_files import read_secret, trusting
 from service.domain.errors import InvalidInputError
+from service.domain.urls import Origin
 from service.http.frame import RecognisesTokens
 from service.http.limits import DELIVERIES, UPLOADS, Room
 from service.http.tls import server_tls
@@ -31,9 +32,12 @@ from service.intake.mail_server import MailDoor, MailRules
 from service.intake.post_signatures import KEYS, PostKey
 from service.intake.refusals import Refusals
 from service.intake.shared_secret import SharedSecret
+from service.intake.sns import SnsDoor
 from service.intake.standard_webhooks import WebhookSecret
 from service.intake.twilio_signature import TwilioSecret
 from service.sources.kinds import KINDS, Sender
+from service.sources.sns import TOPIC
+from service.worker.fetching.rules import FetchRules
 
 _POSTED_AT_ONCE: Final = 2
 T = TypeVar("T", WebhookSecret, SharedSecret, TwilioSecret, BodyKey)
@@ -124,6 +128,7 @@ def _listener(source: SourceConfig, sender: Sender, tolerance: timedelta, url: s
         verify_token=_verify_token(source),
         scheme=SCHEMES[source.kind] if sender is Sender.BODY else None,
         post_key=_post_key(source),
+        sns=_sns(source) if source.kind == "ses" else None,
         unpack=KINDS[source.kind].unpack,
         max_mail_bytes=source.mail_max_bytes,
         max_vcon_bytes=source.vcon_max_bytes if KINDS[source.kind].sends_vcons else 0,
@@ -157,6 +162,19 @@ def _post_key(source: SourceConfig) -> PostKey | None:
         return KEYS[source.kind](read_secret("signing_key_file", file))
     except InvalidInputError as error:
         raise InvalidInputError(f"{file}: {error.detail}") from None
+
+
+def _sns(source: SourceConfig) -> SnsDoor:
+    """Return what takes messages of the source's topics: SNS is asked in their regions, unless it is said where."""
+    regions = {match["region"] for one in source.topics if (match := TOPIC.fullmatch(one))}
+    usual = [Origin("https", f"sns.{region}.amazonaws.com", 443) for region in regions]
+    authority = source.fetch_certificate_authority
+    rules = FetchRules(
+        origins=dict.fromkeys(source.fetch_origins or usual),
+        networks=source.fetch_networks,
+        tls=None if authority is None else trusting("fetch_certificate_authority", authority),
+    )
+    return SnsDoor(source=source.name, topics=frozenset(source.topics), rules=rules)
 
 
 def _secret(source: str, file: Path, kind: type[T]) -> T:

@@ -60,6 +60,7 @@ from service.web.pages import set_up_pages
 from service.web.problem_pages import show_problem
 from service.web.source_desk import SOURCES as SOURCES_DESK
 from service.web.source_desk import SourceDesk
+from service.web.undertaking import read_undertaking
 from service.wiring import Archive, Stores, authentic_log, ledger_files, published_files
 from service.wiring_backups import backup_places, opened_daily
 from service.worker.backups import FIRST_LOOK, LOOK_EVERY, DailyBackup
@@ -430,7 +431,18 @@ def _fill(
         disposals=ArchiveDisposals(
             archive.holds, archive.erasures, archive.contacts, access.users
         ),
-        door=Door(access.sign_in, access.sessions, access.invites, access.users),
+        door=Door(
+            access.sign_in,
+            access.sessions,
+            access.invites,
+            access.users,
+            access.own,
+            read_undertaking(
+                config.access.undertaking_version,
+                config.access.undertaking_directory,
+                config.archive.languages,
+            ),
+        ),
         timezone=config.archive.timezone.key,
         region=config.archive.default_region,
         languages=config.archive.languages,

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from service.access.accounts import Accounts
 from service.access.invites import Invites
+from service.access.own_account import OwnAccount
 from service.access.passwords import Passwords
 from service.access.sessions import SessionRules
 from service.access.sessions import Sessions as SignedIn
-from service.access.signin import LockOut, SignIn
+from service.access.signin import LockOut, SignIn, SignInRules
 from service.access.throttle import Throttle
 from service.access.tokens import Tokens
 from service.access.users import Users
@@ -127,6 +128,7 @@ class Access:
     accounts: Accounts
     invites: Invites
     sign_in: SignIn
+    own: OwnAccount
     sessions: SignedIn
     tokens: Tokens
     users: Users
@@ -494,20 +496,26 @@ def _access(config: Config, stores: Stores, vault: Vault) -> Access:
             absolute=timedelta(hours=config.web.session_hours),
         ),
     )
+    sign_in = SignIn(
+        store=store,
+        users=users,
+        sessions=sessions,
+        passwords=passwords,
+        lock_out=LockOut(
+            failures=limits.lockout_failures,
+            duration=timedelta(minutes=limits.lockout_minutes),
+        ),
+        throttle=Throttle(_SIGN_INS_AT_ONCE, seconds_each=_SECONDS_PER_SIGN_IN),
+        rules=SignInRules(
+            needs_second_factor=config.access.second_factor == "required",
+            undertaking=config.access.undertaking_version,
+        ),
+    )
     return Access(
         accounts=Accounts(store=store, vault=vault, users=users),
         invites=Invites(store=store, users=users, passwords=passwords),
-        sign_in=SignIn(
-            store=store,
-            users=users,
-            sessions=sessions,
-            passwords=passwords,
-            lock_out=LockOut(
-                failures=limits.lockout_failures,
-                duration=timedelta(minutes=limits.lockout_minutes),
-            ),
-            throttle=Throttle(_SIGN_INS_AT_ONCE, seconds_each=_SECONDS_PER_SIGN_IN),
-        ),
+        sign_in=sign_in,
+        own=OwnAccount(store=store, users=users, sessions=sessions, signing=sign_in),
         sessions=sessions,
         tokens=Tokens(store=store, vault=vault),
         users=users,
@@ -551,6 +559,7 @@ def _rule_of(config: Config, source: SourceConfig) -> SourceRule:
         timezone=source.timezone or default.timezone,
         grace=timedelta(minutes=source.grace_minutes) or default.grace,
         columns=source.cdr_columns,
+        names=source.genesys_names,
         company_numbers=frozenset(number.e164 for number in source.company_numbers),
         company_addresses=frozenset(source.company_addresses),
         checks_mail=source.mail_checks,

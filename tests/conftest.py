@@ -14,6 +14,10 @@ from tests.seaweed import Seaweed, running_seaweed
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 CONFIG = """
+[access]
+second_factor = "offered"
+undertaking_version = ""
+
 [[sources]]
 name = "pbx"
 kind = "api"

@@ -10,9 +10,10 @@ from argon2 import PasswordHasher
 
 from service.access.accounts import Accounts
 from service.access.invites import Invites
+from service.access.own_account import OwnAccount
 from service.access.passwords import Passwords
 from service.access.sessions import SessionRules, Sessions
-from service.access.signin import LockOut, SignIn
+from service.access.signin import LockOut, SignIn, SignInRules
 from service.access.throttle import Throttle
 from service.access.tokens import Tokens
 from service.access.users import Users
@@ -21,6 +22,7 @@ from service.domain.actor import OPERATOR, Actor, Role
 from service.keys.file import FileKeyProvider
 from service.keys.ring import KeyRing
 from service.log.entry import LogEntry, decode_entry
+from service.web.undertaking import Undertaking
 from storage.database.keys import SqliteKeyStore
 from storage.database.sqlite import SqliteStore
 from storage.ports import Change
@@ -71,6 +73,7 @@ class Door:
     store: FaultyStore
     vault: Vault
     clock: Clock = field(default_factory=Clock)
+    rules: SignInRules = field(default_factory=SignInRules)
 
     def __post_init__(self) -> None:
         # As cheap as Argon2 allows: what the tests are about does not depend on its cost.
@@ -92,6 +95,11 @@ class Door:
             passwords=self.passwords,
             lock_out=lock_out,
             throttle=self.throttle,
+            rules=self.rules,
+        )
+        self.undertaking = Undertaking(self.rules.undertaking)
+        self.own = OwnAccount(
+            store=self.store, users=self.users, sessions=self.sessions, signing=self.signing
         )
 
     async def person(self, login: str = "aino", *roles: Role) -> Actor:

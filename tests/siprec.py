@@ -1,5 +1,14 @@
 """Metadata of SIPREC as vendors write it, of people who were invented."""
 
+from datetime import UTC, datetime
+
+from service.sources.events import SourceRule
+from service.sources.requests import received_request
+from service.sources.siprec import understand_siprec
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+RULE = SourceRule(company_numbers=frozenset({"+358201234567"}))
+XML = "application/rs-metadata+xml"
 ID = "Xk9pVPpVEeiTMTUl8hpsaA=="
 ALICE, BOB = "sip:+358401234567@sbc.example.com", "sip:1001@pbx.example.com"
 START, STOP = "2026-11-22T11:47:51+02:00", "2026-11-22T11:52:00+02:00"
@@ -108,3 +117,14 @@ def mixed(*parts, boundary="foobar"):
 
 
 SDP = ("application/sdp", "v=0\r\no=SRC 1 1 IN IP4 192.0.2.1\r\ns=-\r\na=label:1\r\na=sendonly")
+
+
+def understood(body, *, kind=XML, rule=RULE):
+    body = body.encode() if isinstance(body, str) else body
+    request = received_request("POST", "/intake/rec", [(b"Content-Type", kind.encode())], body)
+    return understand_siprec(request.encode(), rule, NOW)
+
+
+def told(body, **more):
+    (facts,) = understood(body, **more).contacts
+    return facts

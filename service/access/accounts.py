@@ -145,7 +145,7 @@ class Accounts:
         await self._change(user_id, decide, by=by)
 
     async def reset(self, user_id: str, *, by: Actor, now: datetime) -> Invite:
-        """Forget the user's password, end their sessions, unlock the account and return a new invite.
+        """Forget the user's password and second factor, end their sessions, unlock the account, return a new invite.
 
         Raises:
             NotFoundError: There is no such user.
@@ -160,6 +160,7 @@ class Accounts:
                 stored.changed(
                     state=UserState.INVITED,
                     password_hash=None,
+                    second_factor=None,
                     failures=0,
                     locked_until=None,
                 ),
@@ -171,6 +172,24 @@ class Accounts:
 
         await self._change(user_id, decide, by=by)
         return invite
+
+    async def remove_second_factor(self, user_id: str, *, by: Actor, now: datetime) -> None:
+        """Forget the user's second factor, whose telephone and codes are lost, and end their sessions.
+
+        Where everybody needs one, they set up another at the next sign-in: be sure who asks.
+
+        Raises:
+            NotFoundError: There is no such user.
+        """
+
+        async def decide(stored: StoredUser) -> Change:
+            return [
+                stored.changed(second_factor=None),
+                *await removed_sessions(self._store, user_id),
+                _changed(user_id, "second_factor_removed", by=by, now=now),
+            ]
+
+        await self._change(user_id, decide, by=by)
 
     async def change_roles(
         self, user_id: str, roles: Collection[Role], *, by: Actor, now: datetime

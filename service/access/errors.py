@@ -1,6 +1,6 @@
 """What access refuses, beyond the errors of the domain."""
 
-from service.domain.errors import ArchiveError, NotSignedInError
+from service.domain.errors import ArchiveError, InvalidInputError, NotSignedInError
 
 
 class SignInRefusedError(NotSignedInError):
@@ -8,6 +8,19 @@ class SignInRefusedError(NotSignedInError):
 
     code = "sign_in_refused"
     public = "Signing in failed. After several failures an account is locked for a while."
+
+
+class TicketRefusedError(NotSignedInError):
+    """Signing in was begun too long ago, elsewhere, or not at all."""
+
+    code = "ticket_refused"
+    public = "Signing in took too long. Begin again."
+
+
+class WrongCodeError(InvalidInputError):
+    """The one-time password is not the one that the app shows now. Nothing was changed."""
+
+    code = "wrong_code"
 
 
 class InviteRefusedError(NotSignedInError):

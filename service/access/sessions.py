@@ -19,7 +19,7 @@ from service.access.users import StoredUser, Users, UserState
 from service.domain.actor import Actor
 from service.domain.errors import NotFoundError
 from service.domain.times import from_microseconds, to_microseconds
-from service.log.entry import EntryType
+from service.log.entry import EntryType, Value
 from storage.errors import StaleError
 from storage.ports import Add, Change, Put, Remove, Span, Store, Write
 from storage.rows import InviteRow, SessionRow
@@ -44,6 +44,15 @@ class Session:
     actor: Actor
     csrf: str = field(repr=False)
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session that is alive, for its owner to look at: since when, and when it was used last."""
+
+    id: str = field(repr=False)
+    begun_at: datetime
+    seen_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,36 @@ class Sessions:
             return [stored.changed(), ended, signed_out], None
 
         await commit_decided(self._store, decide)
+
+    async def find_of(self, user_id: str, *, now: datetime) -> Sequence[OpenSession]:
+        """Return the sessions of a user that are alive, the newest first."""
+        rows = await self._store.find(
+            SessionRow, {"user_id": user_id}, order=("-created_at", "id")
+        )
+        return [
+            OpenSession(
+                row.id, from_microseconds(row.created_at), from_microseconds(row.seen_at)
+            )
+            for row in rows
+            if self._is_alive(row, now) and hmac.compare_digest(row.csrf, self._csrf(row))
+        ]
+
+    async def end_others(self, session: Session, *, now: datetime) -> int:
+        """End every session of the user but this one; return how many there were."""
+        user_id = session.actor.id
+
+        async def decide() -> tuple[Change, int]:
+            stored = await self._users.get(user_id)
+            rows = await self._store.find(SessionRow, {"user_id": user_id})
+            others = [row for row in rows if row.id != session.id]
+            if not others:
+                return [], 0
+            data: dict[str, Value] = {"where": "elsewhere", "sessions": len(others)}
+            signed_out = entry(EntryType.SIGNOUT, user_id, actor=user_id, at=now, data=data)
+            ended = [Remove(SessionRow, (row.id,)) for row in others]
+            return [stored.changed(), *ended, signed_out], len(others)
+
+        return await commit_decided(self._store, decide)
 
     async def remove_expired(self, *, now: datetime) -> None:
         """Remove sessions and invites whose time is over; they are refused already. For the worker, now and then."""

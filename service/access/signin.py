@@ -1,20 +1,33 @@
-"""Signing in with login and password: slow to guess, and telling nobody which of the two was wrong."""
+"""Signing in: a password, a second factor, and the promise of confidentiality; step by step, each as the archive asks.
 
-from dataclasses import dataclass
+Slow to guess, and telling nobody which of login and password was wrong. A session begins with the last step.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from service.access.commits import commit_decided
 from service.access.entries import entry
-from service.access.errors import SignInRefusedError
+from service.access.errors import SignInRefusedError, TicketRefusedError, WrongCodeError
 from service.access.passwords import Passwords
+from service.access.second_factor import (
+    Offered,
+    begin_factor,
+    new_recovery_codes,
+    offer,
+    use_code,
+)
 from service.access.sessions import NewSession, Sessions
 from service.access.throttle import Throttle, address_key
+from service.access.tickets import Step, Ticket, Tickets
 from service.access.users import StoredUser, User, Users, UserState
 from service.log.entry import SYSTEM_ACTOR, EntryType, Value
-from storage.ports import Change, Store
+from storage.ports import Append, Change, Store
 
 _WRONG: Final = "wrong_password"
+WRONG_CODE: Final = "wrong_code"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +36,49 @@ class LockOut:
 
     failures: int = 10
     duration: timedelta = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInRules:
+    """What everybody has to show: whether a second factor, and which version of the undertaking (empty: none)."""
+
+    needs_second_factor: bool = False
+    undertaking: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Onwards:
+    """What is to be done next: ``step``, by whoever holds ``ticket``."""
+
+    step: Step
+    ticket: str = field(repr=False)
+
+
+Entered = NewSession | Onwards
+"""What a step of signing in ends with: a session, or the next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A second factor was set up. ``recovery_codes`` are known at this moment only."""
+
+    recovery_codes: tuple[str, ...] = field(repr=False)
+    session: NewSession
+
+
+def decide_step(user: User, rules: SignInRules, *, is_shown: bool) -> Step | None:
+    """Decide what a user who showed their password does next; ``is_shown``: they showed a second factor too.
+
+    None: nothing more, they are in.
+    """
+    if user.second_factor is not None and not is_shown:
+        return Step.CODE
+    if rules.undertaking and user.undertaking != rules.undertaking:
+        return Step.UNDERTAKE
+    # Last, so that whoever sees their recovery codes is in.
+    if user.second_factor is None and rules.needs_second_factor:
+        return Step.ENROL
+    return None
 
 
 def decide_refusal(user: User | None, *, is_match: bool, now: datetime) -> str | None:
@@ -48,13 +104,16 @@ class SignIn:
         passwords: Passwords,
         lock_out: LockOut,
         throttle: Throttle,
+        rules: SignInRules | None = None,
     ) -> None:
         self._store = store
         self._users = users
         self._sessions = sessions
         self._passwords = passwords
-        self._lock_out = lock_out
+        self.lock_out = lock_out
         self._throttle = throttle
+        self.rules = rules or SignInRules()
+        self.tickets = Tickets(users)
 
     async def sign_in(
         self,
@@ -64,21 +123,19 @@ class SignIn:
         address: str,
         now: datetime,
         replaces: str | None = None,
-    ) -> NewSession:
-        """Return a new session; the browser's former cookie ``replaces`` is worth nothing from then on.
+    ) -> Entered:
+        """Return a new session, or what is to be done before there is one.
 
-        Success and failure are in the log before the answer, and the count of failures with them. Every refusal takes
-        as long and says the same.
+        The browser's former cookie ``replaces`` is worth nothing once there is a session. Success and failure are in
+        the log before the answer, and the count of failures with them. Every refusal takes as long and says the same.
 
         Raises:
             SignInRefusedError: Unknown login, wrong password, disabled, locked, or no password set yet.
             TooManyRequestsError: Too many failures from ``address``. Nothing was tried.
         """
-        key = address_key(address)
-        self._throttle.take(key)
         tried: dict[str | None, bool] = {}
 
-        async def decide() -> tuple[Change, NewSession | None]:
+        async def decide() -> tuple[Change, Entered | None]:
             stored = await self._users.find_by_login(login)
             kept = None if stored is None else stored.user.password_hash
             if kept not in tried:
@@ -86,39 +143,188 @@ class SignIn:
             user = None if stored is None else stored.user
             refusal = decide_refusal(user, is_match=tried[kept], now=now)
             if stored is None or refusal is not None:
-                return self._refused(stored, refusal or "", now=now), None
-            return await self._accepted(stored, password, now=now, replaces=replaces)
+                return decide_failure(stored, refusal or "", self.lock_out, now=now), None
+            changes: dict[str, Any] = {}
+            if kept is not None and self._passwords.is_outdated(kept):
+                changes = {"password_hash": await self._passwords.hash(password)}
+            return await self._onwards(
+                stored, changes, is_shown=False, now=now, replaces=replaces
+            )
 
-        session = await commit_decided(self._store, decide)
-        if session is None:
+        return await self._braked(decide, address=address)
+
+    async def enter_code(
+        self,
+        ticket: str,
+        code: str,
+        *,
+        address: str,
+        now: datetime,
+        replaces: str | None = None,
+    ) -> Entered:
+        """Go on with a one-time password or a recovery code, which is used up.
+
+        Raises:
+            TicketRefusedError: Signing in was begun too long ago.
+            SignInRefusedError: The code is wrong, was used, or the account is locked.
+            TooManyRequestsError: Too many failures from ``address``. Nothing was tried.
+        """
+        # Nobody guesses tickets: what is none costs its sender nothing.
+        await self.tickets.get(ticket, Step.CODE, now=now)
+
+        async def decide() -> tuple[Change, Entered | None]:
+            stored = (await self.tickets.get(ticket, Step.CODE, now=now)).stored
+            factor = stored.user.second_factor
+            if factor is None:
+                raise TicketRefusedError("the second factor was removed meanwhile")
+            used = use_code(factor, code, now=now)
+            if used is None or stored.user.is_locked(now):
+                why = "locked" if stored.user.is_locked(now) else WRONG_CODE
+                return decide_failure(stored, why, self.lock_out, now=now), None
+            return await self._onwards(
+                stored, {"second_factor": used}, is_shown=True, now=now, replaces=replaces
+            )
+
+        return await self._braked(decide, address=address)
+
+    async def offer(self, ticket: str, *, now: datetime) -> Offered:
+        """Return the second factor that the holder of the ticket may set up; the same each time.
+
+        Raises:
+            TicketRefusedError: Signing in was begun too long ago.
+        """
+        held = await self.tickets.get(ticket, Step.ENROL, now=now)
+        return offer(self.tickets.secret_of(held), held.stored.user.login)
+
+    async def enrol(
+        self, ticket: str, code: str, *, now: datetime, replaces: str | None = None
+    ) -> Enrolled:
+        """Set up the second factor that was offered, of which the app shows ``code``, and begin a session.
+
+        Raises:
+            TicketRefusedError: Signing in was begun too long ago, or there is a second factor meanwhile.
+            WrongCodeError: The app shows another code. The ticket stays.
+        """
+        codes = new_recovery_codes()
+
+        async def decide() -> tuple[Change, NewSession]:
+            held = await self.tickets.get(ticket, Step.ENROL, now=now)
+            changes, set_up = decide_enrolment(held, self.tickets, code, codes, now=now)
+            change, session = await self._begin(
+                held.stored, changes, now=now, replaces=replaces
+            )
+            return [*change, set_up], session
+
+        return Enrolled(codes, await commit_decided(self._store, decide))
+
+    async def undertake(
+        self, ticket: str, version: str, *, now: datetime, replaces: str | None = None
+    ) -> Entered:
+        """Note that the undertaking of ``version`` was given, and go on.
+
+        Raises:
+            TicketRefusedError: Signing in was begun too long ago, or what was read is not the undertaking of now.
+        """
+
+        async def decide() -> tuple[Change, Entered]:
+            stored = (await self.tickets.get(ticket, Step.UNDERTAKE, now=now)).stored
+            if version != self.rules.undertaking or stored.user.undertaking == version:
+                raise TicketRefusedError("another undertaking, or one that was given already")
+            change, entered = await self._onwards(
+                stored, {"undertaking": version}, is_shown=True, now=now, replaces=replaces
+            )
+            user_id = stored.user.id
+            data = {"change": "undertaking", "version": version}
+            given = entry(EntryType.USER_CHANGED, user_id, actor=user_id, at=now, data=data)
+            return [*change, given], entered
+
+        return await commit_decided(self._store, decide)
+
+    async def _braked(
+        self, decide: Callable[[], Awaitable[tuple[Change, Entered | None]]], *, address: str
+    ) -> Entered:
+        """Take a step that can be guessed at.
+
+        Raises:
+            SignInRefusedError: It was refused, which is in the log.
+            TooManyRequestsError: Too many failures from ``address``. Nothing was tried.
+        """
+        key = address_key(address)
+        self._throttle.take(key)
+        entered = await commit_decided(self._store, decide)
+        if entered is None:
             raise SignInRefusedError("signing in was refused; the log says why")
         self._throttle.give_back(key)
-        return session
+        return entered
 
-    def _refused(self, stored: StoredUser | None, reason: str, *, now: datetime) -> Change:
-        about = () if stored is None else (stored.user.id,)
-        data: dict[str, Value] = {"reason": reason}
-        change: Change = []
-        # Only guesses count: tries on a locked account would otherwise keep its owner out for ever.
-        if stored is not None and reason == _WRONG:
-            failures = stored.user.failures + 1
-            if failures < self._lock_out.failures:
-                change = [stored.changed(failures=failures)]
-            else:
-                until = now + self._lock_out.duration
-                change = [stored.changed(failures=0, locked_until=until)]
-                data["locked_seconds"] = int(self._lock_out.duration.total_seconds())
-        failed = entry(EntryType.SIGNIN_FAILED, *about, actor=SYSTEM_ACTOR, at=now, data=data)
-        return [*change, failed]
+    async def _onwards(
+        self,
+        stored: StoredUser,
+        changes: Mapping[str, Any],
+        *,
+        is_shown: bool,
+        now: datetime,
+        replaces: str | None,
+    ) -> tuple[Change, Entered]:
+        """Return the change of the user's row with ``changes``, and what comes next: a session, or another step."""
+        after = replace(stored, user=replace(stored.user, **changes))
+        step = decide_step(after.user, self.rules, is_shown=is_shown)
+        if step is not None:
+            onwards = Onwards(step, self.tickets.new(after, step, now=now))
+            return ([stored.changed(**changes)] if changes else []), onwards
+        return await self._begin(stored, changes, now=now, replaces=replaces)
 
-    async def _accepted(
-        self, stored: StoredUser, password: str, *, now: datetime, replaces: str | None
+    async def _begin(
+        self,
+        stored: StoredUser,
+        changes: Mapping[str, Any],
+        *,
+        now: datetime,
+        replaces: str | None,
     ) -> tuple[Change, NewSession]:
         begun, session = await self._sessions.begin(stored, now=now, replaces=replaces)
-        kept = stored.user.password_hash
-        if kept is not None and self._passwords.is_outdated(kept):
-            kept = await self._passwords.hash(password)
-        user = stored.changed(failures=0, locked_until=None, password_hash=kept)
+        # Failures count until somebody is in: who knows the password alone may not guess codes for ever.
+        user = stored.changed(failures=0, locked_until=None, **changes)
         user_id = stored.user.id
         succeeded = entry(EntryType.SIGNIN_SUCCEEDED, user_id, actor=user_id, at=now)
         return [user, *begun, succeeded], session
+
+
+def decide_failure(
+    stored: StoredUser | None, reason: str, lock_out: LockOut, *, now: datetime
+) -> Change:
+    """Return what a refusal changes: it is in the log, and a guess counts towards locking the account."""
+    about = () if stored is None else (stored.user.id,)
+    data: dict[str, Value] = {"reason": reason}
+    change: Change = []
+    # Only guesses count: tries on a locked account would otherwise keep its owner out for ever.
+    if stored is not None and reason in {_WRONG, WRONG_CODE}:
+        failures = stored.user.failures + 1
+        if failures < lock_out.failures:
+            change = [stored.changed(failures=failures)]
+        else:
+            until = now + lock_out.duration
+            change = [stored.changed(failures=0, locked_until=until)]
+            data["locked_seconds"] = int(lock_out.duration.total_seconds())
+    failed = entry(EntryType.SIGNIN_FAILED, *about, actor=SYSTEM_ACTOR, at=now, data=data)
+    return [*change, failed]
+
+
+def decide_enrolment(
+    held: Ticket, tickets: Tickets, code: str, codes: tuple[str, ...], *, now: datetime
+) -> tuple[dict[str, Any], Append]:
+    """Return what changes of a user who sets up the second factor that the ticket offers, and the entry of it.
+
+    Raises:
+        TicketRefusedError: They have one meanwhile.
+        WrongCodeError: The app shows another code.
+    """
+    user = held.stored.user
+    if user.second_factor is not None:
+        raise TicketRefusedError("there is a second factor already")
+    factor = begin_factor(tickets.secret_of(held), code, codes, now=now)
+    if factor is None:
+        raise WrongCodeError("not the code that the app shows")
+    data = {"change": "second_factor"}
+    set_up = entry(EntryType.USER_CHANGED, user.id, actor=user.id, at=now, data=data)
+    return {"second_factor": factor}, set_up

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from service.access.names import parse_login
+from service.access.second_factor import SecondFactor
 from service.archive.vault import Vault, open_value, seal_value
 from service.crypto.fields import FieldSealer
 from service.domain.actor import Actor, ActorKind, Role
@@ -33,13 +34,18 @@ class UserState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A person who may sign in. ``failures`` counts failed tries in a row; ``locked_until`` is None when not locked."""
+    """A person who may sign in. ``failures`` counts failed tries in a row; ``locked_until`` is None when not locked.
+
+    ``undertaking`` is the version of the confidentiality undertaking that they gave; empty where they gave none.
+    """
 
     id: str
     version: int
     login: str = field(repr=False)
     name: str = field(repr=False)
     password_hash: str | None = field(default=None, repr=False)
+    second_factor: SecondFactor | None = field(default=None, repr=False)
+    undertaking: str = ""
     roles: frozenset[Role]
     state: UserState
     failures: int = 0
@@ -81,13 +87,17 @@ class _Personal:
     name: str
     shown: tuple[str, ...]
     password_hash: str | None = field(default=None, repr=False)
+    second_factor: SecondFactor | None = field(default=None, repr=False)
+    undertaking: str = ""
 
 
 def user_row(user: User, *, login_token: bytes, sealer: FieldSealer) -> UserRow:
     """Return the row of ``user``, sealed."""
     roles = ",".join(sorted(user.roles))
     shown = (login_token.hex(), roles, user.state.value)
-    personal = _Personal(user.login, user.name, shown, user.password_hash)
+    personal = _Personal(
+        user.login, user.name, shown, user.password_hash, user.second_factor, user.undertaking
+    )
     return UserRow(
         id=user.id,
         version=user.version,
@@ -118,6 +128,8 @@ def user_of(row: UserRow, sealer: FieldSealer) -> User:
         login=personal.login,
         name=personal.name,
         password_hash=personal.password_hash,
+        second_factor=personal.second_factor,
+        undertaking=personal.undertaking,
         roles=roles_of(row),
         state=UserState(row.state),
         failures=row.failures,

@@ -65,11 +65,18 @@ async def set_roles(config: Config, options: argparse.Namespace) -> int:
 
 
 async def reset_user(config: Config, options: argparse.Namespace) -> int:
-    """Void a password and print a new one-time link."""
+    """Void a password and second factor, and print a new one-time link."""
     async with _access(config) as access:
         await users.reset_user(
             access.accounts, options.login, base_url=_base_url(config), now=_now()
         )
+    return 0
+
+
+async def forget_factor(config: Config, options: argparse.Namespace) -> int:
+    """Let a user set up another second factor."""
+    async with _access(config) as access:
+        await users.forget_factor(access.accounts, options.login, now=_now())
     return 0
 
 

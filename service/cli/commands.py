@@ -212,9 +212,13 @@ def _add_users(commands: "_Commands[argparse.ArgumentParser]") -> None:
     for name, text in (
         ("disable", "keep a user out"),
         ("enable", "let a disabled user in again"),
-        ("reset", "print a new one-time link, the old password being void"),
+        ("reset", "print a new one-time link, password and second factor being void"),
     ):
         _add(group, name, text, f"access:{name}_user").add_argument("login", metavar="LOGIN")
+    text = "forget a user's second factor, whose telephone and codes are lost"
+    _add(group, "forget-factor", text, "access:forget_factor").add_argument(
+        "login", metavar="LOGIN"
+    )
 
 
 def _add_tokens(commands: "_Commands[argparse.ArgumentParser]") -> None:

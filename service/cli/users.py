@@ -82,7 +82,7 @@ async def set_roles(
 
 
 async def reset_user(accounts: Accounts, login: str, *, base_url: str, now: datetime) -> None:
-    """Forget a user's password and print a one-time link for another.
+    """Forget a user's password and second factor, and print a one-time link for another password.
 
     Raises:
         NotFoundError: Nobody has this login.
@@ -90,8 +90,21 @@ async def reset_user(accounts: Accounts, login: str, *, base_url: str, now: date
     """
     user = await _get(accounts, login)
     invite = await accounts.reset(user.id, by=OPERATOR, now=now)
-    print(f"The password of {user.login} was forgotten; their sessions have ended.")
+    print(
+        f"Password and second factor of {user.login} were forgotten; their sessions have ended."
+    )
     _print_invite(invite, base_url)
+
+
+async def forget_factor(accounts: Accounts, login: str, *, now: datetime) -> None:
+    """Forget a user's second factor; their sessions end.
+
+    Raises:
+        NotFoundError: Nobody has this login.
+    """
+    user = await _get(accounts, login)
+    await accounts.remove_second_factor(user.id, by=OPERATOR, now=now)
+    print(f"The second factor of {user.login} was forgotten; their sessions have ended.")
 
 
 async def _get(accounts: Accounts, login: str) -> User:

@@ -12,6 +12,7 @@ from service.config.problems import ConfigError, Problem, ValueRefusedError
 from service.config.sections import (
     LISTS,
     SECTIONS,
+    AccessConfig,
     ArchiveConfig,
     BackupConfig,
     Config,
@@ -112,6 +113,7 @@ class _Reader:
             journal=self._section("journal", JournalConfig, context),
             backup=self._section("backup", BackupConfig, context),
             limits=self._section("limits", LimitsConfig, context),
+            access=self._section("access", AccessConfig, context),
             grants=self._section("grants", GrantsConfig, context),
             media=self._section("media", MediaConfig, context),
             notice=self._section("notice", NoticeConfig, context),

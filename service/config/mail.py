@@ -1,4 +1,4 @@
-"""Settings of mail: which addresses are taken, and which mailboxes are read from which day on."""
+"""Settings of mail: which addresses are taken, which mailboxes are read from which day on, which topics it comes by."""
 
 import re
 from datetime import date
@@ -6,6 +6,7 @@ from typing import Final
 
 from service.config.problems import ValueRefusedError
 from service.config.values import Context, Kind, require_text, require_texts
+from service.sources.sns import TOPIC
 
 MAX_MAILBOXES: Final = 16
 """Of one account: each is a connection of its own."""
@@ -36,6 +37,16 @@ def _read_mailboxes(value: object, _: Context) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _read_topics(value: object, _: Context) -> tuple[str, ...]:
+    topics = require_texts(value)
+    for one in topics:
+        if not TOPIC.fullmatch(one):
+            raise ValueRefusedError(
+                f"expected topics such as arn:aws:sns:eu-north-1:123456789012:mails, got {one!r}"
+            )
+    return tuple(topics)
+
+
 def _read_day(value: object, _: Context) -> date | None:
     plain = require_text(value)
     if not plain:
@@ -50,3 +61,4 @@ def _read_day(value: object, _: Context) -> date | None:
 MAILBOXES = Kind("a list of names of mailboxes", _read_mailboxes)
 DAY = Kind("a day as YYYY-MM-DD, or nothing", _read_day)
 RECIPIENTS = Kind("a list of addresses, or of @domains", _read_recipients)
+TOPICS = Kind("a list of topics of SNS", _read_topics)

@@ -163,6 +163,7 @@ def _sources(config: Config) -> Iterator[Contradiction]:
         if source.signing_key_file and source.kind not in {"mailgun", "sendgrid"}:
             reason = 'is for sources of kind "mailgun" and "sendgrid"'
             yield Contradiction((*at, "signing_key_file"), reason, ((*at, "kind"),))
+        yield from _topics(at, source)
         yield from _mail(at, source)
         yield from _asterisk(at, source)
         yield from _mailboxes(at, source)
@@ -241,6 +242,20 @@ def _vcon(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
     if source.vcon_signed and not source.vcon_certificates:
         reason = "needs vcon_certificates: without them nobody can tell who signed"
         yield Contradiction((*at, "vcon_signed"), reason, ((*at, "vcon_certificates"),))
+
+
+def _topics(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:
+    """Keep a source from trusting every topic there is, and certificates from coming in the clear."""
+    topics, origins = (*at, "topics"), (*at, "fetch_origins")
+    if source.kind != "ses":
+        if source.topics:
+            yield Contradiction(topics, 'is for sources of kind "ses"', ((*at, "kind"),))
+        return
+    if not (source.topics and source.secret_file):
+        reason = '"ses" needs topics and secret_file'
+        yield Contradiction((*at, "kind"), reason, (topics, (*at, "secret_file")))
+    if any(origin.scheme != "https" for origin in source.fetch_origins):
+        yield Contradiction(origins, '"ses" takes certificates over https:// alone', ())
 
 
 def _mail(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradiction]:

@@ -423,6 +423,30 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessConfig:
+    """What people show and promise before they are in."""
+
+    second_factor: str = setting(
+        values.choice("required", "offered"),
+        "A one-time password by time (RFC 6238) besides the password: required of everybody, who "
+        "set it up at their next sign-in, or offered on the page of one's own account.",
+        default="required",
+    )
+    undertaking_version: str = setting(
+        values.text("a name of at most 64 characters", r"[\x20-\x7e]{0,64}"),
+        "Everybody gives the confidentiality undertaking of this version before they see anything; "
+        "with another version they are asked again. Empty: nobody is asked.",
+        default="1",
+    )
+    undertaking_directory: Path | None = setting(
+        values.OPTIONAL_PATH,
+        "Directory with the text of the undertaking in fi.txt, sv.txt and en.txt, paragraphs "
+        "divided by empty lines. Empty: a text that Taltio brings along.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class GrantsConfig:
     """Permission to open contents, for a purpose and a time."""
 
@@ -509,10 +533,10 @@ class SourceConfig:
     )
     secret_file: Path | None = setting(
         values.SECRET_FILE,
-        "File with the secret that deliveries are signed with (whsec_…), or that is sent with them: for "
-        '"freeswitch", "asterisk", "siprec", "cloudevents", "vcon", "mailgun", "sendgrid" and "postmark" 32 to 128 '
-        'letters, digits, - and _; for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and '
-        '"zendesk" that of the webhook, for "whatsapp" the app secret.',
+        "File with the secret that deliveries are signed with, or that is sent with them: for "
+        '"standard-webhooks" (whsec_…); for "twilio" the auth token, or ID:SECRET of a SharedKey; for "chatwoot" and '
+        '"zendesk" that of the webhook, for "whatsapp" the app secret; for other kinds 32 to 128 letters, digits, - '
+        "and _.",
         default="",
     )
     signing_key_file: Path | None = setting(
@@ -520,6 +544,13 @@ class SourceConfig:
         'File with the webhook signing key of a source of kind "mailgun", or the public key (base64) that "sendgrid" '
         "shows: one line, mode 0400. What is posted then has to be signed with it, beside the secret in its address.",
         default="",
+    )
+    topics: tuple[str, ...] = setting(
+        mail.TOPICS,
+        "The topics of Amazon SNS, such as arn:aws:sns:eu-north-1:123456789012:mails, that a source of kind "
+        '"ses" takes mails from; subscriptions to no others are confirmed. Certificates are fetched from '
+        "sns.REGION.amazonaws.com of their regions, or from fetch_origins where that names any.",
+        default=[],
     )
     verify_token_file: Path | None = setting(
         values.SECRET_FILE,
@@ -567,11 +598,18 @@ class SourceConfig:
         "Empty: those of cdr_csv.",
         default=[],
     )
+    genesys_names: tuple[tuple[str, str], ...] = setting(
+        values.GENESYS_NAMES,
+        'What the metadata of a source of kind "genesys" call otherwise than usual, e.g. '
+        '["caller = callerNumber", "dialled = calledNumber"]. Empty: the usual names.',
+        default=[],
+    )
     spool: Path | None = setting(
         values.OPTIONAL_PATH,
         "A directory in which this source leaves files, looked into every minute: what has not changed since "
         'the last look is kept and moved to its folder "taken". For "freeswitch": err-log-dir, and where '
-        "recordings are that could not be sent. Empty: none.",
+        'recordings are that could not be sent; for "rtpengine": its recording-dir; for "genesys": '
+        "where its exports are moved to. Empty: none.",
         default="",
     )
     carries: tuple[Traffic, ...] = setting(
@@ -803,6 +841,7 @@ class Config:
     journal: JournalConfig = field(default_factory=JournalConfig)
     backup: BackupConfig = field(default_factory=BackupConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
     grants: GrantsConfig = field(default_factory=GrantsConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
     notice: NoticeConfig = field(default_factory=NoticeConfig)
@@ -821,6 +860,7 @@ SECTIONS: Mapping[str, type] = {
     "journal": JournalConfig,
     "backup": BackupConfig,
     "limits": LimitsConfig,
+    "access": AccessConfig,
     "grants": GrantsConfig,
     "media": MediaConfig,
     "notice": NoticeConfig,

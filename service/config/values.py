@@ -18,6 +18,7 @@ from service.config.problems import ValueRefusedError
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import EmailAddress, PhoneNumber
 from service.sources.asterisk import COLUMNS
+from service.sources.genesys import NAMES
 
 T = TypeVar("T")
 
@@ -149,6 +150,19 @@ def _read_cdr_columns(value: object, _: Context) -> tuple[str, ...]:
     return columns
 
 
+def _read_genesys_names(value: object, _: Context) -> tuple[tuple[str, str], ...]:
+    pairs = [one.partition("=") for one in require_texts(value)]
+    names = tuple((ours.strip(), theirs.strip()) for ours, _, theirs in pairs)
+    for ours, theirs in names:
+        if ours not in NAMES or not theirs:
+            raise ValueRefusedError(
+                f"expected NAME = THEIRS, with one of {', '.join(NAMES)} as NAME, got {ours!r}"
+            )
+    if len({ours for ours, _ in names}) != len(names):
+        raise ValueRefusedError("a name is given twice")
+    return names
+
+
 def _read_languages(value: object, _: Context) -> tuple[str, ...]:
     languages = require_texts(value)
     if not languages or len(set(languages)) < len(languages):
@@ -257,6 +271,9 @@ INHERITED_REGION = Kind(
 )
 INHERITED_MINUTES = Kind("a whole number of minutes", _read_inherited_minutes)
 CDR_COLUMNS = Kind(f"a list of {', '.join(sorted(COLUMNS))}", _read_cdr_columns)
+GENESYS_NAMES = Kind(
+    f"a list of NAME = THEIRS; NAME is one of {', '.join(NAMES)}", _read_genesys_names
+)
 LANGUAGE_LIST = Kind(f"a list of {', '.join(LANGUAGES)}", _read_languages)
 BOOLEAN = Kind("true or false", _read_boolean)
 COMPANY_ADDRESSES = Kind(

@@ -14,6 +14,7 @@ from service.intake.body_signatures import BodyKey, Scheme
 from service.intake.post_signatures import PostKey
 from service.intake.refusals import Refusals
 from service.intake.shared_secret import SharedSecret
+from service.intake.sns import SnsDoor
 from service.intake.standard_webhooks import WebhookSecret
 from service.intake.twilio_signature import TwilioSecret
 from service.sources.kinds import Sender
@@ -26,7 +27,8 @@ class Listener:
 
     ``scheme`` says where a signature by one of ``body_keys`` stands, ``verify_token`` is what its platform sends when
     it is told the address. ``unpack`` finds the mails that it posts, which are no larger than ``max_mail_bytes``;
-    ``post_key`` is what such posts have to be signed with, beside the secret. ``max_vcon_bytes`` is how large a vCon
+    ``post_key`` is what such posts have to be signed with, beside the secret; ``sns`` checks those that come by a topic
+    of Amazon SNS. ``max_vcon_bytes`` is how large a vCon
     of it may be; 0 where it sends something else. ``public_url`` is where the archive is known outside, without a
     slash at its end.
     """
@@ -40,6 +42,7 @@ class Listener:
     scheme: Scheme | None = None
     verify_token: SharedSecret | None = field(default=None, repr=False)
     post_key: PostKey | None = field(default=None, repr=False)
+    sns: SnsDoor | None = None
     unpack: Unpack | None = None
     max_mail_bytes: int = 0
     max_vcon_bytes: int = 0

@@ -4,44 +4,34 @@ Nothing is parsed here. Whatever is authenticated is kept and answered 200, also
 that is part of the path is found nowhere else: not in what is kept, nor in the journal, which has the route alone.
 """
 
-import asyncio
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
 from aiohttp import web
 
-from service.archive.receive import Kept, keep_delivery, keep_recording
-from service.archive.receive_request import keep_request
-from service.archive.receive_vcon import keep_vcon
+from service.archive.receive import keep_delivery
 from service.domain.actor import Actor, Role
 from service.domain.errors import InvalidInputError, NotPermittedError, NotSignedInError
 from service.domain.identifiers import require_source_name
 from service.domain.permission import Permission, require_permission, require_source
-from service.http.bodies import read_body
-from service.http.frame import NOW, SITE, bearer_token
-from service.http.limits import DELIVERIES, PACE, UPLOADS
-from service.http.meters import DUPLICATE, OUTCOME
+from service.http.frame import NOW, bearer_token
+from service.http.limits import DELIVERIES, PACE
 from service.http.routes import Counted, Need, Route
-from service.http.uploads import content_type_of, name_of, read_chunks
 from service.intake.app_keys import (
     INTAKE,
     LISTENERS,
-    MAX_DELIVERY_BYTES,
-    OFFER,
-    POSTED,
-    REFUSALS,
     TOKENS,
     Listener,
 )
 from service.intake.body_signatures import verify_body
-from service.intake.posted_mail import (
-    keep_posted,
-    kept_anew,
-    most_posted,
-    read_posted,
+from service.intake.receiving import (
+    acknowledged,
+    body_of,
+    counted,
+    receive_known,
+    receive_known_recording,
+    receive_known_request,
 )
 from service.intake.refusals import SECRET, SIGNATURE, UNSIGNED
 from service.intake.shared_secret import SharedSecret, basic_secret, require_secret
@@ -53,10 +43,7 @@ from service.intake.standard_webhooks import (
 )
 from service.intake.twilio_signature import verify_twilio
 from service.sources.kinds import Sender
-from service.sources.requests import received_request, target_of
 
-_ANSWER: Final = b'{"kept":true}'
-_ANSWER_AGAIN: Final = b'{"kept":true,"duplicate":true}'
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _VCON_TOKEN: Final = "x-conserver-api-token"  # noqa: S105  # the name of a header, not a secret
 """The header in which programs for vCons send their secret (vcon-server)."""
@@ -67,18 +54,18 @@ async def receive_delivery(request: web.Request) -> web.Response:
     """``POST /intake/{source}``: a delivery that is signed, or a request in the source's own format."""
     listener = _listener(request)
     if listener is not None and listener.sender is Sender.SECRET:
-        with _counted(request, listener, SECRET):
+        with counted(request, listener, SECRET):
             await _require_sender(request, listener)
-        return await _receive(request, listener)
-    body = await _body(request)
+        return await receive_known(request, listener)
+    body = await body_of(request)
     if listener is not None and listener.sender is Sender.TWILIO:
         url = f"{listener.public_url}{request.raw_path}"
-        with _counted(request, listener, SIGNATURE):
+        with counted(request, listener, SIGNATURE):
             verify_twilio(request.headers, url=url, body=body, secrets=listener.twilio)
-        return await _receive_request(request, listener, body)
+        return await receive_known_request(request, listener, body)
     now = request[NOW]
     if listener is not None and listener.scheme is not None:
-        with _counted(request, listener, SIGNATURE):
+        with counted(request, listener, SIGNATURE):
             remarks = verify_body(
                 listener.scheme,
                 request.headers,
@@ -87,12 +74,12 @@ async def receive_delivery(request: web.Request) -> web.Response:
                 tolerance=listener.tolerance,
                 now=now,
             )
-        return await _receive_request(request, listener, body, remarks)
+        return await receive_known_request(request, listener, body, remarks)
     if listener is None or not listener.secrets:
         # The same work for a source that there is not: the answer tells nobody which there are.
         verify_signature(request.headers, body, secrets=_NOBODYS, tolerance=_TOLERANCE, now=now)
         raise NotSignedInError("no such source")
-    with _counted(request, listener, SIGNATURE if has_signature(request.headers) else UNSIGNED):
+    with counted(request, listener, SIGNATURE if has_signature(request.headers) else UNSIGNED):
         signed = verify_signature(
             request.headers,
             body,
@@ -111,7 +98,7 @@ async def receive_delivery(request: web.Request) -> web.Response:
             now=now,
             remarks=() if signed.is_timely else (UNTIMELY,),
         )
-    return _acknowledged(request, kept)
+    return acknowledged(request, kept)
 
 
 async def receive_call_back(request: web.Request) -> web.Response:
@@ -129,7 +116,7 @@ async def receive_call_back(request: web.Request) -> web.Response:
 
 async def receive_delivery_by_path(request: web.Request) -> web.Response:
     """``POST /intake/{source}/k/{secret}``: a request of a source that can send its secret nowhere else."""
-    return await _receive(request, _listener_by_path(request))
+    return await receive_known(request, _listener_by_path(request))
 
 
 async def answer_handshake(request: web.Request) -> web.Response:
@@ -160,102 +147,20 @@ async def answer_handshake_by_path(request: web.Request) -> web.Response:
 async def receive_recording(request: web.Request) -> web.Response:
     """``PUT /intake/{source}/{source_id}/recordings/{name}``: a recording, before or after its contact."""
     await _require_token(request)
-    return await _receive_recording(request)
+    return await receive_known_recording(request)
 
 
 async def receive_recording_by_path(request: web.Request) -> web.Response:
     """``PUT /intake/{source}/k/{secret}/{source_id}/recordings/{name}``: the same of a source without credentials."""
     _listener_by_path(request)
-    return await _receive_recording(request)
-
-
-async def _body(request: web.Request) -> bytes:
-    return await read_body(request, max_bytes=request.app[MAX_DELIVERY_BYTES])
-
-
-async def _receive(request: web.Request, listener: Listener) -> web.Response:
-    """Keep what a sender sends that is known by now: its request, or the mail in it."""
-    if listener.max_vcon_bytes:
-        return await _receive_vcon(request, listener)
-    if listener.unpack is None:
-        return await _receive_request(request, listener, await _body(request))
-    async with request.app[POSTED]:
-        posted = await read_posted(request, max_bytes=most_posted(listener.max_mail_bytes))
-        remarks: Sequence[str] = ()
-        if listener.post_key is not None:
-            with _counted(request, listener, SIGNATURE):
-                remarks = listener.post_key.verify(
-                    posted, tolerance=listener.tolerance, now=request[NOW]
-                )
-        try:
-            mail = await asyncio.to_thread(listener.unpack, posted.fields)
-        except InvalidInputError:
-            # Kept all the same: it says what to switch on where it can be seen.
-            return await _receive_request(request, listener, kept_anew(posted.fields))
-        request.app[PACE].take_for_actor(listener.name)
-        with request.app[UPLOADS]:
-            kept = await keep_posted(
-                request.app[INTAKE],
-                mail,
-                source=listener.name,
-                limit_bytes=listener.max_mail_bytes,
-                is_tls=request.app[SITE].is_secure(request),
-                remarks=remarks,
-                now=request[NOW],
-            )
-    return _acknowledged(request, kept)
-
-
-async def _receive_vcon(request: web.Request, listener: Listener) -> web.Response:
-    """Keep a vCon of a sender that is known by now, as it streams."""
-    request.app[PACE].take_for_actor(listener.name)
-    with request.app[UPLOADS]:
-        kept = await keep_vcon(
-            request.app[INTAKE],
-            read_chunks(request, max_bytes=listener.max_vcon_bytes),
-            source=listener.name,
-            content_type=content_type_of(request),
-            limit_bytes=listener.max_vcon_bytes,
-            now=request[NOW],
-        )
-    return _acknowledged(request, kept)
-
-
-async def _receive_request(
-    request: web.Request, listener: Listener, body: bytes, remarks: tuple[str, ...] = ()
-) -> web.Response:
-    """Keep a request of a sender that is known by now."""
-    request.app[PACE].take_for_actor(listener.name)
-    target = target_of(listener.name, request.raw_path.partition("?")[2])
-    sent = received_request(request.method, target, request.raw_headers, body)
-    with request.app[DELIVERIES]:
-        kept = await keep_request(
-            request.app[INTAKE], sent, source=listener.name, now=request[NOW], remarks=remarks
-        )
-    return _acknowledged(request, kept)
-
-
-async def _receive_recording(request: web.Request) -> web.Response:
-    """Keep a recording of a sender that is known by now."""
-    intake = request.app[INTAKE]
-    with request.app[UPLOADS]:
-        kept = await keep_recording(
-            intake,
-            read_chunks(request, max_bytes=intake.max_recording_bytes),
-            source=request.match_info["source"],
-            source_id=name_of(request, "source_id"),
-            name=name_of(request, "name"),
-            content_type=content_type_of(request),
-            now=request[NOW],
-        )
-    return _acknowledged(request, kept)
+    return await receive_known_recording(request)
 
 
 def _answer_challenge(
     request: web.Request, listener: Listener, token: SharedSecret
 ) -> web.Response:
     """Return what is asked to be repeated, to who sends the verify token."""
-    with _counted(request, listener, SECRET):
+    with counted(request, listener, SECRET):
         require_secret(request.query.get("hub.verify_token", ""), secrets=(token,))
     challenge = request.query.get("hub.challenge", "")
     if request.query.get("hub.mode") != "subscribe" or not _CHALLENGE.fullmatch(challenge):
@@ -346,24 +251,13 @@ def _listener_by_path(request: web.Request) -> Listener:
         NotSignedInError: It has none.
     """
     listener = _listener(request)
-    with _counted(request, listener, SECRET):
+    with counted(request, listener, SECRET):
         require_secret(
             request.match_info["secret"], secrets=() if listener is None else listener.shared
         )
     if listener is None:
         raise NotSignedInError("no such source")
     return listener
-
-
-@contextmanager
-def _counted(request: web.Request, listener: Listener | None, reason: str) -> Iterator[None]:
-    """Count, for who connects the source, that it was refused inside the block."""
-    try:
-        yield
-    except NotSignedInError:
-        if listener is not None:
-            request.app[REFUSALS].note(listener.name, reason, now=request[NOW])
-        raise
 
 
 async def _require_sender(request: web.Request, listener: Listener) -> None:
@@ -400,12 +294,3 @@ async def _require_token(request: web.Request) -> Actor:
     require_source(actor, require_source_name(request.match_info["source"]))
     request.app[PACE].take_for_actor(actor.id)
     return actor
-
-
-def _acknowledged(request: web.Request, kept: Kept) -> web.Response:
-    request.app[OFFER](kept)
-    if kept.is_duplicate:
-        request[OUTCOME] = DUPLICATE
-    return web.Response(
-        body=_ANSWER_AGAIN if kept.is_duplicate else _ANSWER, content_type="application/json"
-    )

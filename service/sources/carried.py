@@ -15,12 +15,15 @@ USUALLY_CARRIED: Final[Mapping[str, tuple[Traffic, ...]]] = MappingProxyType(
     {
         "freeswitch": _CALLS,
         "asterisk": _CALLS,
+        "rtpengine": _CALLS,
         "siprec": _CALLS,
+        "genesys": (*_CALLS, *_CHATS, *_MAILS),
         "chatwoot": _CHATS,
         "whatsapp": _CHATS,
         "zendesk": (*_CHATS, *_MAILS),
         "mail": _MAILS,
         **dict.fromkeys(UNPACKING, _MAILS),
+        "ses": _MAILS,
     }
 )
 """Kinds that are not named carry what their source says."""

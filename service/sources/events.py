@@ -19,7 +19,8 @@ class SourceRule:
 
     ``region`` (ISO 3166) and ``timezone`` are those of numbers and times that do not tell theirs; ``grace`` is how long
     an announced recording is expected. ``company_addresses`` are the company's own; a domain begins with ``@``.
-    ``columns`` are those of the source's CSV, where they are not the usual ones.
+    ``columns`` are those of the source's CSV, where they are not the usual ones; ``names`` are ours and those
+    that the source has in their place, where it does not have the usual ones.
     ``checks_mail``: DNS may be asked about the signatures of mails.
     ``fetched_as`` is the kind of the jobs that fetch its recordings. Those that are named without a URL are below
     ``stored_recordings``; without it they are not fetched. ``vcon`` is what is asked of vCons.
@@ -30,6 +31,7 @@ class SourceRule:
     grace: timedelta = timedelta(hours=1)
     company_numbers: frozenset[str] = frozenset()
     columns: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
     company_addresses: frozenset[str] = frozenset()
     checks_mail: bool = False
     fetched_as: str = FETCH

@@ -24,18 +24,27 @@ CONTENT_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RequestFile:
-    """The body of a request that would have been sent with ``query``."""
+    """The body of a request that would have been sent with ``query``.
+
+    ``is_unfinished``: its place says that it is still being written, unless nothing was written for long.
+    """
 
     query: str
+    is_unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingFile:
-    """A recording called ``name`` of what the source calls ``source_id``."""
+    """A recording called ``name`` of what the source calls ``source_id``.
+
+    ``whole_with`` is the name of a file below the directory that is there, or was, when the recording is whole; None
+    where the recording itself tells.
+    """
 
     source_id: str
     name: str
     content_type: str
+    whole_with: str | None = None
 
 
 FileKind = Callable[[str, bytes], RequestFile | RecordingFile | None]

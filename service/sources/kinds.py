@@ -7,7 +7,14 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
-from service.sources import asterisk, asterisk_files, freeswitch, siprec_files
+from service.sources import (
+    asterisk,
+    asterisk_files,
+    freeswitch,
+    genesys_files,
+    rtpengine_files,
+    siprec_files,
+)
 from service.sources.asterisk_ari import understand_ari
 from service.sources.chatwoot import understand_chatwoot
 from service.sources.cloudevents import understand_cloudevents
@@ -15,7 +22,10 @@ from service.sources.events import Adapter, SourceRule, Understood
 from service.sources.files import FileKind
 from service.sources.freeswitch_files import recognise_file
 from service.sources.generic import parse_contact
+from service.sources.genesys import understand_genesys
 from service.sources.posted_mail import UNPACKING, Unpack, refuse_posted
+from service.sources.rtpengine import understand_rtpengine
+from service.sources.ses import understand_ses, unpack_ses
 from service.sources.siprec import understand_siprec
 from service.sources.twilio import understand_twilio
 from service.sources.whatsapp import understand_whatsapp
@@ -80,10 +90,20 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
             ),
             files=asterisk_files.recognise_file,
         ),
+        "rtpengine": SourceKind(
+            Sender.SECRET,
+            MappingProxyType({"request": understand_rtpengine}),
+            files=rtpengine_files.recognise_file,
+        ),
         "siprec": SourceKind(
             Sender.SECRET,
             MappingProxyType({"request": understand_siprec}),
             files=siprec_files.recognise_file,
+        ),
+        "genesys": SourceKind(
+            Sender.TOKEN,
+            MappingProxyType({"request": understand_genesys}),
+            files=genesys_files.recognise_file,
         ),
         "cloudevents": SourceKind(
             Sender.SECRET, MappingProxyType({"request": understand_cloudevents})
@@ -99,6 +119,9 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
             )
             for name, unpack in UNPACKING.items()
         },
+        "ses": SourceKind(
+            Sender.SECRET, MappingProxyType({"request": understand_ses}), unpack=unpack_ses
+        ),
     }
 )
 """Each kind by the name that the settings call it."""

@@ -48,9 +48,9 @@ def unpack_mailgun(fields: Fields) -> PostedMail:
             "Mailgun sends no raw message: let the address of its route end in mime"
         )
     return PostedMail(
-        _with_line_ends(raw),
-        _address(_text(fields, "sender")),
-        _addresses(_text(fields, "recipient").split(",")),
+        with_line_ends(raw),
+        envelope_address(_text(fields, "sender")),
+        envelope_addresses(_text(fields, "recipient").split(",")),
     )
 
 
@@ -70,9 +70,9 @@ def unpack_sendgrid(fields: Fields) -> PostedMail:
         raise InvalidInputError("the envelope is no JSON object")
     to = envelope.get("to")
     return PostedMail(
-        _with_line_ends(raw),
-        _address(envelope.get("from")),
-        _addresses(to if isinstance(to, list) else [to]),
+        with_line_ends(raw),
+        envelope_address(envelope.get("from")),
+        envelope_addresses(to if isinstance(to, list) else [to]),
     )
 
 
@@ -91,9 +91,9 @@ def unpack_postmark(fields: Fields) -> PostedMail:
             'Postmark sends no raw message: switch on "Include raw email content in JSON payload"'
         )
     return PostedMail(
-        _with_line_ends(raw.encode()),
-        _address(_return_path(told.get("Headers"))),
-        _addresses([told.get("OriginalRecipient")]),
+        with_line_ends(raw.encode()),
+        envelope_address(_return_path(told.get("Headers"))),
+        envelope_addresses([told.get("OriginalRecipient")]),
     )
 
 
@@ -117,7 +117,7 @@ def refuse_posted(body: bytes, rule: SourceRule, now: datetime) -> Understood:
     )
 
 
-def _with_line_ends(raw: bytes) -> bytes:
+def with_line_ends(raw: bytes) -> bytes:
     """Return a message with the line ends of mail (RFC 5322, section 2.1), where the service sent bare line feeds."""
     return raw if b"\r\n" in raw else raw.replace(b"\n", b"\r\n")
 
@@ -133,12 +133,13 @@ def _text(fields: Fields, name: str) -> str:
     return fields.get(name, b"").decode(errors="replace")
 
 
-def _addresses(values: list[object] | list[str]) -> tuple[str, ...]:
-    found = dict.fromkeys(_address(value) for value in values[:MAX_RECIPIENTS])
+def envelope_addresses(values: list[object] | list[str]) -> tuple[str, ...]:
+    """Return the addresses of an envelope, each once and no more than ``MAX_RECIPIENTS``; what is none is left out."""
+    found = dict.fromkeys(envelope_address(value) for value in values[:MAX_RECIPIENTS])
     return tuple(one for one in found if one)
 
 
-def _address(value: object) -> str:
+def envelope_address(value: object) -> str:
     """Return an address of the envelope without angle brackets; nothing of what cannot be one."""
     text = value.strip().removeprefix("<").removesuffix(">") if isinstance(value, str) else ""
     return text if text.isprintable() and len(text) <= _MAX_ADDRESS else ""

@@ -1,16 +1,18 @@
 """What the handlers of the pages find in the application."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
 
 from service.access.invites import Invites
+from service.access.own_account import OwnAccount
 from service.access.sessions import Sessions
 from service.access.signin import SignIn
 from service.access.users import Users
 from service.web.desk import Desk
 from service.web.disposal_desk import Disposals
+from service.web.undertaking import Undertaking
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Door:
     sessions: Sessions
     invites: Invites
     users: Users
+    own: OwnAccount
+    undertaking: Undertaking = field(default_factory=Undertaking)
 
 
 DESK: Final = web.AppKey("desk", Desk)

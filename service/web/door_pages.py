@@ -1,12 +1,21 @@
-"""The pages at the door: sign-in, sign-out, the first password, and the language."""
+"""The pages at the door: signing in step by step, sign-out, the first password, and the language."""
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
 
-from service.access.errors import SignInRefusedError, TooManyRequestsError
+from service.access.errors import (
+    SignInRefusedError,
+    TicketRefusedError,
+    TooManyRequestsError,
+    WrongCodeError,
+)
 from service.access.passwords import MIN_LENGTH
+from service.access.second_factor import Offered
+from service.access.signin import Entered, Onwards
+from service.access.tickets import Step
 from service.domain.errors import InvalidInputError, NotFoundError
 from service.http.bodies import read_form
 from service.http.cookies import drop_session_cookie, read_session_cookie, set_session_cookie
@@ -14,7 +23,9 @@ from service.http.frame import NOW, SESSION, SITE
 from service.http.queries import read_query
 from service.web.app_keys import DOOR
 from service.web.places import own_place
-from service.web.render import LANGUAGE_COOKIE, PRESS, render
+from service.web.qr import qr_code
+from service.web.render import LANGUAGE_COOKIE, PRESS, language_of, render
+from service.web.undertaking import OURS
 
 _A_YEAR: Final = 365 * 24 * 3600
 _NOTICES: Final = {"password": "first_password.done", "out": "sign_in.out"}
@@ -33,7 +44,6 @@ async def show_sign_in(request: web.Request) -> web.Response:
 async def sign_in(request: web.Request) -> web.Response:
     """``POST /sign-in``: start a session, then go where the visitor was going."""
     site = request.config_dict[SITE]
-    is_secure = site.is_secure(request)
     form = await read_form(request)
     place = own_place(form.get("next"))
     shown = {"login": form.get("login", ""), "next": place}
@@ -43,16 +53,74 @@ async def sign_in(request: web.Request) -> web.Response:
             form.get("password", ""),
             address=site.client_address(request),
             now=request[NOW],
-            replaces=read_session_cookie(request, is_secure=is_secure),
+            replaces=_former(request),
         )
     except SignInRefusedError:
         return await _sign_in_page(request, status=401, problem="sign_in.refused", **shown)
     except TooManyRequestsError as error:
         page = await _sign_in_page(request, status=429, problem="sign_in.too_many", **shown)
-        page.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-        return page
-    response = _sent_to(place)
-    set_session_cookie(response, began.secret, is_secure=is_secure)
+        return _later(page, error)
+    return await _go_on(request, began, place)
+
+
+async def enter_code(request: web.Request) -> web.Response:
+    """``POST /sign-in/code``: go on with a code of the second factor."""
+    form = await read_form(request)
+    ticket, place = form.get("ticket", ""), own_place(form.get("next"))
+    door = request.config_dict[DOOR]
+    try:
+        entered = await door.signing.enter_code(
+            ticket,
+            form.get("code", ""),
+            address=request.config_dict[SITE].client_address(request),
+            now=request[NOW],
+            replaces=_former(request),
+        )
+    except TicketRefusedError:
+        return await _begin_again(request, place)
+    except SignInRefusedError:
+        return await _code_page(
+            request, ticket, place, problem="sign_in.code.wrong", status=401
+        )
+    except TooManyRequestsError as error:
+        page = await _code_page(request, ticket, place, problem="sign_in.too_many", status=429)
+        return _later(page, error)
+    return await _go_on(request, entered, place)
+
+
+async def give_undertaking(request: web.Request) -> web.Response:
+    """``POST /sign-in/undertaking``: promise what was read, and go on."""
+    form = await read_form(request)
+    place, door = own_place(form.get("next")), request.config_dict[DOOR]
+    try:
+        entered = await door.signing.undertake(
+            form.get("ticket", ""),
+            form.get("version", ""),
+            now=request[NOW],
+            replaces=_former(request),
+        )
+    except TicketRefusedError:
+        return await _begin_again(request, place)
+    return await _go_on(request, entered, place)
+
+
+async def enrol(request: web.Request) -> web.Response:
+    """``POST /sign-in/second-factor``: set up a second factor, and be in."""
+    form = await read_form(request)
+    ticket, place = form.get("ticket", ""), own_place(form.get("next"))
+    signing = request.config_dict[DOOR].signing
+    try:
+        enrolled = await signing.enrol(
+            ticket, form.get("code", ""), now=request[NOW], replaces=_former(request)
+        )
+    except TicketRefusedError:
+        return await _begin_again(request, place)
+    except WrongCodeError:
+        return await _enrolment_page(request, ticket, place, problem="second_factor.wrong")
+    values = {"codes": enrolled.recovery_codes, "next": place}
+    response = await render(request, "recovery_codes.html", values)
+    is_secure = request.config_dict[SITE].is_secure(request)
+    set_session_cookie(response, enrolled.session.secret, is_secure=is_secure)
     return response
 
 
@@ -105,6 +173,79 @@ async def choose_language(request: web.Request) -> web.Response:
 
 def _sent_to(place: str) -> web.Response:
     return web.Response(status=303, headers={"Location": place})
+
+
+async def _go_on(request: web.Request, entered: Entered, place: str) -> web.Response:
+    """Answer with what comes next: where the visitor was going, or another step at the door."""
+    if isinstance(entered, Onwards):
+        match entered.step:
+            case Step.CODE:
+                return await _code_page(request, entered.ticket, place)
+            case Step.ENROL:
+                return await _enrolment_page(request, entered.ticket, place)
+            case Step.UNDERTAKE:
+                return await _undertaking_page(request, entered.ticket, place)
+    response = _sent_to(place)
+    is_secure = request.config_dict[SITE].is_secure(request)
+    set_session_cookie(response, entered.secret, is_secure=is_secure)
+    return response
+
+
+def _former(request: web.Request) -> str | None:
+    """Return the cookie of the session that the browser had."""
+    return read_session_cookie(request, is_secure=request.config_dict[SITE].is_secure(request))
+
+
+def _later(page: web.Response, error: TooManyRequestsError) -> web.Response:
+    page.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return page
+
+
+async def _begin_again(request: web.Request, place: str) -> web.Response:
+    return await _sign_in_page(request, status=401, problem="sign_in.again", next=place)
+
+
+async def _code_page(
+    request: web.Request,
+    ticket: str,
+    place: str,
+    *,
+    problem: str | None = None,
+    status: int = 200,
+) -> web.Response:
+    values = {"ticket": ticket, "next": place, "problem": problem}
+    return await render(request, "sign_in_code.html", values, status=status)
+
+
+async def _enrolment_page(
+    request: web.Request, ticket: str, place: str, *, problem: str | None = None
+) -> web.Response:
+    offered = await request.config_dict[DOOR].signing.offer(ticket, now=request[NOW])
+    values = {
+        "action": "/sign-in/second-factor",
+        "is_needed": True,
+        "ticket": ticket,
+        "next": place,
+        **offered_values(offered, problem),
+    }
+    return await render(request, "second_factor.html", values, status=400 if problem else 200)
+
+
+def offered_values(offered: Offered, problem: str | None) -> Mapping[str, object]:
+    """Return what the page that sets up a second factor shows."""
+    return {"code": qr_code(offered.uri), "typed": offered.typed, "problem": problem}
+
+
+async def _undertaking_page(request: web.Request, ticket: str, place: str) -> web.Response:
+    undertaking = request.config_dict[DOOR].undertaking
+    values = {
+        "ticket": ticket,
+        "next": place,
+        "version": undertaking.version,
+        "own_words": range(1, OURS + 1),
+        "paragraphs": undertaking.paragraphs(language_of(request)),
+    }
+    return await render(request, "undertaking.html", values)
 
 
 async def _sign_in_page(

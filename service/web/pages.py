@@ -8,6 +8,7 @@ from aiohttp.typedefs import Handler
 from service.domain.permission import Permission
 from service.http.routes import SESSION_ONLY, TOKEN_ONLY, Need, Route
 from service.web import (
+    account_pages,
     attention_pages,
     completeness_pages,
     contact_pages,
@@ -17,6 +18,7 @@ from service.web import (
     source_pages,
     start_pages,
 )
+from service.web.account_pages import ACCOUNT
 from service.web.app_keys import DESK, DISPOSALS, DOOR, Door
 from service.web.desk import Desk
 from service.web.disposal_desk import Disposals
@@ -43,9 +45,13 @@ def page_routes() -> tuple[Route, ...]:
         _page("GET", "/language/{language}", door_pages.choose_language, Need.PUBLIC),
         _page("GET", "/sign-in", door_pages.show_sign_in, Need.PUBLIC),
         _page("POST", "/sign-in", door_pages.sign_in, Need.PUBLIC),
+        _page("POST", "/sign-in/code", door_pages.enter_code, Need.PUBLIC),
+        _page("POST", "/sign-in/undertaking", door_pages.give_undertaking, Need.PUBLIC),
+        _page("POST", "/sign-in/second-factor", door_pages.enrol, Need.PUBLIC),
         _page("GET", invite, door_pages.show_first_password, Need.PUBLIC),
         _page("POST", invite, door_pages.set_first_password, Need.PUBLIC),
         _page("POST", "/sign-out", door_pages.sign_out, Need.SIGNED_IN),
+        *_account_routes(),
         _page("GET", "/", start_pages.show_start, Need.SIGNED_IN),
         _page("GET", "/verification", start_pages.find_verification, _P.VERIFY),
         _page("GET", "/search", search_pages.show_search, _P.LOOK_UP),
@@ -77,6 +83,18 @@ def page_routes() -> tuple[Route, ...]:
         _page(
             "POST", "/attention/{item_id}/settle", attention_pages.settle, _P.SETTLE_ATTENTION
         ),
+    )
+
+
+def _account_routes() -> tuple[Route, ...]:
+    needs, factor = Need.SIGNED_IN, f"{ACCOUNT}/second-factor"
+    return (
+        _page("GET", ACCOUNT, account_pages.show_account, needs),
+        _page("POST", factor, account_pages.begin_second_factor, needs),
+        _page("POST", f"{factor}/set", account_pages.set_second_factor, needs),
+        _page("POST", f"{factor}/remove", account_pages.remove_second_factor, needs),
+        _page("POST", f"{ACCOUNT}/recovery-codes", account_pages.renew_codes, needs),
+        _page("POST", f"{ACCOUNT}/sessions", account_pages.end_other_sessions, needs),
     )
 
 

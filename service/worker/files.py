@@ -76,8 +76,12 @@ class FileIntake:
     recognise: FileKind
     max_delivery_bytes: int
 
-    async def take(self, found: Found, *, now: datetime) -> Kept | None:
+    async def take(
+        self, found: Found, *, now: datetime, moved_to: Path | None = None
+    ) -> Kept | None:
         """Keep a file; None when it is none of the source's. On return it survives a power cut.
+
+        ``moved_to`` is where those were moved that were kept before.
 
         Raises:
             StillWrittenError, TooLargeError, InvalidInputError, OSError: Nothing was kept.
@@ -88,9 +92,12 @@ class FileIntake:
             what = self.recognise(found.name, head)
             match what:
                 case RequestFile():
+                    if what.is_unfinished and not _has_rested(found, now=now):
+                        raise StillWrittenError("of what still goes on")
                     return await self._take_request(found, file, what, now=now)
                 case RecordingFile():
-                    _require_closed(found, head, now=now)
+                    if not _is_told_whole(found, what, moved_to):
+                        _require_closed(found, head, now=now)
                     return await keep_recording(
                         self.intake,
                         _chunks(found, file),
@@ -140,7 +147,7 @@ async def bring_in(
     tally = Tally()
     for done, found in enumerate(files, start=1):
         try:
-            kept = await intake.take(found, now=clock())
+            kept = await intake.take(found, now=clock(), moved_to=move_to)
             if kept is not None and move_to is not None:
                 await asyncio.to_thread(_move, found, move_to)
         except StillWrittenError:
@@ -160,14 +167,26 @@ async def bring_in(
     return tally
 
 
+def _is_told_whole(found: Found, what: RecordingFile, moved_to: Path | None) -> bool:
+    """Tell whether the file is there that says that the recording is whole, or was there and was kept."""
+    if what.whole_with is None:
+        return False
+    below = found.path.parents[found.name.count("/")]
+    places = [below] if moved_to is None else [below, moved_to]
+    return any((place / what.whole_with).is_file() for place in places)
+
+
+def _has_rested(found: Found, *, now: datetime) -> bool:
+    return found.written_at <= (now - RESTED_AFTER).timestamp()
+
+
 def _require_closed(found: Found, head: bytes, *, now: datetime) -> None:
     """Return when the recording is closed, or has rested: a call that waits in a queue writes nothing for long.
 
     Raises:
         StillWrittenError: It may be open still. Moved now, what is recorded later would be in a file that nobody reads.
     """
-    has_rested = found.written_at <= (now - RESTED_AFTER).timestamp()
-    if not has_rested and not is_finished_wave(head, found.state[1]):
+    if not _has_rested(found, now=now) and not is_finished_wave(head, found.state[1]):
         raise StillWrittenError("a recording that may still be open")
 
 

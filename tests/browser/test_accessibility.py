@@ -31,6 +31,7 @@ PAGES = (
     "/contacts/ct_1/verification",
     "/attention",
     "/verification",
+    "/account",
     "/nowhere",
 )
 OPTIONS = {

@@ -245,6 +245,8 @@ PBX = '[[sources]]\nname = "a"\nkind = "api"\n'
 AB = PBX + 'fetch_origins = ["https://a.example"]\n'
 VCON = PBX.replace('"api"', '"vcon"')
 MAIL = PBX.replace('"api"', '"mail"')
+SES = PBX.replace('"api"', '"ses"')
+TOPIC = "arn:aws:sns:eu-north-1:123456789012:mails"
 IMAP = 'imap_user = "b"\nimap_password_file = "c"\n'
 MAILBOX = f'{MAIL}imap_server = "mail.example.fi:993"\n{IMAP}'
 REFUSED = [
@@ -435,6 +437,17 @@ REFUSED = [
     (f'{MAIL}imap_password_file = "a"', 4, "means nothing without imap_server"),
     (f'{MAIL}imap_since = "2026-11-22"', 4, "means nothing without imap_server"),
     (f'{MAIL}imap_certificate_authority = "a"', 4, "means nothing without imap_server"),
+    # topics
+    (f'{PBX}topics = ["{TOPIC}"]', 4, 'is for sources of kind "ses"'),
+    (f'{SES}secret_file = "a"', 3, "needs topics and secret_file"),
+    (f'{SES}topics = ["{TOPIC}"]', 3, "needs topics and secret_file"),
+    (f'{SES}secret_file = "a"\ntopics = ["mails"]', 5, "expected topics such as"),
+    (f'{SES}secret_file = "a"\ntopics = ["{TOPIC}\\n"]', 5, "topics"),
+    (
+        f'{SES}secret_file = "a"\ntopics = ["{TOPIC}"]\nfetch_origins = ["http://a.example"]',
+        6,
+        "over https:// alone",
+    ),
     # vCon
     (f'{PBX}vcon_certificates = "a"', 4, 'is for sources of kind "vcon"'),
     (f"{VCON}vcon_signed = true", 4, "needs vcon_certificates"),

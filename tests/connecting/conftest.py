@@ -16,6 +16,10 @@ from tests.conftest import NOW, actor
 
 ADMIN = actor(Role.ADMIN)
 SETTINGS = """
+[access]
+second_factor = "offered"
+undertaking_version = ""
+
 [notice]
 covers = ["call inbound", "call outbound"]
 version = "2026-10"

@@ -94,6 +94,15 @@ GET    /static/{name}                                     IAHRLDMU AHRLDMU 200  
 GET    /language/{language}                               IAHRLDMU AHRLDMU 303  303
 GET    /sign-in                                           x        AHRLDMU 200  303
 POST   /sign-in                                           IAHRLDMU AHRLDMU 401  401
+POST   /sign-in/code                                      IAHRLDMU AHRLDMU 401  401
+POST   /sign-in/undertaking                               IAHRLDMU AHRLDMU 401  401
+POST   /sign-in/second-factor                             IAHRLDMU AHRLDMU 401  401
+GET    /account                                           x        AHRLDMU 303  200
+POST   /account/second-factor                             x        AHRLDMU 303  200
+POST   /account/second-factor/set                         x        AHRLDMU 303  400
+POST   /account/second-factor/remove                      x        AHRLDMU 303  400
+POST   /account/recovery-codes                            x        AHRLDMU 303  400
+POST   /account/sessions                                  x        AHRLDMU 303  303
 GET    /first-password/{invite}                           IAHRLDMU AHRLDMU 410  410
 POST   /first-password/{invite}                           IAHRLDMU AHRLDMU 410  410
 GET    /                                                  x        AHRLDMU 303  200

@@ -28,6 +28,10 @@ from tests.fakes import PASSWORD
 SECRET = b"invented-and-long-enough-for-tests"
 STATEMENT = b"source_id,channel,direction,started_at\nc-0,call,inbound,2026-11-20 14:02\n"
 SOURCES = """
+[access]
+second_factor = "offered"
+undertaking_version = ""
+
 [[sources]]
 name = "pbx"
 kind = "api"
@@ -341,6 +345,14 @@ async def good_request(world, asker, route):
         "POST /sources/{name}/replay": b"which=all",
         "POST /sources/{name}/remove": f"name={names['{name}']}".encode(),
         "POST /sign-in": b"login=nobody&password=wrong",
+        "POST /sign-in/code": b"ticket=code.us_x&code=123456",
+        "POST /sign-in/undertaking": b"ticket=undertake.us_x&version=1",
+        "POST /sign-in/second-factor": b"ticket=enrol.us_x&code=123456",
+        "POST /account/second-factor": b"",
+        "POST /account/second-factor/set": b"ticket=enrol.us_x&code=123456",
+        "POST /account/second-factor/remove": b"code=123456",
+        "POST /account/recovery-codes": b"code=123456",
+        "POST /account/sessions": b"",
         "POST /first-password/{invite}": b"password=x&again=x",
         "POST /contacts/{contact_id}/grants": b"purpose=verify_contact",
         "POST /contacts/{contact_id}/links": f"customer={ids['customer']}&theirs=yes".encode(),

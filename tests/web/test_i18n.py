@@ -27,6 +27,7 @@ from service.web.i18n import LANGUAGES, choose_language, load_words
 from service.web.mail_views import _headers
 from service.web.problem_pages import LOOKS
 from service.web.searchform import FIELDS, BoxKind
+from service.web.undertaking import OURS
 from service.web.views import CheckOutcome, IntegrityState
 from service.worker.media.facts import MediaFlag
 
@@ -48,6 +49,7 @@ COMPOSED = {
     "recording.state.{}": RecordingState,
     "recording.lead.{}": set(RecordingState) - {RecordingState.PRESENT},
     "purpose.{}": Purpose,
+    "undertaking.text.{}": range(1, OURS + 1),
     "erasure.ground.{}": Ground,
     "purpose.{}.lead": Purpose,
     "links.state.{}": LinkState,

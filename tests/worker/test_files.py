@@ -17,8 +17,10 @@ from service.worker.files import RESTED_AFTER, FileIntake, bring_in, find_files
 from service.worker.spool import TAKEN, Spool
 from storage.errors import FullError
 from storage.rows import DeliveryRow
+from tests.captures import capture, talk
 from tests.freeswitch import A, B, as_json, further, record
 from tests.intake.test_freeswitch import wav
+from tests.sources.test_rtpengine import metadata
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -195,8 +197,8 @@ async def test_a_file_that_is_replaced_once_it_is_kept_stays(files, spool):
     take_one = files.take
 
     class Replacing:
-        async def take(self, one, *, now):
-            kept = await take_one(one, now=now)
+        async def take(self, one, **more):
+            kept = await take_one(one, **more)
             path.write_bytes(b"another")
             return kept
 
@@ -285,3 +287,54 @@ async def test_a_spool_that_is_not_there_is_an_error_that_the_chore_tells_of(loo
     spool.rmdir()
     with pytest.raises(OSError, match="No such file"):
         await looked.look(NOW)
+
+
+CAPTURED = "1-26865%40127.0.0.1-b6c7f0053c4d1bf3"
+
+
+@pytest.fixture
+def captures(archive, spool):
+    """What keeps the files of rtpengine, and its recording directory."""
+    for name in ("pcaps", "metadata", "tmp"):
+        (spool / name).mkdir()
+    return FileIntake(archive.intake, "pbx", KINDS["rtpengine"].files, 2**20)
+
+
+async def test_a_capture_is_taken_when_its_metadata_say_that_the_call_is_over(
+    captures, spool, tmp_path
+):
+    pcap, told = spool / f"pcaps/{CAPTURED}.pcap", f"rtpengine-meta-{CAPTURED}"
+    pcap.write_bytes(capture(talk(0.1)))
+    (spool / f"tmp/{told}.tmp").write_text(metadata())
+    os.utime(pcap, (NOW.timestamp(),) * 2)
+    os.utime(spool / f"tmp/{told}.tmp", (NOW.timestamp(),) * 2)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    tally = await take(captures, spool, move_to=moved)
+    assert (tally.kept, tally.still_written, tally.unknown) == (0, 2, [])
+    (spool / f"tmp/{told}.tmp").rename(spool / f"metadata/{told}.txt")
+    tally = await take(captures, spool, move_to=moved)
+    assert (tally.kept, tally.still_written) == (2, 0)
+    assert left(spool) == []
+
+
+async def test_a_capture_whose_metadata_were_taken_before_is_whole(captures, spool, tmp_path):
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (spool / f"metadata/rtpengine-meta-{CAPTURED}.txt").write_text(metadata())
+    assert (await take(captures, spool, move_to=moved)).kept == 1
+    late = spool / f"pcaps/{CAPTURED}.pcap"
+    late.write_bytes(capture(talk(0.1)))
+    os.utime(late, (NOW.timestamp(),) * 2)
+    assert (await take(captures, spool, move_to=moved)).kept == 1
+
+
+async def test_what_rtpengine_left_when_it_ended_is_taken_after_a_while(captures, spool):
+    rested = (NOW - RESTED_AFTER).timestamp()
+    for name, data in (
+        (f"pcaps/{CAPTURED}.pcap", capture(talk(0.1))),
+        (f"tmp/rtpengine-meta-{CAPTURED}.tmp", metadata(ended="").encode()),
+    ):
+        (spool / name).write_bytes(data)
+        os.utime(spool / name, (rested, rested))
+    assert (await take(captures, spool)).kept == 2

@@ -28,6 +28,7 @@ from service.worker.media.judge import decide_facts
 from service.worker.media.peaks import encode_peaks
 from service.worker.media.pipe import BEGIN, DATA, END, FACTS, MAX_PAYLOAD_BYTES, PEAKS, SIZE
 from service.worker.media.reader import Channel, ReadBudgetError, RemoteFile, View
+from service.worker.media.rtp import Sound, read_sound
 from service.worker.media.sniff import Format, find_format
 from service.worker.media.wave import (
     NotWaveError,
@@ -69,9 +70,12 @@ class _Found:
     length: int
     prefix: bytes = b""
     wave: Wave | None = None
+    sound: Sound | None = None
 
     def view(self, file: RemoteFile) -> View:
-        return View(file, start=self.start, length=self.length, prefix=self.prefix)
+        return View(
+            self.sound or file, start=self.start, length=self.length, prefix=self.prefix
+        )
 
 
 def main() -> None:
@@ -124,6 +128,8 @@ def _find(file: RemoteFile, order: Order) -> _Found:
     )
     if form is None:
         raise NotDecodableError("format_unknown")
+    if form.container == "pcap":
+        return _found_in_packets(file, form)
     length = file.size_bytes - form.start
     if form.container != "wav":
         return _Found(form, form.start, length)
@@ -137,8 +143,15 @@ def _find(file: RemoteFile, order: Order) -> _Found:
     )
 
 
+def _found_in_packets(file: RemoteFile, form: Format) -> _Found:
+    sound = read_sound(file.read_at, file.size_bytes)
+    head = wave_header(sound.fmt, sound.size_bytes)
+    return _Found(form, 0, sound.size_bytes, head, sound=sound)
+
+
 def _facts(file: RemoteFile, found: _Found, measured: Measured) -> MediaFacts:
-    wave = found.wave
+    wave, sound = found.wave, found.sound
+    told = wave or sound
     return decide_facts(
         container=found.form.container,
         codec=measured.codec,
@@ -146,8 +159,8 @@ def _facts(file: RemoteFile, found: _Found, measured: Measured) -> MediaFacts:
         sample_rate_hz=measured.sample_rate_hz,
         seconds=measured.seconds,
         claimed=wave.claimed if wave else _claimed(file, found, measured),
-        problems=measured.problems.union(wave.problems if wave else ()),
-        is_truncated=wave is not None and wave.is_truncated,
+        problems=measured.problems.union(told.problems if told else ()),
+        is_truncated=told is not None and told.is_truncated,
         is_complete=measured.is_complete,
     )
 

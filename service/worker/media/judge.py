@@ -22,6 +22,8 @@ _PLAYABLE = frozenset(
         ("webm", "vorbis"),
     }
 )
+_SILENT = frozenset({"codec_unsupported", "time_stamp_gaps"})
+"""Parts of the sound are missing, or nobody here decodes them: they are silent."""
 _SPOILS_PLAYING = frozenset(MediaFlag) - {MediaFlag.GAPS}
 
 
@@ -44,9 +46,9 @@ def decide_facts(
     encoders pad, before it counts as a lie.
     """
     flags = set()
-    if problems - {"time_stamp_gaps"}:
+    if problems - _SILENT:
         flags.add(MediaFlag.MALFORMED)
-    if "time_stamp_gaps" in problems:
+    if problems & _SILENT:
         flags.add(MediaFlag.GAPS)
     if is_truncated:
         flags.add(MediaFlag.TRUNCATED)

@@ -115,7 +115,9 @@ class RemoteFile:
 class Readable(Protocol):
     """What a view shows a part of."""
 
-    size_bytes: int
+    @property
+    def size_bytes(self) -> int:
+        """How long it is."""
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return bytes from ``offset``; fewer only at the end."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from service.worker.media.pcap import is_pcap
 from service.worker.media.wave import ReadAt, is_wave
 
 _HEAD_BYTES = 64
@@ -70,6 +71,9 @@ def _marked_format(head: bytes, start: int) -> Format | None:
     ):
         if head.startswith(mark):
             return Format(container, demuxer, start)
+    if is_pcap(head):
+        # The sound in the packets is put together as samples (``service.worker.media.rtp``).
+        return Format("pcap", "wav", start)
     if head[4:8] == b"ftyp":
         return Format("mp4", "mp4", start)
     return _mpeg_format(head, start)
