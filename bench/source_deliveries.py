@@ -87,6 +87,31 @@ def freeswitch() -> Mapping[str, bytes]:
     return {"request": received_request("POST", target, (), body).encode()}
 
 
+def siprec() -> Mapping[str, bytes]:
+    """Return the body of an INVITE: SDP and metadata of a session between two."""
+    ident = "Xk9pVPpVEeiTMTUl8hpsaA=="
+    who = "".join(
+        f'<participant participant_id="p{n}"><nameID aor="{aor}"><name>{name}</name></nameID></participant>'
+        f'<stream stream_id="s{n}" session_id="{ident}"><label>{n}</label></stream>'
+        f'<participantsessionassoc participant_id="p{n}" session_id="{ident}">'
+        "<associate-time>2026-11-22T11:47:51+02:00</associate-time></participantsessionassoc>"
+        f'<participantstreamassoc participant_id="p{n}"><send>s{n}</send></participantstreamassoc>'
+        for n, aor, name in (
+            (1, "sip:+358401234567@sbc.example.com", "Matti"),
+            (2, "sip:1001@pbx.example.com", "Anna"),
+        )
+    )
+    body = (
+        "--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\na=label:1\r\na=sendonly\r\n--b\r\n"
+        "Content-Type: application/rs-metadata+xml\r\nContent-Disposition: recording-session\r\n\r\n"
+        '<recording xmlns="urn:ietf:params:xml:ns:recording:1"><datamode>complete</datamode>'
+        f'<session session_id="{ident}"><start-time>2026-11-22T11:47:51+02:00</start-time></session>'
+        f"{who}</recording>\r\n--b--\r\n"
+    )
+    headers = [(b"Content-Type", b"multipart/mixed; boundary=b")]
+    return {"request": received_request("POST", "/intake/rec", headers, body.encode()).encode()}
+
+
 def asterisk() -> Mapping[str, bytes]:
     """Return a row of cdr_csv, the same as an event of the manager, and a recording as ARI tells of it."""
     row = (
@@ -292,6 +317,7 @@ DELIVERIES: Final[Mapping[str, Callable[[], Mapping[str, bytes]]]] = {
     "freeswitch": freeswitch,
     "asterisk": asterisk,
     "rtpengine": rtpengine,
+    "siprec": siprec,
     "genesys": genesys,
     "twilio": twilio,
     "cloudevents": cloudevents,

@@ -16,6 +16,7 @@ USUALLY_CARRIED: Final[Mapping[str, tuple[Traffic, ...]]] = MappingProxyType(
         "freeswitch": _CALLS,
         "asterisk": _CALLS,
         "rtpengine": _CALLS,
+        "siprec": _CALLS,
         "genesys": (*_CALLS, *_CHATS, *_MAILS),
         "chatwoot": _CHATS,
         "whatsapp": _CHATS,

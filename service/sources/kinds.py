@@ -13,6 +13,7 @@ from service.sources import (
     freeswitch,
     genesys_files,
     rtpengine_files,
+    siprec_files,
 )
 from service.sources.asterisk_ari import understand_ari
 from service.sources.chatwoot import understand_chatwoot
@@ -26,6 +27,7 @@ from service.sources.genesys import understand_genesys
 from service.sources.posted_mail import UNPACKING, Unpack, refuse_posted
 from service.sources.rtpengine import understand_rtpengine
 from service.sources.ses import understand_ses, unpack_ses
+from service.sources.siprec import understand_siprec
 from service.sources.twilio import understand_twilio
 from service.sources.whatsapp import understand_whatsapp
 from service.sources.zendesk import understand_zendesk
@@ -93,6 +95,11 @@ KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
             Sender.SECRET,
             MappingProxyType({"request": understand_rtpengine}),
             files=rtpengine_files.recognise_file,
+        ),
+        "siprec": SourceKind(
+            Sender.SECRET,
+            MappingProxyType({"request": understand_siprec}),
+            files=siprec_files.recognise_file,
         ),
         "genesys": SourceKind(
             Sender.TOKEN,
