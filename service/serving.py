@@ -51,6 +51,7 @@ from service.listings import Listings, listings_of
 from service.mailboxes import Mailboxes, mailboxes_of
 from service.measuring import Measuring
 from service.sharing_out import checks_beyond, chores_of, routes_of
+from service.sources.kinds import KINDS, Stereo
 from service.spooling import spools_of
 from service.subscribing import subscriptions_of
 from service.web.app_keys import Door
@@ -449,6 +450,7 @@ def _fill(
             verifier=archive.verifier,
             items=archive.attention,
             users=access.users,
+            stereo_of=partial(_stereo_of, archive),
         ),
         disposals=ArchiveDisposals(
             archive.holds, archive.erasures, archive.contacts, access.users
@@ -479,6 +481,12 @@ def _fill(
         default_region=config.archive.default_region,
     )
     return listeners
+
+
+def _stereo_of(archive: Archive, name: str) -> Stereo:
+    """Return whose the two channels of a source's recordings are; once it is removed nobody can tell."""
+    source = archive.book.find(name)
+    return Stereo.UNTOLD if source is None else KINDS[source.kind].stereo
 
 
 def address_of(config: Config) -> str:

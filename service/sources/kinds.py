@@ -48,12 +48,23 @@ class Sender(Enum):
     """By a token alone."""
 
 
+class Stereo(Enum):
+    """Who is heard on the first of two channels."""
+
+    UNTOLD = auto()
+    """Nobody can tell: not the same in all its recordings, or not documented."""
+    AGENT_FIRST = auto()
+    CALLER_FIRST = auto()
+    """Whoever called: the customer of an inbound call, the agent of an outbound one."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceKind:
     """A kind of sources. ``adapters`` understand its deliveries, by what these are (``DeliveryRow.kind``).
 
-    ``files`` says what the files are that it leaves in directories; None where it leaves none. ``unpack`` finds the
-    mails that it posts; None where it posts none. ``sends_vcons``: what it sends is kept whole, as large as it is.
+    ``stereo`` says whose its channels are. ``files`` says what the files are that it leaves in directories; None where
+    it leaves none. ``unpack`` finds the mails that it posts; None where it posts none. ``sends_vcons``: what it sends
+    is kept whole, as large as it is.
     """
 
     sender: Sender
@@ -61,6 +72,7 @@ class SourceKind:
     files: FileKind | None = None
     unpack: Unpack | None = None
     sends_vcons: bool = False
+    stereo: Stereo = Stereo.UNTOLD
 
 
 def _understand_contact(body: bytes, rule: SourceRule, now: datetime) -> Understood:
@@ -72,12 +84,15 @@ _CONTACT: Final = MappingProxyType({"contact": _understand_contact})
 
 KINDS: Final[Mapping[str, SourceKind]] = MappingProxyType(
     {
-        "standard-webhooks": SourceKind(Sender.SIGNATURE, _CONTACT),
-        "api": SourceKind(Sender.TOKEN, _CONTACT),
+        # As docs/http-api.md asks for it.
+        "standard-webhooks": SourceKind(Sender.SIGNATURE, _CONTACT, stereo=Stereo.AGENT_FIRST),
+        "api": SourceKind(Sender.TOKEN, _CONTACT, stereo=Stereo.AGENT_FIRST),
         "freeswitch": SourceKind(
             Sender.SECRET,
             MappingProxyType({"request": freeswitch.understand_request}),
             files=recognise_file,
+            # RECORD_STEREO: left what the recorded leg says, right what it hears.
+            stereo=Stereo.CALLER_FIRST,
         ),
         "twilio": SourceKind(Sender.TWILIO, MappingProxyType({"request": understand_twilio})),
         "asterisk": SourceKind(

@@ -2,7 +2,7 @@
 # ruff: noqa: D102  # the protocol says what the methods promise
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -30,6 +30,7 @@ from service.domain.errors import (
 from service.domain.masking import Masked, mask_contact
 from service.domain.permission import Permission, is_permitted
 from service.domain.purpose import Grant, Purpose, require_grant
+from service.sources.kinds import Stereo
 from service.sources.mail.markup import UnsafeError, sanitise
 from service.sources.mail.mask import mask_markup
 from service.sources.mail.verdicts import Verdicts
@@ -75,6 +76,7 @@ class ArchiveDesk:
     verifier: Verifier
     items: Attention
     users: Users
+    stereo_of: Callable[[str], Stereo]
 
     async def search(
         self, criteria: Criteria, *, actor: Actor, cursor: str | None, now: datetime
@@ -101,7 +103,9 @@ class ArchiveDesk:
         return ContactDetail(
             contact=contact,
             links=await self._links(view),
-            recordings=recording_views(view, actor_id=actor.id),
+            recordings=recording_views(
+                view, actor_id=actor.id, stereo=self.stereo_of(view.contact.source)
+            ),
             message_count=len(view.messages),
             grant=await self._grant(view.contact.id, actor=actor, now=now),
             openings=await self._openings(view, actor=actor),

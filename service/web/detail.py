@@ -7,12 +7,13 @@ from typing import Final
 from service.archive.contacts import ContactView
 from service.archive.contacts import RecordingView as Stored
 from service.archive.coverage import Heard, merge, parse_intervals, sent_milliseconds, total
-from service.domain.contact import Contact, PartyRole, RecordingState
+from service.domain.contact import Contact, Direction, PartyRole, RecordingState
 from service.domain.customer import Customer
 from service.domain.masking import mask_contact
 from service.domain.pauses import place_pause
 from service.domain.purpose import Grant
 from service.domain.times import from_microseconds
+from service.sources.kinds import Stereo
 from service.web.views import CustomerSummary, OpeningView, PauseView, Playback, RecordingView
 from storage.rows import ObjectRow, OpeningRow
 
@@ -45,19 +46,38 @@ def role_of(sender: str, contact: Contact) -> PartyRole | None:
     return None
 
 
-def recording_views(view: ContactView, *, actor_id: str) -> tuple[RecordingView, ...]:
-    """Return the recordings of a contact, and where there is none because none was made, that, with the reason."""
+def recording_views(
+    view: ContactView, *, actor_id: str, stereo: Stereo
+) -> tuple[RecordingView, ...]:
+    """Return the recordings of a contact, and where there is none because none was made, that, with the reason.
+
+    ``stereo`` says whose the channels of the contact's source are.
+    """
     if not view.recordings and view.contact.recording_state is RecordingState.NOT_RECORDED:
         reason = view.contact.why_not_recorded
         return (RecordingView(id="", state=RecordingState.NOT_RECORDED, cause=reason),)
-    return tuple(recording_view(one, view, actor_id=actor_id) for one in view.recordings)
+    speakers = _speakers(stereo, view.contact.direction)
+    return tuple(
+        recording_view(one, view, actor_id=actor_id, speakers=speakers)
+        for one in view.recordings
+    )
 
 
-def recording_view(stored: Stored, view: ContactView, *, actor_id: str) -> RecordingView:
-    """Return a recording as ``actor_id`` sees it, with the seconds that they have heard."""
+def recording_view(
+    stored: Stored,
+    view: ContactView,
+    *,
+    actor_id: str,
+    speakers: tuple[PartyRole | None, ...],
+) -> RecordingView:
+    """Return a recording as ``actor_id`` sees it, with the seconds that they have heard.
+
+    ``speakers`` are heard on its channels where it has as many.
+    """
     row, facts = stored.row, stored.sealed.facts or {}
     duration = _duration(facts)
     channels = facts.get("channels")
+    count = channels if isinstance(channels, int) else 0
     return RecordingView(
         id=row.id,
         state=RecordingState(row.state),
@@ -69,7 +89,7 @@ def recording_view(stored: Stored, view: ContactView, *, actor_id: str) -> Recor
         size_bytes=stored.stored.plain_bytes if stored.stored else 0,
         codec=str(facts.get("codec", "")),
         duration=duration,
-        channels=_speakers(channels if isinstance(channels, int) else 0),
+        channels=speakers if channels == len(speakers) else (None,) * count,
         playback=_playback(stored, facts),
         flags=_flags(facts),
         heard=_heard(stored, view, actor_id),
@@ -119,11 +139,13 @@ def _flags(facts: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(str(flag) for flag in flags) if isinstance(flags, list | tuple) else ()
 
 
-def _speakers(channels: int) -> tuple[PartyRole | None, ...]:
-    """Return who is heard on each channel: of two, the agent is on the first, as phone systems record them."""
-    if channels == 2:  # noqa: PLR2004  # stereo
-        return (PartyRole.AGENT, PartyRole.CUSTOMER)
-    return (None,) * channels
+def _speakers(stereo: Stereo, direction: Direction) -> tuple[PartyRole | None, ...]:
+    """Return who is heard on each of two channels; a wrong name would put words into somebody's mouth."""
+    if stereo is Stereo.UNTOLD:
+        return (None, None)
+    is_customer_first = stereo is Stereo.CALLER_FIRST and direction is Direction.INBOUND
+    both = (PartyRole.CUSTOMER, PartyRole.AGENT)
+    return both if is_customer_first else both[::-1]
 
 
 def _playback(stored: Stored, facts: Mapping[str, object]) -> Playback:
