@@ -96,6 +96,8 @@ class ShownContact(Shape, frozen=True, kw_only=True):
     ended_at_as_sent: str | UnsetType = UNSET
     answered_at: datetime | UnsetType = UNSET
     outcome: str | UnsetType = UNSET
+    notice: Literal["played", "not_played"] | UnsetType = UNSET
+    notice_version: str | UnsetType = UNSET
     queue: str | UnsetType = UNSET
     subject: str | UnsetType = UNSET
     customer_number: str | UnsetType = UNSET

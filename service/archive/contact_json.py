@@ -21,6 +21,8 @@ def contact_json(contact: Contact) -> Json:
         "ended_at_as_sent": contact.ended_at_as_sent,
         "answered_at": contact.answered_at and format_time(contact.answered_at),
         "outcome": contact.outcome,
+        "notice": contact.notice,
+        "notice_version": contact.notice_version,
         "queue": contact.queue,
         "subject": contact.subject,
         "customer_number": contact.customer_number,

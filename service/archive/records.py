@@ -42,6 +42,8 @@ class SealedContact(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at_as_sent: str | None = None
     answered_at: datetime | None = None
     outcome: str | None = None
+    notice: str | None = None
+    notice_version: str | None = None
     recording_pauses: tuple[RecordingPause, ...] = ()
     is_stated: bool = False
     aliases: tuple[str, ...] = ()
@@ -129,6 +131,8 @@ def contact_row(contact: Contact, *, source_token: bytes, sealer: FieldSealer) -
         ended_at_as_sent=contact.ended_at_as_sent,
         answered_at=contact.answered_at,
         outcome=contact.outcome,
+        notice=contact.notice,
+        notice_version=contact.notice_version,
         recording_pauses=contact.recording_pauses,
         is_stated=contact.is_stated,
         aliases=contact.aliases,
@@ -185,6 +189,8 @@ def contact_of(row: ContactRow, sealer: FieldSealer) -> Contact:
         ended_at_as_sent=sealed.ended_at_as_sent,
         answered_at=sealed.answered_at,
         outcome=sealed.outcome,
+        notice=sealed.notice,
+        notice_version=sealed.notice_version,
         recording_pauses=sealed.recording_pauses,
         is_stated=sealed.is_stated,
         aliases=sealed.aliases,

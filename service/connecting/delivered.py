@@ -18,7 +18,7 @@ from service.archive.understand import Reading, Understanding
 from service.connecting.sources import Sources, require_manager
 from service.crypto.fields import FieldSealer
 from service.domain.actor import Actor
-from service.domain.contact import Channel, Direction, RecordingState
+from service.domain.contact import NOT_PLAYED, PLAYED, Channel, Direction, RecordingState
 from service.domain.customer import LinkState
 from service.domain.errors import TamperedError
 from service.domain.notice import Traffic
@@ -157,7 +157,7 @@ class Deliveries:
         if row.contact_id in around.contacts:
             checks += [_linked(row, around), *_recorded(row, around)]
         if traffic is not None:
-            checks.append(self._notice(traffic, now=now))
+            checks.append(self._notice(traffic, reading, now=now))
         return Delivered(
             id=row.id,
             kind=row.kind,
@@ -168,11 +168,16 @@ class Deliveries:
             checks=tuple(checks),
         )
 
-    def _notice(self, traffic: Traffic, *, now: datetime) -> DeliveryCheck:
+    def _notice(self, traffic: Traffic, reading: Reading, *, now: datetime) -> DeliveryCheck:
         today = now.astimezone(self.sources.timezone).date()
         if self.sources.notice.decide_uncovered([traffic], today=today):
             return DeliveryCheck("notice", Verdict.BAD, "not_covered")
-        # Whether it was played in this call is for its source to say, and none of ours says so.
+        # Whether it was played in this call is for its source to say, and few do.
+        told = {one.facts.notice for one in reading.arrivals if one.facts is not None}
+        if NOT_PLAYED in told:
+            return DeliveryCheck("notice", Verdict.BAD, "not_played")
+        if PLAYED in told:
+            return DeliveryCheck("notice", Verdict.GOOD, "played")
         return DeliveryCheck("notice", Verdict.UNTOLD, "covered")
 
 

@@ -127,6 +127,7 @@ class ContactFacts:
     ``started_at_as_sent`` and ``ended_at_as_sent`` are their texts as they came, where those say more: an offset.
     ``answered_at`` is when a call was put through to a person, ``outcome`` how it ended: a code such as ``answered`` or
     ``unanswered``, or the source's own word.
+    ``notice``: whether the notice of recording was played (``PLAYED``, ``NOT_PLAYED``); ``notice_version``: which one.
     ``is_part``: they tell of a part (a leg of a call, a message of a conversation), so that the contact lasts from the
     earliest start to the latest end of its parts, and its direction and subject are those of the earliest. ``aliases``
     are other names by which its source may call the contact, such as the messages of a conversation. ``is_stated``: the
@@ -152,6 +153,8 @@ class ContactFacts:
     recordings: tuple[AnnouncedRecording, ...] = ()
     answered_at: datetime | None = None
     outcome: str | None = None
+    notice: str | None = None
+    notice_version: str | None = None
     recording_pauses: tuple[RecordingPause, ...] = ()
     is_part: bool = False
     is_stated: bool = False
@@ -171,6 +174,8 @@ class ContactFacts:
 
 EXPECTED: Final = "expected"
 NONE: Final = "none"
+PLAYED: Final = "played"
+NOT_PLAYED: Final = "not_played"
 NOT_ANNOUNCED: Final = "not_announced"
 """Why a call has no recording, when its source has said nothing about one."""
 
@@ -205,6 +210,8 @@ class Contact:
     ended_at_as_sent: str | None = None
     answered_at: datetime | None = None
     outcome: str | None = None
+    notice: str | None = None
+    notice_version: str | None = None
     recording_pauses: tuple[RecordingPause, ...] = ()
     is_stated: bool = False
     aliases: tuple[str, ...] = ()
@@ -233,6 +240,8 @@ SCALARS = (
     "ended_at",
     "answered_at",
     "outcome",
+    "notice",
+    "notice_version",
     "queue",
     "subject",
     "customer_number",

@@ -40,6 +40,8 @@ _SCALARS: Final = (
     "subject",
     "customer_number",
     "metering_point",
+    "notice",
+    "notice_version",
     "recording",
     "not_recorded_reason",
 )

@@ -13,6 +13,8 @@ from urllib.parse import unquote
 from service.domain.contact import (
     EXPECTED,
     NONE,
+    NOT_PLAYED,
+    PLAYED,
     Channel,
     ContactFacts,
     Direction,
@@ -187,6 +189,8 @@ def _first_leg(leg: _Leg) -> ContactFacts:
         ended_at=_end(leg),
         answered_at=leg.connected_at,
         outcome=_outcome(leg),
+        notice=_notice(leg),
+        notice_version=tidy(leg.cdr.get("taltio_notice_version")),
         queue=_queue(cdr),
         subject=tidy(cdr.get("taltio_subject")),
         customer_number=_customer_number(cdr),
@@ -342,6 +346,12 @@ def _outcome(leg: _Leg) -> str | None:
         return "not_connected"
     cause = tidy(leg.cdr.get("hangup_cause"))
     return None if cause is None else _OUTCOMES.get(cause, cause)
+
+
+def _notice(leg: _Leg) -> str | None:
+    """Return whether the dial plan says that the notice of recording was played; None where it does not say."""
+    told = leg.cdr.get("taltio_notice")
+    return told if told in {PLAYED, NOT_PLAYED} else None
 
 
 def _queue(cdr: Cdr) -> str | None:

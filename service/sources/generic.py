@@ -2,6 +2,7 @@
 
 ```
 {source?, source_id, channel, direction, started_at, ended_at?, answered_at?, outcome?, parties[], queue?, subject?,
+ notice?: "played"|"not_played", notice_version?,
  customer_number?, metering_point?, messages?: [], recording?: "expected"|"none",
  not_recorded_reason?, recordings?: [], recording_pauses?: []}
 parties: {role, phone?, email?, name?, agent_id?}
@@ -121,6 +122,8 @@ class ContactJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ended_at: str | None = None
     answered_at: str | None = None
     outcome: str | None = None
+    notice: Literal["played", "not_played"] | None = None
+    notice_version: str | None = None
     queue: str | None = None
     subject: str | None = None
     customer_number: str | None = None
@@ -195,6 +198,10 @@ def _facts(sent: ContactJson, *, region: str) -> ContactFacts:
         ended_at=ended_at,
         answered_at=_optional(sent.answered_at, lambda text: _time(text, "answered_at")),
         outcome=_optional(sent.outcome, lambda text: require_plain(text, what="outcome")),
+        notice=sent.notice,
+        notice_version=_optional(
+            sent.notice_version, lambda text: require_plain(text, what="notice_version")
+        ),
         queue=_optional(sent.queue, lambda text: require_plain(text, what="queue")),
         subject=_optional(sent.subject, lambda text: _text(text, "subject")),
         customer_number=_optional(sent.customer_number, lambda t: CustomerNumber.parse(t).text),

@@ -12,6 +12,7 @@ from typing import Final
 
 from service.domain.contact import (
     EXPECTED,
+    PLAYED,
     Channel,
     ContactFacts,
     Direction,
@@ -124,6 +125,8 @@ def _facts(call: _Call, rule: SourceRule) -> ContactFacts:
         started_at=call.started_at,
         ended_at=call.ended_at,
         queue=tidy(said.get("queue", "")),
+        notice=PLAYED if "notice" in said else None,
+        notice_version=tidy(said.get("notice", "")),
         customer_number=_customer_number(said.get("customer", "")),
         metering_point=_metering_point(said.get("metering_point", "")),
         parties=_parties(call, caller, dialled, direction),

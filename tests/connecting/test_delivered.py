@@ -62,6 +62,8 @@ async def test_a_clock_that_is_wrong_is_told(live):
         ({"recording": "none"}, "recording", ("untold", "not_recorded")),
         ({"parties": []}, "linked", ("untold", "no_customer")),
         ({"channel": "chat"}, "notice", ("bad", "not_covered")),
+        ({"notice": "played"}, "notice", ("good", "played")),
+        ({"notice": "not_played"}, "notice", ("bad", "not_played")),
     ],
 )
 async def test_what_is_not_as_hoped_is_told_with_its_code(live, changes, name, told):

@@ -50,6 +50,8 @@ WHOLE = {
     "ended_at": AT + timedelta(minutes=9),
     "answered_at": AT + timedelta(minutes=1),
     "outcome": "answered",
+    "notice": "played",
+    "notice_version": "7",
     "queue": "Asiakaspalvelu",
     "subject": "Lasku",
     "customer_number": "1001",

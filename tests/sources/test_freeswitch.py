@@ -336,6 +336,15 @@ def test_whether_a_recording_is_to_come(changes, recording, reason):
     assert (facts.recording, facts.not_recorded_reason) == (recording, reason)
 
 
+@pytest.mark.parametrize(
+    ("told_of", "notice"),
+    [("played", "played"), ("not_played", "not_played"), ("perhaps", None), ("", None)],
+)
+def test_the_dial_plan_says_whether_the_notice_was_played(told_of, notice):
+    facts = told(record(variables(taltio_notice=told_of, taltio_notice_version="7 fi")))
+    assert (facts.notice, facts.notice_version) == (notice, "7 fi")
+
+
 def test_a_further_leg_tells_of_a_recording_and_never_that_there_is_none():
     assert told(further(record_ms="7130"), target="/x").recording == "expected"
     assert told(further(RECORD_DISCARDED="true"), target="/x").recording is None

@@ -28,6 +28,8 @@ CONTACT = {
     "ended_at": "2026-11-20T14:11:00+02:00",
     "answered_at": "2026-11-20T14:03:00+02:00",
     "outcome": "answered",
+    "notice": "played",
+    "notice_version": "7 fi",
     "queue": "Asiakaspalvelu",
     "subject": "Lasku",
     "customer_number": "a-1001",
@@ -58,6 +60,7 @@ def test_a_contact_is_told_in_canonical_form():
     assert facts.ended_at - facts.started_at == timedelta(minutes=9)
     assert facts.answered_at - facts.started_at == timedelta(minutes=1)
     assert facts.outcome == "answered"
+    assert (facts.notice, facts.notice_version) == ("played", "7 fi")
     assert (facts.customer_number, facts.metering_point) == ("A-1001", "643000000000000015")
     assert facts.parties == (
         Party(role=PartyRole.CUSTOMER, phone="+358401234567", email="maija@example.com"),

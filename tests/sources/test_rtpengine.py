@@ -105,6 +105,12 @@ def test_further_keys_are_taken_where_they_are_what_they_say():
     assert (odd.customer_number, odd.metering_point, odd.parties[0].name) == (None, None, None)
 
 
+def test_the_proxy_says_that_the_notice_was_played():
+    facts = told(metadata(f"{SAID}|notice:7 fi"))
+    assert (facts.notice, facts.notice_version) == ("played", "7 fi")
+    assert told(metadata()).notice is None
+
+
 def test_of_a_key_that_comes_twice_the_proxys_own_counts():
     facts = told(metadata("from:+358401234567|to:0201234567|name:x|to:112|from:0501234567"))
     assert facts.parties[0].phone == "+358401234567"

@@ -10,6 +10,8 @@ from service.archive.fetch_faults import FETCH_REASONS
 from service.archive.mail_records import NO_MAIL
 from service.connecting import replaying
 from service.domain.contact import (
+    NOT_PLAYED,
+    PLAYED,
     SCALARS,
     Channel,
     Direction,
@@ -49,6 +51,7 @@ COMPOSED = {
     "recording.state.{}": RecordingState,
     "recording.lead.{}": set(RecordingState) - {RecordingState.PRESENT},
     "purpose.{}": Purpose,
+    "notice.{}": (PLAYED, NOT_PLAYED),
     "undertaking.text.{}": range(1, OURS + 1),
     "erasure.ground.{}": Ground,
     "purpose.{}.lead": Purpose,
