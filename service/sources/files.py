@@ -26,11 +26,13 @@ CONTENT_TYPES: Final = {
 class RequestFile:
     """The body of a request that would have been sent with ``query``.
 
-    ``is_unfinished``: its place says that it is still being written, unless nothing was written for long.
+    ``is_unfinished``: its place says that it is still being written, unless nothing was written for long, also not to
+    ``grows_with``, a file below the directory; None where there is no such file.
     """
 
     query: str
     is_unfinished: bool = False
+    grows_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

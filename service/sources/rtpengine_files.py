@@ -22,7 +22,11 @@ def recognise_file(name: str, head: bytes) -> RequestFile | RecordingFile | None
     folders, _, base = name.rpartition("/")
     stem, suffix = base.rpartition(".")[0], suffix_of(name)
     if base.startswith(_PREFIX) and suffix in {"txt", "tmp"}:
-        return RequestFile("", is_unfinished=suffix == "tmp" or folders.endswith("tmp"))
+        if suffix == "txt" and not folders.endswith("tmp"):
+            return RequestFile("")
+        # It is written to when a call begins and when it ends: how long that is ago says nothing of the call.
+        captured = f"{folders.rpartition('tmp')[0]}pcaps/{stem.removeprefix(_PREFIX)}.pcap"
+        return RequestFile("", is_unfinished=True, grows_with=captured)
     content_type = PCAP_TYPE if suffix == "pcap" else CONTENT_TYPES.get(suffix)
     if content_type is None:
         return None

@@ -8,7 +8,7 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -92,7 +92,7 @@ class FileIntake:
             what = self.recognise(found.name, head)
             match what:
                 case RequestFile():
-                    if what.is_unfinished and not _has_rested(found, now=now):
+                    if what.is_unfinished and not _is_abandoned(found, what, now=now):
                         raise StillWrittenError("of what still goes on")
                     return await self._take_request(found, file, what, now=now)
                 case RecordingFile():
@@ -171,13 +171,31 @@ def _is_told_whole(found: Found, what: RecordingFile, moved_to: Path | None) -> 
     """Tell whether the file is there that says that the recording is whole, or was there and was kept."""
     if what.whole_with is None:
         return False
-    below = found.path.parents[found.name.count("/")]
-    places = [below] if moved_to is None else [below, moved_to]
+    places = [_directory(found)] if moved_to is None else [_directory(found), moved_to]
     return any((place / what.whole_with).is_file() for place in places)
 
 
+def _is_abandoned(found: Found, what: RequestFile, *, now: datetime) -> bool:
+    """Tell whether nobody writes to the file, nor to the one that grows with it, where that is there."""
+    if what.grows_with is not None:
+        with suppress(FileNotFoundError):
+            beside = _directory(found) / what.grows_with
+            if not _is_long_ago(beside.lstat().st_mtime, now=now):
+                return False
+    return _has_rested(found, now=now)
+
+
+def _directory(found: Found) -> Path:
+    """Return the directory below which the file was found."""
+    return found.path.parents[found.name.count("/")]
+
+
 def _has_rested(found: Found, *, now: datetime) -> bool:
-    return found.written_at <= (now - RESTED_AFTER).timestamp()
+    return _is_long_ago(found.written_at, now=now)
+
+
+def _is_long_ago(written_at: float, *, now: datetime) -> bool:
+    return written_at <= (now - RESTED_AFTER).timestamp()
 
 
 def _require_closed(found: Found, head: bytes, *, now: datetime) -> None:

@@ -158,7 +158,10 @@ def test_a_notification_tells_the_same():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        (f"tmp/rtpengine-meta-{STEM}.tmp", RequestFile("", is_unfinished=True)),
+        (
+            f"tmp/rtpengine-meta-{STEM}.tmp",
+            RequestFile("", is_unfinished=True, grows_with=f"pcaps/{STEM}.pcap"),
+        ),
         (f"metadata/rtpengine-meta-{STEM}.txt", RequestFile("")),
         (
             f"pcaps/{STEM}.pcap",

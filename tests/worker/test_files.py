@@ -338,3 +338,26 @@ async def test_what_rtpengine_left_when_it_ended_is_taken_after_a_while(captures
         (spool / name).write_bytes(data)
         os.utime(spool / name, (rested, rested))
     assert (await take(captures, spool)).kept == 2
+
+
+async def test_metadata_of_a_call_that_lasts_for_hours_stay_until_it_is_over(
+    captures, spool, tmp_path
+):
+    pcap, told = spool / f"pcaps/{CAPTURED}.pcap", f"rtpengine-meta-{CAPTURED}"
+    pcap.write_bytes(capture(talk(0.1)))
+    os.utime(pcap, (NOW.timestamp(),) * 2)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    # As rtpengine has it: open from the first offer on, and written to again when the call ends.
+    with (spool / f"tmp/{told}.tmp").open("w") as file:
+        whole = metadata()
+        begun, ended = whole[: whole.index("\nTimestamp terminated")], "\nTimestamp terminated"
+        file.write(begun)
+        file.flush()
+        os.utime(file.fileno(), ((NOW - 2 * RESTED_AFTER).timestamp(),) * 2)
+        tally = await take(captures, spool, move_to=moved)
+        assert (tally.kept, tally.still_written) == (0, 2)
+        file.write(ended + whole.partition(ended)[2])
+    (spool / f"tmp/{told}.tmp").rename(spool / f"metadata/{told}.txt")
+    assert (await take(captures, spool, move_to=moved)).kept == 2
+    assert (moved / f"metadata/{told}.txt").read_text() == whole
