@@ -177,6 +177,20 @@ def test_a_call_that_lasts_for_ever_does_not_fill_the_memory():
         )
 
 
+def test_too_many_directions_are_not_all_compared_with_each_other(monkeypatch):
+    compared = []
+
+    def counted(before, one, has_ended=rtp._has_ended):
+        compared.append(one)
+        return has_ended(before, one)
+
+    monkeypatch.setattr(rtp, "_has_ended", counted)
+    several = [one for n in range(400) for one in talk(0.04, to=("10.0.0.9", 30000 + n))]
+    with pytest.raises(NotDecodableError, match="too_many_channels"):
+        sound_of(capture(sorted(several)))
+    assert 0 < len(compared) <= rtp.MAX_CHANNELS**2
+
+
 def test_a_capture_that_was_cut_gives_what_is_there():
     whole = capture(talk(1))
     sound = sound_of(whole[:-100])

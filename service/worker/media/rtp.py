@@ -219,8 +219,9 @@ class _Reading:
             else:
                 one.channel = len(last)
                 last.append(one)
-        if len(last) > MAX_CHANNELS:
-            raise NotDecodableError("too_many_channels")
+            # Each is compared with all before: of a hundred thousand, that would take all the time there is.
+            if len(last) > MAX_CHANNELS:
+                raise NotDecodableError("too_many_channels")
         return found
 
 
