@@ -11,6 +11,7 @@ from service.access.names import parse_login, parse_name, require_personal
 from service.access.persons import require_manager
 from service.access.sessions import removed_sessions
 from service.access.users import (
+    UNLOCKED,
     USER_PREFIX,
     StoredUser,
     User,
@@ -128,7 +129,7 @@ class Accounts:
         await self._change(user_id, decide, by=by)
 
     async def enable(self, user_id: str, *, by: Actor, now: datetime) -> None:
-        """Let a disabled user sign in again, with the password they had.
+        """Let a disabled or locked user sign in again, with the password they had.
 
         Raises:
             NotFoundError: There is no such user.
@@ -138,7 +139,7 @@ class Accounts:
             has_password = stored.user.password_hash is not None
             state = UserState.ACTIVE if has_password else UserState.INVITED
             return [
-                stored.changed(state=state, failures=0, locked_until=None),
+                stored.changed(state=state, **UNLOCKED),
                 _changed(user_id, "enabled", by=by, now=now),
             ]
 
@@ -161,8 +162,7 @@ class Accounts:
                     state=UserState.INVITED,
                     password_hash=None,
                     second_factor=None,
-                    failures=0,
-                    locked_until=None,
+                    **UNLOCKED,
                 ),
                 *await removed_sessions(self._store, user_id),
                 *await removed_invites(self._store, user_id),
@@ -174,7 +174,7 @@ class Accounts:
         return invite
 
     async def remove_second_factor(self, user_id: str, *, by: Actor, now: datetime) -> None:
-        """Forget the user's second factor, whose telephone and codes are lost, and end their sessions.
+        """Forget the user's second factor, whose telephone and codes are lost; end their sessions, unlock the account.
 
         Where everybody needs one, they set up another at the next sign-in: be sure who asks.
 
@@ -184,7 +184,7 @@ class Accounts:
 
         async def decide(stored: StoredUser) -> Change:
             return [
-                stored.changed(second_factor=None),
+                stored.changed(second_factor=None, **UNLOCKED),
                 *await removed_sessions(self._store, user_id),
                 _changed(user_id, "second_factor_removed", by=by, now=now),
             ]

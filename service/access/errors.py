@@ -23,6 +23,12 @@ class WrongCodeError(InvalidInputError):
     code = "wrong_code"
 
 
+class LockedError(InvalidInputError):
+    """Too many wrong tries: the account is locked for a while. Told only to whoever is in."""
+
+    code = "account_locked"
+
+
 class InviteRefusedError(NotSignedInError):
     """The one-time link is unknown, was used, was replaced, or has expired."""
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -23,7 +24,7 @@ from service.domain.times import to_microseconds
 
 STEP_SECONDS: Final = 30
 SECRET_BYTES: Final = 20
-"""As long as the hash (RFC 4226, section 4, requirement R6)."""
+"""As long as the hash, which RFC 4226 recommends (section 4, requirement R6)."""
 RECOVERY_CODES: Final = 10
 _DIGITS: Final = 6
 _STEPS_OFF: Final = 1
@@ -32,6 +33,16 @@ _RECOVERY_BYTES: Final = 15
 """120 random bits, so that one unsalted hash keeps them (NIST SP 800-63B-4, section 3.1.2.2)."""
 _GROUP: Final = 4
 _CODE: Final = re.compile(r"[0-9]{6}", re.ASCII)
+
+
+class Shown(StrEnum):
+    """What of a second factor somebody showed on coming in."""
+
+    NONE = "none"
+    CODE = "code"
+    RECOVERY = "recovery"
+    SET_UP = "set_up"
+    """They set it up on the way."""
 
 
 class SecondFactor(msgspec.Struct, frozen=True):
@@ -96,6 +107,11 @@ def use_code(factor: SecondFactor, code: str, *, now: datetime) -> SecondFactor 
     return None
 
 
+def shown_with(before: SecondFactor, after: SecondFactor) -> Shown:
+    """Return what was shown that made ``after`` of the factor ``before``."""
+    return Shown.CODE if after.recovery == before.recovery else Shown.RECOVERY
+
+
 def with_codes(factor: SecondFactor, codes: tuple[str, ...]) -> SecondFactor:
     """Return the factor with ``codes`` in the place of those that there were."""
     return msgspec.structs.replace(factor, recovery=tuple(_kept(one) for one in codes))
@@ -106,7 +122,7 @@ def _step_of(secret: bytes, code: str, now: datetime, *, after: int) -> int | No
     typed = "".join(code.split())
     if not _CODE.fullmatch(typed):
         return None
-    # Keys shorter than the hash are refused by the library; ours are as long.
+    # Older factors have 16 bytes, the least that RFC 4226 and the library take.
     generator = HOTP(secret, _DIGITS, SHA1())  # noqa: S303  # as RFC 6238 and every app have it
     present = int(now.timestamp()) // STEP_SECONDS
     found = None

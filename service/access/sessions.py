@@ -165,16 +165,23 @@ class Sessions:
 
         async def decide() -> tuple[Change, int]:
             stored = await self._users.get(user_id)
-            rows = await self._store.find(SessionRow, {"user_id": user_id})
-            others = [row for row in rows if row.id != session.id]
-            if not others:
+            ended = await self.others_ended(session, now=now)
+            if not ended:
                 return [], 0
-            data: dict[str, Value] = {"where": "elsewhere", "sessions": len(others)}
-            signed_out = entry(EntryType.SIGNOUT, user_id, actor=user_id, at=now, data=data)
-            ended = [Remove(SessionRow, (row.id,)) for row in others]
-            return [stored.changed(), *ended, signed_out], len(others)
+            return [stored.changed(), *ended], sum(isinstance(one, Remove) for one in ended)
 
         return await commit_decided(self._store, decide)
+
+    async def others_ended(self, session: Session, *, now: datetime) -> Change:
+        """Return what ends every session of the user but this one, to be committed with a change of the user's row."""
+        user_id = session.actor.id
+        rows = await self._store.find(SessionRow, {"user_id": user_id})
+        others = [row for row in rows if row.id != session.id]
+        if not others:
+            return []
+        data: dict[str, Value] = {"where": "elsewhere", "sessions": len(others)}
+        signed_out = entry(EntryType.SIGNOUT, user_id, actor=user_id, at=now, data=data)
+        return [*(Remove(SessionRow, (row.id,)) for row in others), signed_out]
 
     async def remove_expired(self, *, now: datetime) -> None:
         """Remove sessions and invites whose time is over; they are refused already. For the worker, now and then."""

@@ -6,7 +6,7 @@ Slow to guess, and telling nobody which of login and password was wrong. A sessi
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from service.access.commits import commit_decided
 from service.access.entries import entry
@@ -14,20 +14,29 @@ from service.access.errors import SignInRefusedError, TicketRefusedError, WrongC
 from service.access.passwords import Passwords
 from service.access.second_factor import (
     Offered,
+    SecondFactor,
+    Shown,
     begin_factor,
     new_recovery_codes,
     offer,
+    shown_with,
     use_code,
 )
 from service.access.sessions import NewSession, Sessions
 from service.access.throttle import Throttle, address_key
 from service.access.tickets import Step, Ticket, Tickets
-from service.access.users import StoredUser, User, Users, UserState
+from service.access.users import UNLOCKED, StoredUser, User, Users, UserState
 from service.log.entry import SYSTEM_ACTOR, EntryType, Value
 from storage.ports import Append, Change, Store
 
+T = TypeVar("T")
 _WRONG: Final = "wrong_password"
 WRONG_CODE: Final = "wrong_code"
+_LOCKED: Final = "locked"
+MOST_WRONG_CODES: Final = 100
+"""Wrong codes in a row, after which only the administrator unlocks the account (NIST SP 800-63B-4, section 3.2.2)."""
+_LONGEST: Final = timedelta(days=1)
+_UNTIL_UNLOCKED: Final = timedelta(days=36_525)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +45,15 @@ class LockOut:
 
     failures: int = 10
     duration: timedelta = timedelta(minutes=15)
+
+    def lasting(self, wrong_codes: int) -> timedelta:
+        """Return how long the lock lasts after so many wrong codes: twice as long each time, a day at the most.
+
+        Who tries codes has the password already.
+        """
+        times = min(wrong_codes // self.failures, 30)
+        longest = max(_LONGEST, self.duration)
+        return min(self.duration * (1 << max(times - 1, 0)), longest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +84,12 @@ class Enrolled:
     session: NewSession
 
 
-def decide_step(user: User, rules: SignInRules, *, is_shown: bool) -> Step | None:
-    """Decide what a user who showed their password does next; ``is_shown``: they showed a second factor too.
+def decide_step(user: User, rules: SignInRules, shown: Shown) -> Step | None:
+    """Decide what a user who showed their password does next; ``shown``: what they showed of a second factor too.
 
     None: nothing more, they are in.
     """
-    if user.second_factor is not None and not is_shown:
+    if user.second_factor is not None and shown is Shown.NONE:
         return Step.CODE
     if rules.undertaking and user.undertaking != rules.undertaking:
         return Step.UNDERTAKE
@@ -88,7 +106,7 @@ def decide_refusal(user: User | None, *, is_match: bool, now: datetime) -> str |
     if user.state is not UserState.ACTIVE:
         return user.state.value
     if user.is_locked(now):
-        return "locked"
+        return _LOCKED
     return None if is_match else _WRONG
 
 
@@ -126,8 +144,9 @@ class SignIn:
     ) -> Entered:
         """Return a new session, or what is to be done before there is one.
 
-        The browser's former cookie ``replaces`` is worth nothing once there is a session. Success and failure are in
-        the log before the answer, and the count of failures with them. Every refusal takes as long and says the same.
+        The browser's former cookie ``replaces`` is worth nothing once there is a session. A right password and a
+        failure are in the log before the answer, and the count of failures with them. Every refusal takes as long and
+        says the same.
 
         Raises:
             SignInRefusedError: Unknown login, wrong password, disabled, locked, or no password set yet.
@@ -147,11 +166,39 @@ class SignIn:
             changes: dict[str, Any] = {}
             if kept is not None and self._passwords.is_outdated(kept):
                 changes = {"password_hash": await self._passwords.hash(password)}
-            return await self._onwards(
-                stored, changes, is_shown=False, now=now, replaces=replaces
+            change, entered = await self._onwards(
+                stored, changes, shown=Shown.NONE, now=now, replaces=replaces
             )
+            if isinstance(entered, Onwards):
+                data = {"next": entered.step.value}
+                user_id = stored.user.id
+                begun = entry(
+                    EntryType.SIGNIN_BEGUN, user_id, actor=SYSTEM_ACTOR, at=now, data=data
+                )
+                change = [*change, begun]
+            return change, entered
 
-        return await self._braked(decide, address=address)
+        return await self.braked(decide, address=address)
+
+    async def show_password(
+        self, user_id: str, password: str, *, address: str, now: datetime
+    ) -> StoredUser:
+        """Return the user, whose session somebody has, when they know the password as well.
+
+        Raises:
+            SignInRefusedError: Another password, or the account is locked.
+            TooManyRequestsError: Too many failures from ``address``. Nothing was tried.
+        """
+
+        async def decide() -> tuple[Change, StoredUser | None]:
+            stored = await self._users.get(user_id)
+            is_match = await self._passwords.is_match(password, stored.user.password_hash)
+            refusal = decide_refusal(stored.user, is_match=is_match, now=now)
+            if refusal is not None:
+                return decide_failure(stored, refusal, self.lock_out, now=now), None
+            return [], stored
+
+        return await self.braked(decide, address=address)
 
     async def enter_code(
         self,
@@ -165,7 +212,7 @@ class SignIn:
         """Go on with a one-time password or a recovery code, which is used up.
 
         Raises:
-            TicketRefusedError: Signing in was begun too long ago.
+            TicketRefusedError: Signing in was begun too long ago, or the second factor is another meanwhile.
             SignInRefusedError: The code is wrong, was used, or the account is locked.
             TooManyRequestsError: Too many failures from ``address``. Nothing was tried.
         """
@@ -174,18 +221,19 @@ class SignIn:
 
         async def decide() -> tuple[Change, Entered | None]:
             stored = (await self.tickets.get(ticket, Step.CODE, now=now)).stored
-            factor = stored.user.second_factor
-            if factor is None:
-                raise TicketRefusedError("the second factor was removed meanwhile")
-            used = use_code(factor, code, now=now)
-            if used is None or stored.user.is_locked(now):
-                why = "locked" if stored.user.is_locked(now) else WRONG_CODE
-                return decide_failure(stored, why, self.lock_out, now=now), None
+            used = decide_code(stored, code, self.lock_out, now=now)
+            if not isinstance(used, SecondFactor):
+                return used, None
+            factor = stored.user.second_factor or used
             return await self._onwards(
-                stored, {"second_factor": used}, is_shown=True, now=now, replaces=replaces
+                stored,
+                {"second_factor": used},
+                shown=shown_with(factor, used),
+                now=now,
+                replaces=replaces,
             )
 
-        return await self._braked(decide, address=address)
+        return await self.braked(decide, address=address)
 
     async def offer(self, ticket: str, *, now: datetime) -> Offered:
         """Return the second factor that the holder of the ticket may set up; the same each time.
@@ -202,48 +250,64 @@ class SignIn:
         """Set up the second factor that was offered, of which the app shows ``code``, and begin a session.
 
         Raises:
-            TicketRefusedError: Signing in was begun too long ago, or there is a second factor meanwhile.
+            TicketRefusedError: Signing in was begun too long ago, there is a second factor meanwhile, or the rules are
+                others.
+            SignInRefusedError: The account is locked.
             WrongCodeError: The app shows another code. The ticket stays.
         """
         codes = new_recovery_codes()
 
-        async def decide() -> tuple[Change, NewSession]:
+        async def decide() -> tuple[Change, NewSession | None]:
             held = await self.tickets.get(ticket, Step.ENROL, now=now)
+            if held.stored.user.is_locked(now):
+                return decide_failure(held.stored, _LOCKED, self.lock_out, now=now), None
             changes, set_up = decide_enrolment(held, self.tickets, code, codes, now=now)
-            change, session = await self._begin(
-                held.stored, changes, now=now, replaces=replaces
+            change, entered = await self._onwards(
+                held.stored, changes, shown=Shown.SET_UP, now=now, replaces=replaces
             )
-            return [*change, set_up], session
+            if isinstance(entered, Onwards):
+                raise TicketRefusedError("something else is to be done first by now")
+            return [*change, set_up], entered
 
-        return Enrolled(codes, await commit_decided(self._store, decide))
+        return Enrolled(codes, await self._unlocked(decide))
 
     async def undertake(
-        self, ticket: str, version: str, *, now: datetime, replaces: str | None = None
+        self,
+        ticket: str,
+        version: str,
+        *,
+        read: Mapping[str, Value],
+        now: datetime,
+        replaces: str | None = None,
     ) -> Entered:
-        """Note that the undertaking of ``version`` was given, and go on.
+        """Note that the undertaking of ``version`` was given, and go on; ``read`` tells in the log what was read.
 
         Raises:
             TicketRefusedError: Signing in was begun too long ago, or what was read is not the undertaking of now.
+            SignInRefusedError: The account is locked.
         """
 
-        async def decide() -> tuple[Change, Entered]:
-            stored = (await self.tickets.get(ticket, Step.UNDERTAKE, now=now)).stored
+        async def decide() -> tuple[Change, Entered | None]:
+            held = await self.tickets.get(ticket, Step.UNDERTAKE, now=now)
+            stored = held.stored
             if version != self.rules.undertaking or stored.user.undertaking == version:
                 raise TicketRefusedError("another undertaking, or one that was given already")
+            if stored.user.is_locked(now):
+                return decide_failure(stored, _LOCKED, self.lock_out, now=now), None
             change, entered = await self._onwards(
-                stored, {"undertaking": version}, is_shown=True, now=now, replaces=replaces
+                stored, {"undertaking": version}, shown=held.shown, now=now, replaces=replaces
             )
             user_id = stored.user.id
-            data = {"change": "undertaking", "version": version}
+            data: dict[str, Value] = {"change": "undertaking", "version": version, **read}
             given = entry(EntryType.USER_CHANGED, user_id, actor=user_id, at=now, data=data)
             return [*change, given], entered
 
-        return await commit_decided(self._store, decide)
+        return await self._unlocked(decide)
 
-    async def _braked(
-        self, decide: Callable[[], Awaitable[tuple[Change, Entered | None]]], *, address: str
-    ) -> Entered:
-        """Take a step that can be guessed at.
+    async def braked(
+        self, decide: Callable[[], Awaitable[tuple[Change, T | None]]], *, address: str
+    ) -> T:
+        """Take a step that can be guessed at; ``decide`` returns what it changes, and None where it is refused.
 
         Raises:
             SignInRefusedError: It was refused, which is in the log.
@@ -251,42 +315,48 @@ class SignIn:
         """
         key = address_key(address)
         self._throttle.take(key)
-        entered = await commit_decided(self._store, decide)
-        if entered is None:
-            raise SignInRefusedError("signing in was refused; the log says why")
+        taken = await self._unlocked(decide)
         self._throttle.give_back(key)
-        return entered
+        return taken
+
+    async def _unlocked(self, decide: Callable[[], Awaitable[tuple[Change, T | None]]]) -> T:
+        taken = await commit_decided(self._store, decide)
+        if taken is None:
+            raise SignInRefusedError("signing in was refused; the log says why")
+        return taken
 
     async def _onwards(
         self,
         stored: StoredUser,
         changes: Mapping[str, Any],
         *,
-        is_shown: bool,
+        shown: Shown,
         now: datetime,
         replaces: str | None,
     ) -> tuple[Change, Entered]:
         """Return the change of the user's row with ``changes``, and what comes next: a session, or another step."""
         after = replace(stored, user=replace(stored.user, **changes))
-        step = decide_step(after.user, self.rules, is_shown=is_shown)
+        step = decide_step(after.user, self.rules, shown)
         if step is not None:
-            onwards = Onwards(step, self.tickets.new(after, step, now=now))
+            onwards = Onwards(step, self.tickets.new(after, step, now=now, shown=shown))
             return ([stored.changed(**changes)] if changes else []), onwards
-        return await self._begin(stored, changes, now=now, replaces=replaces)
+        return await self._begin(stored, changes, shown=shown, now=now, replaces=replaces)
 
     async def _begin(
         self,
         stored: StoredUser,
         changes: Mapping[str, Any],
         *,
+        shown: Shown,
         now: datetime,
         replaces: str | None,
     ) -> tuple[Change, NewSession]:
         begun, session = await self._sessions.begin(stored, now=now, replaces=replaces)
         # Failures count until somebody is in: who knows the password alone may not guess codes for ever.
-        user = stored.changed(failures=0, locked_until=None, **changes)
+        user = stored.changed(**UNLOCKED, **changes)
         user_id = stored.user.id
-        succeeded = entry(EntryType.SIGNIN_SUCCEEDED, user_id, actor=user_id, at=now)
+        data = {"factor": shown.value}
+        succeeded = entry(EntryType.SIGNIN_SUCCEEDED, user_id, actor=user_id, at=now, data=data)
         return [user, *begun, succeeded], session
 
 
@@ -299,15 +369,30 @@ def decide_failure(
     change: Change = []
     # Only guesses count: tries on a locked account would otherwise keep its owner out for ever.
     if stored is not None and reason in {_WRONG, WRONG_CODE}:
+        is_code = reason == WRONG_CODE
         failures = stored.user.failures + 1
-        if failures < lock_out.failures:
-            change = [stored.changed(failures=failures)]
-        else:
-            until = now + lock_out.duration
-            change = [stored.changed(failures=0, locked_until=until)]
-            data["locked_seconds"] = int(lock_out.duration.total_seconds())
+        wrong_codes = stored.user.wrong_codes + is_code
+        changes: dict[str, Any] = {"failures": failures, "wrong_codes": wrong_codes}
+        is_given_up = is_code and wrong_codes >= MOST_WRONG_CODES
+        if failures >= lock_out.failures or is_given_up:
+            lasting = lock_out.lasting(wrong_codes if is_code else 0)
+            until = now + (_UNTIL_UNLOCKED if is_given_up else lasting)
+            changes = {"failures": 0, "wrong_codes": wrong_codes, "locked_until": until}
+            data["locked_seconds"] = int((until - now).total_seconds())
+        change = [stored.changed(**changes)]
     failed = entry(EntryType.SIGNIN_FAILED, *about, actor=SYSTEM_ACTOR, at=now, data=data)
     return [*change, failed]
+
+
+def decide_code(
+    stored: StoredUser, code: str, lock_out: LockOut, *, now: datetime
+) -> SecondFactor | Change:
+    """Return the user's second factor after ``code`` was used, or what refusing the code changes."""
+    factor = stored.user.second_factor
+    if stored.user.is_locked(now):
+        return decide_failure(stored, _LOCKED, lock_out, now=now)
+    used = None if factor is None else use_code(factor, code, now=now)
+    return used or decide_failure(stored, WRONG_CODE, lock_out, now=now)
 
 
 def decide_enrolment(
@@ -316,12 +401,9 @@ def decide_enrolment(
     """Return what changes of a user who sets up the second factor that the ticket offers, and the entry of it.
 
     Raises:
-        TicketRefusedError: They have one meanwhile.
         WrongCodeError: The app shows another code.
     """
     user = held.stored.user
-    if user.second_factor is not None:
-        raise TicketRefusedError("there is a second factor already")
     factor = begin_factor(tickets.secret_of(held), code, codes, now=now)
     if factor is None:
         raise WrongCodeError("not the code that the app shows")

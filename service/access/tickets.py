@@ -1,7 +1,8 @@
 """Tickets: what somebody holds who has shown a password, and has a step more to take before they are in.
 
 A ticket is worth nothing but that step, for some minutes. Nothing is stored of it: it is marked with a key of the
-archive, over whose it is and the password that was shown, so that another password makes it void.
+archive, over whose it is, the password and the second factor that they had, and the session it was asked for in, so
+that another password or another factor makes it void, and that no other session, nor nobody's, can use it.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from enum import StrEnum
 from typing import Final
 
 from service.access.errors import TicketRefusedError
-from service.access.second_factor import SECRET_BYTES
+from service.access.second_factor import SECRET_BYTES, Shown
 from service.access.secrets import new_secret
 from service.access.users import StoredUser, Users, UserState
 from service.domain.errors import NotFoundError
@@ -39,17 +40,22 @@ _VALID_FOR: Final = {
     Step.UNDERTAKE: timedelta(minutes=15),
 }
 _TICKET: Final = re.compile(
-    r"(code|enrol|undertake)\.(us_[0-9a-z]{1,40})\.([A-Za-z0-9_-]{43})\.([0-9]{1,16})\.([0-9a-f]{1,128})",
+    r"(code|enrol|undertake)\.(us_[0-9a-z]{1,40})\.(none|code|recovery)"
+    r"\.([A-Za-z0-9_-]{43})\.([0-9]{1,16})\.([0-9a-f]{1,128})",
     re.ASCII,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A ticket that is valid now, with the user whose it is. ``nonce`` tells it from every other."""
+    """A ticket that is valid now, with the user whose it is. ``nonce`` tells it from every other.
+
+    ``shown`` is what of a second factor was shown before.
+    """
 
     step: Step
     stored: StoredUser
+    shown: Shown
     nonce: str = field(repr=False)
 
 
@@ -65,43 +71,46 @@ class Tickets:
         step: Step,
         *,
         now: datetime,
+        shown: Shown = Shown.NONE,
+        session: str = "",
         random: Callable[[int], bytes] = os.urandom,
     ) -> str:
-        """Return a ticket of the user for ``step``."""
+        """Return a ticket of the user for ``step``, for use in the session of that id, or by nobody's at the door."""
         nonce = new_secret(random=random)
         expires_at = to_microseconds(now + _VALID_FOR[step])
-        mark = self._mark(stored, step, nonce, expires_at)
-        return f"{step}.{stored.user.id}.{nonce}.{expires_at}.{mark}"
+        parts = (step, stored.user.id, shown, nonce, str(expires_at))
+        return ".".join((*parts, self._mark(stored, parts, session)))
 
-    async def get(
-        self, text: str, step: Step, *, now: datetime, of: str | None = None
-    ) -> Ticket:
-        """Return the ticket; ``of`` is whose it has to be, where that is known.
+    async def get(self, text: str, step: Step, *, now: datetime, session: str = "") -> Ticket:
+        """Return the ticket.
 
         Raises:
-            TicketRefusedError: It is none, is over or for another step, or its user is another or not active any more.
+            TicketRefusedError: It is none, is over, for another step or of another session, or its user is not active
+                any more or has another password or second factor by now.
         """
         parts = _TICKET.fullmatch(text)
-        if parts is None or parts[1] != step or to_microseconds(now) >= int(parts[4]):
+        if parts is None or parts[1] != step or to_microseconds(now) >= int(parts[5]):
             raise TicketRefusedError("not a ticket for this step, or over")
-        if of is not None and parts[2] != of:
-            raise TicketRefusedError("somebody else's ticket")
         try:
             stored = await self._users.get(parts[2])
         except NotFoundError as error:
             raise TicketRefusedError("the ticket of an erased user") from error
-        mark = self._mark(stored, step, parts[3], int(parts[4]))
-        if stored.user.state is not UserState.ACTIVE or not hmac.compare_digest(mark, parts[5]):
-            raise TicketRefusedError("not a ticket of this archive")
-        return Ticket(step, stored, parts[3])
+        mark = self._mark(stored, parts.groups()[:5], session)
+        if stored.user.state is not UserState.ACTIVE or not hmac.compare_digest(mark, parts[6]):
+            raise TicketRefusedError("not a ticket of this archive, or not any more")
+        return Ticket(step, stored, Shown(parts[3]), parts[4])
 
     def secret_of(self, ticket: Ticket) -> bytes:
         """Return the secret of the second factor that the holder of the ticket may set up: the same each time."""
-        made = self._users.row_mark("second factor", ticket.stored.user.id, ticket.nonce)
-        return bytes.fromhex(made)[:SECRET_BYTES]
+        whose = (ticket.stored.user.id, ticket.nonce)
+        halves = (self._users.row_mark("second factor", *whose, half) for half in ("1", "2"))
+        secret = bytes.fromhex("".join(halves))
+        if len(secret) < SECRET_BYTES:
+            raise ValueError("marks became too short to make a secret of")
+        return secret[:SECRET_BYTES]
 
-    def _mark(self, stored: StoredUser, step: Step, nonce: str, expires_at: int) -> str:
-        shown = hashlib.sha256((stored.user.password_hash or "").encode()).hexdigest()
-        return self._users.row_mark(
-            "ticket", step, stored.user.id, nonce, str(expires_at), shown
-        )
+    def _mark(self, stored: StoredUser, parts: tuple[str, ...], session: str) -> str:
+        password = hashlib.sha256((stored.user.password_hash or "").encode()).hexdigest()
+        factor = stored.user.second_factor
+        set_at = "" if factor is None else str(factor.set_at)
+        return self._users.row_mark("ticket", *parts, session, password, set_at)

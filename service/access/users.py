@@ -4,7 +4,7 @@ A row shows roles, state and times; login, name and password hash are sealed und
 found by its blind index token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +22,8 @@ from storage.rows import UserRow
 
 USER_PREFIX: Final = "us"
 _TABLE: Final = "users"
+UNLOCKED: Final[Mapping[str, Any]] = {"failures": 0, "wrong_codes": 0, "locked_until": None}
+"""What changes of a user whose failed tries are forgotten."""
 
 
 class UserState(StrEnum):
@@ -36,6 +38,7 @@ class UserState(StrEnum):
 class User:
     """A person who may sign in. ``failures`` counts failed tries in a row; ``locked_until`` is None when not locked.
 
+    ``wrong_codes`` counts wrong codes of the second factor since the person was in last, whatever locks were between.
     ``undertaking`` is the version of the confidentiality undertaking that they gave; empty where they gave none.
     """
 
@@ -49,6 +52,7 @@ class User:
     roles: frozenset[Role]
     state: UserState
     failures: int = 0
+    wrong_codes: int = 0
     locked_until: datetime | None = None
     created_at: datetime
 
@@ -89,6 +93,7 @@ class _Personal:
     password_hash: str | None = field(default=None, repr=False)
     second_factor: SecondFactor | None = field(default=None, repr=False)
     undertaking: str = ""
+    wrong_codes: int = 0
 
 
 def user_row(user: User, *, login_token: bytes, sealer: FieldSealer) -> UserRow:
@@ -96,7 +101,13 @@ def user_row(user: User, *, login_token: bytes, sealer: FieldSealer) -> UserRow:
     roles = ",".join(sorted(user.roles))
     shown = (login_token.hex(), roles, user.state.value)
     personal = _Personal(
-        user.login, user.name, shown, user.password_hash, user.second_factor, user.undertaking
+        user.login,
+        user.name,
+        shown,
+        user.password_hash,
+        user.second_factor,
+        user.undertaking,
+        user.wrong_codes,
     )
     return UserRow(
         id=user.id,
@@ -130,6 +141,7 @@ def user_of(row: UserRow, sealer: FieldSealer) -> User:
         password_hash=personal.password_hash,
         second_factor=personal.second_factor,
         undertaking=personal.undertaking,
+        wrong_codes=personal.wrong_codes,
         roles=roles_of(row),
         state=UserState(row.state),
         failures=row.failures,

@@ -219,7 +219,7 @@ def _add_users(commands: "_Commands[argparse.ArgumentParser]") -> None:
     _add(group, "list", "list all users", "access:list_users")
     for name, text in (
         ("disable", "keep a user out"),
-        ("enable", "let a disabled user in again"),
+        ("enable", "let a disabled or locked user in again"),
         ("reset", "print a new one-time link, password and second factor being void"),
     ):
         _add(group, name, text, f"access:{name}_user").add_argument("login", metavar="LOGIN")

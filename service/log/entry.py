@@ -87,6 +87,7 @@ class EntryType(StrEnum):
     ERASURE_REFUSED = "erasure.refused"
     ERASURE_FINISHED = "erasure.finished"
     SIGNIN_SUCCEEDED = "signin.succeeded"
+    SIGNIN_BEGUN = "signin.begun"
     SIGNIN_FAILED = "signin.failed"
     SIGNOUT = "signout"
     USER_CREATED = "user.created"

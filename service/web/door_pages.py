@@ -25,7 +25,7 @@ from service.web.app_keys import DOOR
 from service.web.places import own_place
 from service.web.qr import qr_code
 from service.web.render import LANGUAGE_COOKIE, PRESS, language_of, render
-from service.web.undertaking import OURS
+from service.web.undertaking import OURS, UndertakingText
 
 _A_YEAR: Final = 365 * 24 * 3600
 _NOTICES: Final = {"password": "first_password.done", "out": "sign_in.out"}
@@ -59,7 +59,7 @@ async def sign_in(request: web.Request) -> web.Response:
         return await _sign_in_page(request, status=401, problem="sign_in.refused", **shown)
     except TooManyRequestsError as error:
         page = await _sign_in_page(request, status=429, problem="sign_in.too_many", **shown)
-        return _later(page, error)
+        return wait(page, error)
     return await _go_on(request, began, place)
 
 
@@ -84,7 +84,7 @@ async def enter_code(request: web.Request) -> web.Response:
         )
     except TooManyRequestsError as error:
         page = await _code_page(request, ticket, place, problem="sign_in.too_many", status=429)
-        return _later(page, error)
+        return wait(page, error)
     return await _go_on(request, entered, place)
 
 
@@ -92,15 +92,21 @@ async def give_undertaking(request: web.Request) -> web.Response:
     """``POST /sign-in/undertaking``: promise what was read, and go on."""
     form = await read_form(request)
     place, door = own_place(form.get("next")), request.config_dict[DOOR]
+    read = _undertaking_in(request, form.get("language", ""))
+    if read.digest != form.get("digest"):
+        return await _begin_again(request, place)
     try:
         entered = await door.signing.undertake(
             form.get("ticket", ""),
             form.get("version", ""),
+            read={"language": read.language, "sha256": read.digest},
             now=request[NOW],
             replaces=_former(request),
         )
     except TicketRefusedError:
         return await _begin_again(request, place)
+    except SignInRefusedError:
+        return await _refused(request, place)
     return await _go_on(request, entered, place)
 
 
@@ -115,9 +121,11 @@ async def enrol(request: web.Request) -> web.Response:
         )
     except TicketRefusedError:
         return await _begin_again(request, place)
+    except SignInRefusedError:
+        return await _refused(request, place)
     except WrongCodeError:
         return await _enrolment_page(request, ticket, place, problem="second_factor.wrong")
-    values = {"codes": enrolled.recovery_codes, "next": place}
+    values = {"codes": enrolled.recovery_codes, "done": "recovery.set", "next": place}
     response = await render(request, "recovery_codes.html", values)
     is_secure = request.config_dict[SITE].is_secure(request)
     set_session_cookie(response, enrolled.session.secret, is_secure=is_secure)
@@ -196,13 +204,21 @@ def _former(request: web.Request) -> str | None:
     return read_session_cookie(request, is_secure=request.config_dict[SITE].is_secure(request))
 
 
-def _later(page: web.Response, error: TooManyRequestsError) -> web.Response:
+def wait(page: web.Response, error: TooManyRequestsError) -> web.Response:
+    """Return the page, which says how long to wait before another try."""
     page.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     return page
 
 
 async def _begin_again(request: web.Request, place: str) -> web.Response:
+    """Answer to a ticket that is void: whoever is in, and loaded the page again, goes on."""
+    if SESSION in request:
+        return _sent_to(place)
     return await _sign_in_page(request, status=401, problem="sign_in.again", next=place)
+
+
+async def _refused(request: web.Request, place: str) -> web.Response:
+    return await _sign_in_page(request, status=401, problem="sign_in.refused", next=place)
 
 
 async def _code_page(
@@ -237,15 +253,23 @@ def offered_values(offered: Offered, problem: str | None) -> Mapping[str, object
 
 
 async def _undertaking_page(request: web.Request, ticket: str, place: str) -> web.Response:
-    undertaking = request.config_dict[DOOR].undertaking
     values = {
         "ticket": ticket,
         "next": place,
-        "version": undertaking.version,
-        "own_words": range(1, OURS + 1),
-        "paragraphs": undertaking.paragraphs(language_of(request)),
+        "version": request.config_dict[DOOR].undertaking.version,
+        "undertaking": _undertaking_in(request, language_of(request)),
     }
     return await render(request, "undertaking.html", values)
+
+
+def _undertaking_in(request: web.Request, language: str) -> UndertakingText:
+    """Return the undertaking as it is shown to who reads ``language``: the company's own, or that of the pages."""
+    press = request.config_dict[PRESS]
+    if language not in press.languages:
+        language = press.languages[0]
+    text = press.words[language].text
+    ours = tuple(text(f"undertaking.text.{number}") for number in range(1, OURS + 1))
+    return request.config_dict[DOOR].undertaking.in_language(language, ours)
 
 
 async def _sign_in_page(

@@ -1,6 +1,7 @@
 """The second factor and the undertaking: what counts, what does not, and how somebody comes in step by step."""
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -8,12 +9,19 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
-from service.access.errors import SignInRefusedError, TicketRefusedError, WrongCodeError
+from service.access.errors import (
+    LockedError,
+    SignInRefusedError,
+    TicketRefusedError,
+    TooManyRequestsError,
+    WrongCodeError,
+)
 from service.access.second_factor import begin_factor, new_recovery_codes, use_code
 from service.access.signin import LockOut, Onwards, SignInRules
 from service.access.tickets import Step
 from service.domain.actor import OPERATOR
-from service.domain.errors import ContradictionError, NotPermittedError
+from service.domain.errors import ContradictionError, NotPermittedError, TamperedError
+from storage.ports import Put
 from storage.rows import UserRow
 from tests.fakes import NOW, PASSWORD
 
@@ -99,6 +107,44 @@ async def enrolled(door, login="aino"):
     return secret, done, onwards.ticket
 
 
+async def undertake(door, ticket, version):
+    return await door.signing.undertake(
+        ticket, version, read={"language": "fi", "sha256": "00"}, now=door.clock.now
+    )
+
+
+async def ask(door, session, password=PASSWORD):
+    """Ask for a second factor on the page of one's own account."""
+    return await door.own.new_ticket(
+        session.session, password, address="192.0.2.7", now=door.clock.now
+    )
+
+
+async def renew(door, session, code):
+    return await door.own.renew_codes(session, code, address="192.0.2.7", now=door.clock.now)
+
+
+async def remove(door, session, code):
+    await door.own.remove_factor(session, code, address="192.0.2.7", now=door.clock.now)
+
+
+async def set_up(door, session):
+    """Set up a second factor on the page of one's own account; return its secret and its recovery codes."""
+    ticket = await ask(door, session)
+    offered = await door.own.offer(session.session, ticket, now=door.clock.now)
+    secret = secret_in(offered)
+    code = shown(secret, door.clock.now)
+    return secret, await door.own.set_up(session.session, ticket, code, now=door.clock.now)
+
+
+async def wrong_codes(door, times):
+    """Sign in, and show so many wrong codes."""
+    onwards = await door.sign_in()
+    for _ in range(times):
+        with pytest.raises(SignInRefusedError):
+            await enter(door, onwards.ticket, "000000")
+
+
 async def enter(door, ticket, code):
     return await door.signing.enter_code(ticket, code, address="192.0.2.7", now=door.clock.now)
 
@@ -163,11 +209,11 @@ async def test_a_ticket_is_for_one_step_of_one_person_for_some_minutes(door):
     with pytest.raises(TicketRefusedError):
         await door.signing.enrol(code.ticket, "000000", now=door.clock.now)
     with pytest.raises(TicketRefusedError):
-        await door.signing.undertake(enrol.ticket, "", now=door.clock.now)
+        await undertake(door, enrol.ticket, "")
     parts = code.ticket.split(".")
     for place in range(1, len(parts)):
         changed = [*parts]
-        changed[place] = enrol.ticket.split(".")[place]
+        changed[place] = "recovery" if place == 2 else enrol.ticket.split(".")[place]
         with pytest.raises(TicketRefusedError):
             await enter(door, ".".join(changed), "000000")
     for none in ("", "code", "code.us_a.b.c.d", "\ud800", "x" * 100_000):
@@ -209,11 +255,11 @@ async def test_the_undertaking_is_given_once_for_each_version(door):
     onwards = await door.sign_in()
     assert onwards.step is Step.UNDERTAKE
     with pytest.raises(TicketRefusedError):
-        await door.signing.undertake(onwards.ticket, "0", now=NOW)
-    after = await door.signing.undertake(onwards.ticket, "1", now=NOW)
+        await undertake(door, onwards.ticket, "0")
+    after = await undertake(door, onwards.ticket, "1")
     assert after.step is Step.ENROL
     with pytest.raises(TicketRefusedError):
-        await door.signing.undertake(onwards.ticket, "1", now=NOW)
+        await undertake(door, onwards.ticket, "1")
     given = (await door.entries("user.changed"))[-1]
     assert (given.data["change"], given.data["version"]) == ("undertaking", "1")
     door.rules = SignInRules(undertaking="1")
@@ -227,22 +273,20 @@ async def test_the_undertaking_is_given_once_for_each_version(door):
 async def test_nobody_is_asked_for_what_is_not_asked_for_but_for_their_own_factor(door):
     await door.person()
     session = await door.sign_in()
-    ticket = await door.own.new_ticket(session.session, now=NOW)
-    secret = secret_in(await door.own.offer(session.session, ticket, now=NOW))
-    codes = await door.own.set_up(session.session, ticket, shown(secret, NOW), now=NOW)
+    _, codes = await set_up(door, session)
     with pytest.raises(ContradictionError):
-        await door.own.new_ticket(session.session, now=NOW)
+        await ask(door, session)
     assert (await door.sign_in()).step is Step.CODE
     with pytest.raises(WrongCodeError):
-        await door.own.remove_factor(session.session, "000000", now=NOW)
-    later = NOW + timedelta(minutes=1)
-    renewed = await door.own.renew_codes(session.session, codes[0], now=later)
+        await remove(door, session.session, "000000")
+    door.clock.wait(minutes=1)
+    renewed = await renew(door, session.session, codes[0])
     with pytest.raises(WrongCodeError):
-        await door.own.renew_codes(session.session, codes[1], now=later)
-    view = await door.own.look(session.session, now=later)
+        await renew(door, session.session, codes[1])
+    view = await door.own.look(session.session, now=door.clock.now)
     assert (view.codes_left, view.may_remove, view.factor_since) == (10, True, NOW)
-    await door.own.remove_factor(session.session, renewed[0], now=later)
-    assert (await door.own.look(session.session, now=later)).factor_since is None
+    await remove(door, session.session, renewed[0])
+    assert (await door.own.look(session.session, now=door.clock.now)).factor_since is None
     door.clock.wait(minutes=1)
     assert not isinstance(await door.sign_in(), Onwards)
 
@@ -255,22 +299,26 @@ async def test_a_factor_that_everybody_needs_is_not_removed_and_codes_are_not_gu
     secret, done, _ = await enrolled(door)
     session = done.session.session
     with pytest.raises(ContradictionError):
-        await door.own.remove_factor(session, done.recovery_codes[0], now=door.clock.now)
-    for _ in range(3):
+        await remove(door, session, done.recovery_codes[0])
+    for _ in range(2):
         with pytest.raises(WrongCodeError):
-            await door.own.renew_codes(session, "000000", now=door.clock.now)
+            await renew(door, session, "000000")
     later = door.clock.wait(minutes=1)
-    with pytest.raises(WrongCodeError):
-        await door.own.renew_codes(session, shown(secret, later), now=later)
+    with pytest.raises(LockedError):
+        await renew(door, session, "000000")
+    with pytest.raises(LockedError):
+        await renew(door, session, shown(secret, later))
 
 
 async def test_somebody_elses_ticket_sets_nothing_up(door):
     await door.person("aino")
     await door.person("liisa")
     aino, liisa = await door.sign_in("aino"), await door.sign_in("liisa")
-    ticket = await door.own.new_ticket(aino.session, now=NOW)
-    with pytest.raises(TicketRefusedError):
-        await door.own.offer(liisa.session, ticket, now=NOW)
+    ticket = await ask(door, aino)
+    again = await door.sign_in("aino")
+    for other in (liisa, again):
+        with pytest.raises(TicketRefusedError):
+            await door.own.offer(other.session, ticket, now=NOW)
 
 
 async def test_sessions_elsewhere_are_seen_and_ended(door):
@@ -288,9 +336,183 @@ async def test_sessions_elsewhere_are_seen_and_ended(door):
 
 
 async def test_a_factor_that_somebody_wrote_into_the_database_is_none(door):
+    aino, liisa = await door.person("aino"), await door.person("liisa")
+    (before,) = await door.store.find(UserRow, {"id": aino.id})
+    needing(door)
+    secret, _, _ = await enrolled(door, "aino")
+    await enrolled(door, "liisa")
+    (row,) = await door.store.find(UserRow, {"id": aino.id})
+    (hers,) = await door.store.find(UserRow, {"id": liisa.id})
+    assert secret not in row.sealed
+    for sealed in (hers.sealed, before.sealed):
+        await door.store.commit([Put(replace(row, sealed=sealed))])
+        with pytest.raises(TamperedError):
+            await door.sign_in("aino")
+
+
+async def test_a_ticket_of_the_account_page_brings_nobody_in(door):
+    await door.person()
+    session = await door.sign_in()
+    ticket = await ask(door, session)
+    with pytest.raises(TicketRefusedError):
+        await door.signing.offer(ticket, now=NOW)
+    await door.sessions.end(session.session, now=NOW)
+    with pytest.raises(TicketRefusedError):
+        await door.signing.enrol(ticket, "000000", now=NOW)
+    # Nor does one of the door change the account of an open session.
+    needing(door)
+    onwards = await door.sign_in()
+    with pytest.raises(TicketRefusedError):
+        await door.own.set_up(session.session, onwards.ticket, "000000", now=NOW)
+
+
+async def test_a_session_alone_sets_up_no_second_factor(door):
+    await door.person()
+    door.sign_in_with(LockOut(failures=2))
+    session = await door.sign_in()
+    with pytest.raises(SignInRefusedError):
+        await ask(door, session, "a stranger's guess")
+    failed = (await door.entries("signin.failed"))[-1]
+    assert failed.data["reason"] == "wrong_password"
+    with pytest.raises(LockedError):
+        await ask(door, session, "a stranger's guess")
+    with pytest.raises(LockedError):
+        await ask(door, session)
+
+
+async def test_guesses_on_the_account_page_are_braked_by_address(door):
+    await door.person()
+    door.sign_in_with(LockOut(failures=1000))
+    session = await door.sign_in()
+    for _ in range(30):
+        with pytest.raises(SignInRefusedError):
+            await ask(door, session, "a stranger's guess")
+    with pytest.raises(TooManyRequestsError):
+        await ask(door, session, "a stranger's guess")
+
+
+async def test_a_factor_that_is_set_up_or_removed_ends_all_other_sessions(door):
+    await door.person()
+    session, other = await door.sign_in(), await door.sign_in()
+    _, codes = await set_up(door, session)
+    assert await door.session(other.secret) is None
+    assert await door.session(session.secret) is not None
+    door.clock.wait(minutes=1)
+    onwards = await door.sign_in()
+    other = await enter(door, onwards.ticket, codes[0])
+    await remove(door, session.session, codes[1])
+    assert await door.session(other.secret) is None
+    assert await door.session(session.secret) is not None
+
+
+async def test_a_factor_that_was_set_up_meanwhile_is_asked_for(door):
+    await door.person()
+    session = await door.sign_in()
+    door.rules = SignInRules(undertaking="1")
+    door.sign_in_with(LockOut())
+    thief = await door.sign_in()
+    assert thief.step is Step.UNDERTAKE
+    await set_up(door, session)
+    with pytest.raises(TicketRefusedError):
+        await undertake(door, thief.ticket, "1")
+
+
+async def test_a_locked_account_is_entered_by_no_step(door):
+    aino = await door.person()
+    needing(door, undertaking="1", failures=2)
+    promise = await door.sign_in()
+    enrol = await undertake(door, (await door.sign_in()).ticket, "1")
+    secret = secret_in(await door.signing.offer(enrol.ticket, now=NOW))
+    for _ in range(2):
+        with pytest.raises(SignInRefusedError):
+            await door.sign_in(password="a stranger's guess")
+    with pytest.raises(SignInRefusedError):
+        await door.signing.enrol(enrol.ticket, shown(secret, NOW), now=NOW)
+    with pytest.raises(TicketRefusedError):
+        await undertake(door, promise.ticket, "1")
+    door.rules = SignInRules(undertaking="2")
+    door.sign_in_with(LockOut(failures=2))
+    assert (await door.users.get(aino.id)).user.is_locked(NOW)
+    door.clock.wait(minutes=16)
+    promise = await door.sign_in()
+    for _ in range(2):
+        with pytest.raises(SignInRefusedError):
+            await door.sign_in(password="a stranger's guess")
+    with pytest.raises(SignInRefusedError):
+        await undertake(door, promise.ticket, "2")
+    assert (await door.users.get(aino.id)).user.is_locked(door.clock.now)
+
+
+async def test_wrong_codes_lock_for_longer_each_time_and_at_last_until_the_administrator_helps(
+    door,
+):
     aino = await door.person()
     needing(door)
-    await enrolled(door)
-    (row,) = await door.store.find(UserRow, {"id": aino.id})
-    assert SECRET not in row.sealed
-    assert b"second_factor" not in row.sealed
+    secret, _, _ = await enrolled(door)
+    lasted = []
+    for _ in range(10):
+        await wrong_codes(door, 10)
+        lasted.append((await door.entries("signin.failed"))[-1].data["locked_seconds"])
+        user = (await door.users.get(aino.id)).user
+        door.clock.wait(seconds=lasted[-1] + 60 if len(lasted) < 10 else 365 * 86400)
+    assert user.wrong_codes == 100
+    minutes = [seconds // 60 for seconds in lasted[:9]]
+    assert minutes == [15, 30, 60, 120, 240, 480, 960, 1440, 1440]
+    with pytest.raises(SignInRefusedError):
+        await door.sign_in()
+    await door.accounts.enable(aino.id, by=OPERATOR, now=door.clock.now)
+    onwards = await door.sign_in()
+    assert await enter(door, onwards.ticket, shown(secret, door.clock.now))
+    assert (await door.users.get(aino.id)).user.wrong_codes == 0
+
+
+async def test_wrong_codes_are_forgotten_by_coming_in_and_by_nothing_less(door):
+    aino = await door.person()
+    needing(door)
+    secret, done, _ = await enrolled(door)
+    await wrong_codes(door, 3)
+    await renew(door, done.session.session, done.recovery_codes[0])
+    assert (await door.users.get(aino.id)).user.wrong_codes == 3
+    door.clock.wait(minutes=1)
+    onwards = await door.sign_in()
+    await enter(door, onwards.ticket, shown(secret, door.clock.now))
+    assert (await door.users.get(aino.id)).user.wrong_codes == 0
+
+
+async def test_the_log_tells_what_was_shown_and_who_stopped_half_way(door):
+    await door.person()
+    await door.sign_in()
+    needing(door)
+    secret, done, _ = await enrolled(door)
+    onwards = await door.sign_in()
+    await enter(door, onwards.ticket, done.recovery_codes[0])
+    door.clock.wait(minutes=1)
+    onwards = await door.sign_in()
+    await enter(door, onwards.ticket, shown(secret, door.clock.now))
+    await door.sign_in()
+    factors = [entry.data["factor"] for entry in await door.entries("signin.succeeded")]
+    assert factors == ["none", "set_up", "recovery", "code"]
+    begun = [entry.data["next"] for entry in await door.entries("signin.begun")]
+    assert begun == ["enrol", "code", "code", "code"]
+
+
+async def test_what_was_shown_is_still_known_after_the_undertaking(door):
+    await door.person()
+    needing(door)
+    secret, _, _ = await enrolled(door)
+    needing(door, undertaking="1")
+    door.clock.wait(minutes=1)
+    promise = await enter(door, (await door.sign_in()).ticket, shown(secret, door.clock.now))
+    await undertake(door, promise.ticket, "1")
+    assert (await door.entries("signin.succeeded"))[-1].data["factor"] == "code"
+    given = (await door.entries("user.changed"))[-1].data
+    assert (given["language"], given["sha256"]) == ("fi", "00")
+
+
+async def test_an_offered_secret_is_as_long_as_the_hash_and_older_ones_still_count(door):
+    await door.person()
+    session = await door.sign_in()
+    secret, _ = await set_up(door, session)
+    assert len(secret) == 20
+    older = SECRET[:16]
+    assert begin_factor(older, shown(older, NOW), (), now=NOW) is not None

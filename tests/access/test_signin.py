@@ -111,7 +111,9 @@ async def test_guessing_all_at_once_gives_no_more_guesses(door):
     results = await asyncio.gather(*guesses, return_exceptions=True)
     assert all(isinstance(result, SignInRefusedError) for result in results[:8])
     reasons = [entry.data["reason"] for entry in await door.entries("signin.failed")]
-    assert reasons.count("wrong_password") <= 3
+    # Whoever is in makes the count begin again.
+    is_in = not isinstance(results[8], SignInRefusedError)
+    assert reasons.count("wrong_password") <= (5 if is_in else 3)
 
 
 async def test_tries_from_one_address_are_braked_whatever_the_login(door):

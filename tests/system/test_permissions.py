@@ -94,9 +94,9 @@ GET    /static/{name}                                     IAHRLDMU AHRLDMU 200  
 GET    /language/{language}                               IAHRLDMU AHRLDMU 303  303
 GET    /sign-in                                           x        AHRLDMU 200  303
 POST   /sign-in                                           IAHRLDMU AHRLDMU 401  401
-POST   /sign-in/code                                      IAHRLDMU AHRLDMU 401  401
-POST   /sign-in/undertaking                               IAHRLDMU AHRLDMU 401  401
-POST   /sign-in/second-factor                             IAHRLDMU AHRLDMU 401  401
+POST   /sign-in/code                                      x        AHRLDMU 401  303
+POST   /sign-in/undertaking                               x        AHRLDMU 401  303
+POST   /sign-in/second-factor                             x        AHRLDMU 401  303
 GET    /account                                           x        AHRLDMU 303  200
 POST   /account/second-factor                             x        AHRLDMU 303  200
 POST   /account/second-factor/set                         x        AHRLDMU 303  400

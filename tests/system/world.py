@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import aiohttp
 from yarl import URL
@@ -348,7 +349,7 @@ async def good_request(world, asker, route):
         "POST /sign-in/code": b"ticket=code.us_x&code=123456",
         "POST /sign-in/undertaking": b"ticket=undertake.us_x&version=1",
         "POST /sign-in/second-factor": b"ticket=enrol.us_x&code=123456",
-        "POST /account/second-factor": b"",
+        "POST /account/second-factor": f"password={quote_plus(PASSWORD)}".encode(),
         "POST /account/second-factor/set": b"ticket=enrol.us_x&code=123456",
         "POST /account/second-factor/remove": b"code=123456",
         "POST /account/recovery-codes": b"code=123456",
