@@ -487,7 +487,8 @@ def intake_of(config: Config, stores: Stores, keys: Callable[[], IntakeKeys]) ->
 
 def _access(config: Config, stores: Stores, vault: Vault) -> Access:
     store, limits, passwords = stores.store, config.limits, Passwords()
-    users = Users(store=store, vault=vault)
+    days = config.access.recertify_days
+    users = Users(store=store, vault=vault, recertify=timedelta(days=days) if days else None)
     sessions = SignedIn(
         store=store,
         users=users,

@@ -21,8 +21,9 @@ from service.access.users import (
 )
 from service.archive.vault import Vault
 from service.domain.actor import OPERATOR, Actor, Role
-from service.domain.errors import ContradictionError, NotPermittedError
+from service.domain.errors import ContradictionError, InvalidInputError, NotPermittedError
 from service.domain.ids import new_id
+from service.domain.times import format_time
 from service.log.entry import EntryType, Value
 from storage.errors import ConflictError
 from storage.ports import Add, Append, Change, Store
@@ -44,18 +45,29 @@ class Accounts:
         self._users = users
 
     async def add(
-        self, login: str, *, name: str, roles: Collection[Role], by: Actor, now: datetime
+        self,
+        login: str,
+        *,
+        name: str,
+        roles: Collection[Role],
+        by: Actor,
+        now: datetime,
+        organisation: str = "",
+        ends_at: datetime | None = None,
     ) -> Invite:
         """Add a user and return the one-time invite with which they set their password.
 
-        The row key is stored first; a crash after it leaves a key that opens nothing.
+        ``organisation`` is whom they work for when it is another company than the archive's, for whom the account has
+        to end. The row key is stored first; a crash after it leaves a key that opens nothing.
 
         Raises:
-            InvalidInputError: The login, the name or the roles cannot be.
+            InvalidInputError: The login, the name, the roles, the organisation or the end cannot be.
             ContradictionError: Somebody has this login.
         """
         require_manager(by)
         require_personal(roles)
+        organisation = parse_name(organisation) if organisation else ""
+        _require_end(organisation, ends_at, now)
         user = User(
             id=new_id(USER_PREFIX),
             version=1,
@@ -64,6 +76,8 @@ class Accounts:
             roles=frozenset(roles),
             state=UserState.INVITED,
             created_at=now,
+            organisation=organisation,
+            ends_at=ends_at,
         )
         key = self._vault.new_key(user.id, now=now)
         await self._vault.put([key])
@@ -75,7 +89,11 @@ class Accounts:
             user.id,
             actor=by.id,
             at=now,
-            data={"roles": tuple(sorted(user.roles))},
+            data={
+                "roles": tuple(sorted(user.roles)),
+                **({} if ends_at is None else {"until": format_time(ends_at)}),
+                **({"kind": "external"} if organisation else {}),
+            },
         )
         try:
             await self._store.commit([Add(row), added, created])
@@ -205,12 +223,52 @@ class Accounts:
         async def decide(stored: StoredUser) -> Change:
             sorted_roles = tuple(sorted(frozenset(roles)))
             return [
-                stored.changed(roles=frozenset(roles)),
+                stored.changed(roles=frozenset(roles), confirmed_at=now),
                 *await removed_sessions(self._store, user_id),
                 _changed(user_id, "roles", by=by, now=now, roles=sorted_roles),
             ]
 
         await self._change(user_id, decide, by=by)
+
+    async def confirm(self, user_id: str, *, by: Actor, now: datetime) -> None:
+        """Confirm that the user still needs the roles they have.
+
+        Raises:
+            NotFoundError: There is no such user.
+        """
+
+        async def decide(stored: StoredUser) -> Change:
+            roles = tuple(sorted(stored.user.roles))
+            return [
+                stored.changed(confirmed_at=now),
+                _changed(user_id, "confirmed", by=by, now=now, roles=roles),
+            ]
+
+        await self._change(user_id, decide, by=by)
+
+    async def change_end(
+        self, user_id: str, ends_at: datetime | None, *, by: Actor, now: datetime
+    ) -> None:
+        """Let the account end at ``ends_at``; None: it does not end.
+
+        Raises:
+            NotFoundError: There is no such user.
+            InvalidInputError: The end is past, or there has to be one.
+        """
+
+        async def decide(stored: StoredUser) -> Change:
+            _require_end(stored.user.organisation, ends_at, now)
+            until = "" if ends_at is None else format_time(ends_at)
+            return [
+                stored.changed(ends_at=ends_at),
+                _changed(user_id, "until", by=by, now=now, until=until),
+            ]
+
+        await self._change(user_id, decide, by=by)
+
+    def until(self, user: User) -> datetime | None:
+        """Return when the account ends unless somebody extends or confirms it."""
+        return user.until(self._users.recertify)
 
     async def _change(
         self, user_id: str, decide: Callable[[StoredUser], Awaitable[Change]], *, by: Actor
@@ -223,6 +281,13 @@ class Accounts:
             return await decide(await self._users.get(user_id)), None
 
         await commit_decided(self._store, decided)
+
+
+def _require_end(organisation: str, ends_at: datetime | None, now: datetime) -> None:
+    if organisation and ends_at is None:
+        raise InvalidInputError("the account of somebody from another organisation has to end")
+    if ends_at is not None and ends_at <= now:
+        raise InvalidInputError("the account would have ended already: give a day to come")
 
 
 def _changed(user_id: str, change: str, *, by: Actor, now: datetime, **data: Value) -> Append:

@@ -26,9 +26,14 @@ from storage.ports import Change, Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountView:
-    """One's own account. ``factor_since`` is None where there is no second factor; ``codes_left`` belong to it."""
+    """One's own account, which ends at ``until``.
+
+    ``factor_since`` is None where there is no second factor; ``codes_left`` belong to it.
+    """
 
     login: str = field(repr=False)
+    organisation: str
+    until: datetime | None
     factor_since: datetime | None
     codes_left: int
     may_remove: bool
@@ -53,6 +58,8 @@ class OwnAccount:
         factor = user.second_factor
         return AccountView(
             login=user.login,
+            organisation=user.organisation,
+            until=user.until(self.users.recertify),
             factor_since=None if factor is None else from_microseconds(factor.set_at),
             codes_left=0 if factor is None else len(factor.recovery),
             may_remove=factor is not None and not self.signing.rules.needs_second_factor,

@@ -1,7 +1,7 @@
 """Signed-in browsers. The cookie is a random secret; the server keeps its SHA-256 and everything else.
 
 A session ends by signing out, after a time without requests, after a time in any case, and at once when its user is
-disabled, reset or given other roles.
+disabled, reset or given other roles, or when their account ends.
 """
 
 import hmac
@@ -15,7 +15,7 @@ from typing import Final
 from service.access.commits import commit_decided
 from service.access.entries import entry
 from service.access.secrets import hash_secret, is_secret, new_secret
-from service.access.users import StoredUser, Users, UserState
+from service.access.users import StoredUser, Users
 from service.domain.actor import Actor
 from service.domain.errors import NotFoundError
 from service.domain.times import from_microseconds, to_microseconds
@@ -126,7 +126,7 @@ class Sessions:
             user = (await self._users.get(rows[0].user_id)).user
         except NotFoundError:
             return None
-        if user.state is not UserState.ACTIVE:
+        if self._users.why_out(user, now) is not None:
             return None
         if now - from_microseconds(rows[0].seen_at) >= _SEEN_EVERY:
             await self._prolong(rows[0], now)

@@ -25,7 +25,7 @@ from service.access.second_factor import (
 from service.access.sessions import NewSession, Sessions
 from service.access.throttle import Throttle, address_key
 from service.access.tickets import Step, Ticket, Tickets
-from service.access.users import UNLOCKED, StoredUser, User, Users, UserState
+from service.access.users import UNLOCKED, StoredUser, User, Users
 from service.log.entry import SYSTEM_ACTOR, EntryType, Value
 from storage.ports import Append, Change, Store
 
@@ -99,12 +99,15 @@ def decide_step(user: User, rules: SignInRules, shown: Shown) -> Step | None:
     return None
 
 
-def decide_refusal(user: User | None, *, is_match: bool, now: datetime) -> str | None:
+def decide_refusal(
+    user: User | None, *, is_match: bool, now: datetime, recertify: timedelta | None = None
+) -> str | None:
     """Decide why signing in is refused, or None when it is not. A locked account is refused the right password too."""
     if user is None:
         return "unknown_login"
-    if user.state is not UserState.ACTIVE:
-        return user.state.value
+    why_out = user.why_out(now, recertify)
+    if why_out is not None:
+        return why_out
     if user.is_locked(now):
         return _LOCKED
     return None if is_match else _WRONG
@@ -160,7 +163,9 @@ class SignIn:
             if kept not in tried:
                 tried[kept] = await self._passwords.is_match(password, kept)
             user = None if stored is None else stored.user
-            refusal = decide_refusal(user, is_match=tried[kept], now=now)
+            refusal = decide_refusal(
+                user, is_match=tried[kept], now=now, recertify=self._users.recertify
+            )
             if stored is None or refusal is not None:
                 return decide_failure(stored, refusal or "", self.lock_out, now=now), None
             changes: dict[str, Any] = {}
@@ -193,7 +198,9 @@ class SignIn:
         async def decide() -> tuple[Change, StoredUser | None]:
             stored = await self._users.get(user_id)
             is_match = await self._passwords.is_match(password, stored.user.password_hash)
-            refusal = decide_refusal(stored.user, is_match=is_match, now=now)
+            refusal = decide_refusal(
+                stored.user, is_match=is_match, now=now, recertify=self._users.recertify
+            )
             if refusal is not None:
                 return decide_failure(stored, refusal, self.lock_out, now=now), None
             return [], stored

@@ -18,7 +18,7 @@ from typing import Final
 from service.access.errors import TicketRefusedError
 from service.access.second_factor import SECRET_BYTES, Shown
 from service.access.secrets import new_secret
-from service.access.users import StoredUser, Users, UserState
+from service.access.users import StoredUser, Users
 from service.domain.errors import NotFoundError
 from service.domain.times import to_microseconds
 
@@ -96,7 +96,8 @@ class Tickets:
         except NotFoundError as error:
             raise TicketRefusedError("the ticket of an erased user") from error
         mark = self._mark(stored, parts.groups()[:5], session)
-        if stored.user.state is not UserState.ACTIVE or not hmac.compare_digest(mark, parts[6]):
+        is_out = self._users.why_out(stored.user, now) is not None
+        if is_out or not hmac.compare_digest(mark, parts[6]):
             raise TicketRefusedError("not a ticket of this archive, or not any more")
         return Ticket(step, stored, Shown(parts[3]), parts[4])
 

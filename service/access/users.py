@@ -6,7 +6,7 @@ found by its blind index token.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -39,6 +39,9 @@ class User:
     """A person who may sign in. ``failures`` counts failed tries in a row; ``locked_until`` is None when not locked.
 
     ``wrong_codes`` counts wrong codes of the second factor since the person was in last, whatever locks were between.
+    ``organisation`` is whom somebody works for who is no employee; else empty. At ``ends_at`` the account ends.
+    Somebody confirmed at ``confirmed_at`` that the person still needs it; None: nobody since it was added.
+
     ``undertaking`` is the version of the confidentiality undertaking that they gave; empty where they gave none.
     """
 
@@ -55,10 +58,31 @@ class User:
     wrong_codes: int = 0
     locked_until: datetime | None = None
     created_at: datetime
+    organisation: str = ""
+    ends_at: datetime | None = None
+    confirmed_at: datetime | None = None
 
     def is_locked(self, now: datetime) -> bool:
         """Tell whether signing in is refused for now because of failures."""
         return self.locked_until is not None and now < self.locked_until
+
+    def until(self, recertify: timedelta | None) -> datetime | None:
+        """Return when the account ends if nobody does anything; rights are to be confirmed each ``recertify``."""
+        unconfirmed = (
+            None if recertify is None else (self.confirmed_at or self.created_at) + recertify
+        )
+        return min(
+            (end for end in (self.ends_at, unconfirmed) if end is not None), default=None
+        )
+
+    def why_out(self, now: datetime, recertify: timedelta | None) -> str | None:
+        """Return why nobody comes in with this account, whatever they show; None when it is active."""
+        if self.state is not UserState.ACTIVE:
+            return self.state.value
+        until = self.until(recertify)
+        if until is None or now < until:
+            return None
+        return "ended" if until == self.ends_at else "unconfirmed"
 
     @property
     def actor(self) -> Actor:
@@ -94,6 +118,9 @@ class _Personal:
     second_factor: SecondFactor | None = field(default=None, repr=False)
     undertaking: str = ""
     wrong_codes: int = 0
+    organisation: str = ""
+    ends_at: int = 0
+    confirmed_at: int = 0
 
 
 def user_row(user: User, *, login_token: bytes, sealer: FieldSealer) -> UserRow:
@@ -108,6 +135,9 @@ def user_row(user: User, *, login_token: bytes, sealer: FieldSealer) -> UserRow:
         user.second_factor,
         user.undertaking,
         user.wrong_codes,
+        user.organisation,
+        _kept_time(user.ends_at),
+        _kept_time(user.confirmed_at),
     )
     return UserRow(
         id=user.id,
@@ -116,7 +146,7 @@ def user_row(user: User, *, login_token: bytes, sealer: FieldSealer) -> UserRow:
         roles=roles,
         state=user.state.value,
         failures=user.failures,
-        locked_until=0 if user.locked_until is None else to_microseconds(user.locked_until),
+        locked_until=_kept_time(user.locked_until),
         created_at=to_microseconds(user.created_at),
         sealed=seal_value(sealer, personal, table=_TABLE, row=user.id, version=user.version),
     )
@@ -145,9 +175,20 @@ def user_of(row: UserRow, sealer: FieldSealer) -> User:
         roles=roles_of(row),
         state=UserState(row.state),
         failures=row.failures,
-        locked_until=from_microseconds(row.locked_until) if row.locked_until else None,
+        locked_until=_time_of(row.locked_until),
         created_at=from_microseconds(row.created_at),
+        organisation=personal.organisation,
+        ends_at=_time_of(personal.ends_at),
+        confirmed_at=_time_of(personal.confirmed_at),
     )
+
+
+def _kept_time(at: datetime | None) -> int:
+    return 0 if at is None else to_microseconds(at)
+
+
+def _time_of(kept: int) -> datetime | None:
+    return from_microseconds(kept) if kept else None
 
 
 def roles_of(row: UserRow) -> frozenset[Role]:
@@ -156,11 +197,21 @@ def roles_of(row: UserRow) -> frozenset[Role]:
 
 
 class Users:
-    """Finds and opens users. Those whose row key was destroyed are erased: they are not found."""
+    """Finds and opens users. Those whose row key was destroyed are erased: they are not found.
 
-    def __init__(self, *, store: Store, vault: Vault) -> None:
+    After ``recertify`` without a confirmation that somebody still needs their rights, they are out; None: never.
+    """
+
+    def __init__(
+        self, *, store: Store, vault: Vault, recertify: timedelta | None = None
+    ) -> None:
         self._store = store
         self._vault = vault
+        self.recertify = recertify
+
+    def why_out(self, user: User, now: datetime) -> str | None:
+        """Return why nobody comes in with this account now, whatever they show; None when it is active."""
+        return user.why_out(now, self.recertify)
 
     async def get(self, user_id: str) -> StoredUser:
         """Return the user.

@@ -4,11 +4,13 @@ import argparse
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
+from zoneinfo import ZoneInfo
 
 from service.cli import tokens, users
 from service.config import Config
+from service.domain.errors import InvalidInputError
 from service.wiring import Access, opened_archive
 
 
@@ -32,7 +34,39 @@ async def add_user(config: Config, options: argparse.Namespace) -> int:
             roles=options.roles,
             base_url=_base_url(config),
             now=_now(),
+            organisation=options.organisation,
+            ends_at=_end_of(options.until, config.archive.timezone),
         )
+    return 0
+
+
+def _end_of(text: str | None, timezone: ZoneInfo) -> datetime | None:
+    """Return when the last day of an account is over; None where it has none.
+
+    Raises:
+        InvalidInputError: It is no day.
+    """
+    if text in {None, "never"}:
+        return None
+    try:
+        day = date.fromisoformat(text or "") + timedelta(days=1)
+        return datetime.combine(day, time(), timezone).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInputError(f"{text!r} is no day: give one such as 2026-12-31") from error
+
+
+async def confirm_users(config: Config, options: argparse.Namespace) -> int:
+    """Confirm that users still need their roles."""
+    async with _access(config) as access:
+        await users.confirm_users(access.accounts, options.logins, now=_now())
+    return 0
+
+
+async def set_end(config: Config, options: argparse.Namespace) -> int:
+    """Let a user's account end."""
+    ends_at = _end_of(options.day, config.archive.timezone)
+    async with _access(config) as access:
+        await users.set_end(access.accounts, options.login, ends_at, now=_now())
     return 0
 
 

@@ -211,12 +211,23 @@ def _add_users(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add.add_argument("login", metavar="LOGIN")
     add.add_argument("--name", help="the person's name; the login by default")
     add.add_argument("--role", action="append", required=True, choices=_PERSONAL, dest="roles")
+    add.add_argument("--until", metavar="DATE", help="the account's last day")
+    add.add_argument(
+        "--organisation", default="", help="whom they work for, when not for us; needs --until"
+    )
     roles = _add(group, "roles", "give a user these roles and no others", "access:set_roles")
     roles.add_argument("login", metavar="LOGIN")
     roles.add_argument(
         "--role", action="append", required=True, choices=_PERSONAL, dest="roles"
     )
     _add(group, "list", "list all users", "access:list_users")
+    confirm = _add(
+        group, "confirm", "confirm that users still need their roles", "access:confirm_users"
+    )
+    confirm.add_argument("logins", nargs="+", metavar="LOGIN")
+    until = _add(group, "until", "let a user's account end", "access:set_end")
+    until.add_argument("login", metavar="LOGIN")
+    until.add_argument("day", metavar="DATE", help="the last day, or never")
     for name, text in (
         ("disable", "keep a user out"),
         ("enable", "let a disabled or locked user in again"),

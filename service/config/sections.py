@@ -444,6 +444,11 @@ class AccessConfig:
         "divided by empty lines. Empty: a text that Taltio brings along.",
         default="",
     )
+    recertify_days: int = setting(
+        values.whole_number(0, 366),
+        "Whoever nobody confirmed for so many days (taltio users confirm) is out. 0: nobody is asked.",
+        default=183,
+    )
 
 
 @dataclass(frozen=True, slots=True)

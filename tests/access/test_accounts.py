@@ -3,10 +3,12 @@
 import itertools
 import logging
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from service.access.errors import InviteRefusedError, SignInRefusedError
+from service.access.errors import InviteRefusedError, SignInRefusedError, TicketRefusedError
+from service.access.signin import LockOut, SignInRules
 from service.access.users import UserState
 from service.domain.actor import OPERATOR, Actor, ActorKind, Role
 from service.domain.errors import (
@@ -16,6 +18,7 @@ from service.domain.errors import (
     NotPermittedError,
     TamperedError,
 )
+from service.domain.times import format_time
 from storage.errors import UnavailableError
 from storage.ports import Put
 from storage.rows import InviteRow, SessionRow, UserRow
@@ -241,3 +244,71 @@ async def test_nothing_that_is_secret_or_personal_shows_itself(door, caplog):
         stored.user.password_hash,
     ):
         assert hidden not in shown
+
+
+async def test_an_account_that_ended_is_out_at_once_and_whatever_is_shown(door):
+    aino = await door.person()
+    began = await door.sign_in()
+    end = NOW + timedelta(minutes=10)
+    await door.accounts.change_end(aino.id, end, by=OPERATOR, now=NOW)
+    door.clock.wait(minutes=9)
+    assert await door.session(began.secret) is not None
+    door.clock.wait(minutes=1)
+    assert await door.session(began.secret) is None
+    with pytest.raises(SignInRefusedError):
+        await door.sign_in()
+    assert (await door.entries("signin.failed"))[-1].data["reason"] == "ended"
+    with pytest.raises(InvalidInputError):
+        await door.accounts.change_end(aino.id, end, by=OPERATOR, now=door.clock.now)
+    await door.accounts.change_end(aino.id, None, by=OPERATOR, now=door.clock.now)
+    assert await door.sign_in()
+    untils = [entry.data.get("until") for entry in await door.entries("user.changed")]
+    assert untils[-2:] == [format_time(end), ""]
+
+
+async def test_a_step_is_not_taken_by_whose_account_ended_meanwhile(door):
+    aino = await door.person()
+    door.rules = SignInRules(undertaking="1")
+    door.sign_in_with(LockOut())
+    onwards = await door.sign_in()
+    end = NOW + timedelta(minutes=1)
+    await door.accounts.change_end(aino.id, end, by=OPERATOR, now=NOW)
+    door.clock.wait(minutes=1)
+    with pytest.raises(TicketRefusedError):
+        await door.signing.undertake(onwards.ticket, "1", read={}, now=door.clock.now)
+
+
+async def test_people_of_another_organisation_have_an_end(door):
+    with pytest.raises(InvalidInputError, match="has to end"):
+        await door.accounts.add(
+            "kimmo",
+            name="Kimmo Kumppani",
+            roles=[Role.AGENT],
+            by=OPERATOR,
+            now=NOW,
+            organisation="Kumppani Oy",
+        )
+    aino = await door.person()
+    assert (await door.users.get(aino.id)).user.organisation == ""
+
+
+async def test_rights_that_nobody_confirms_count_no_longer(door):
+    aino = await door.person()
+    door.users.recertify = timedelta(days=183)
+    door.clock.wait(days=182)
+    began = await door.sign_in()
+    door.clock.wait(days=1)
+    assert await door.session(began.secret) is None
+    with pytest.raises(SignInRefusedError):
+        await door.sign_in()
+    assert (await door.entries("signin.failed"))[-1].data["reason"] == "unconfirmed"
+    await door.accounts.confirm(aino.id, by=OPERATOR, now=door.clock.now)
+    assert await door.sign_in()
+    door.clock.wait(days=100)
+    await door.accounts.change_roles(aino.id, [Role.DPO], by=OPERATOR, now=door.clock.now)
+    door.clock.wait(days=100)
+    assert await door.sign_in()
+    confirmed = [entry.data for entry in await door.entries("user.changed")]
+    assert [data["change"] for data in confirmed[-2:]] == ["confirmed", "roles"]
+    with pytest.raises(NotPermittedError):
+        await door.accounts.confirm(aino.id, by=replace(ADMIN, id=aino.id), now=NOW)

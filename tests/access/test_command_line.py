@@ -1,11 +1,15 @@
 """``taltio users`` and ``taltio tokens``."""
 
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
 import pytest
 
-from service.cli import tokens, users
+from service.cli import access, tokens, users
 from service.cli.commands import build_parser
 from service.domain.actor import Role
 from service.domain.errors import InvalidInputError, NotFoundError
+from service.domain.times import format_time
 from tests.fakes import NOW, PASSWORD
 
 BASE = "https://archive.example.org"
@@ -32,7 +36,7 @@ async def test_the_list_tells_id_state_roles_login_and_name(door, capsys):
     capsys.readouterr()
     await users.list_users(door.accounts, now=NOW)
     assert capsys.readouterr().out == (
-        f"{aino.id}\tinvited\tagent,complaint_handler\taino\tAino Esimerkki\n"
+        f"{aino.id}\tinvited\tagent,complaint_handler\taino\tAino Esimerkki\t\t\n"
     )
 
 
@@ -115,3 +119,57 @@ async def test_tokens_are_listed_and_revoked_by_id(door, capsys):
     listed = capsys.readouterr().out.splitlines()[-1]
     assert listed == f"{token_id}\trevoked\tauditor\t-\t2026-11-22T12:00:00Z\tRaportit"
     assert await door.tokens.authenticate(secret) is None
+
+
+async def test_an_account_ends_with_its_last_day_and_is_extended(door, capsys):
+    ends_at = NOW + timedelta(days=1)
+    await users.add_user(
+        door.accounts,
+        "kimmo",
+        name="Kimmo Kumppani",
+        roles=["agent"],
+        base_url=BASE,
+        now=NOW,
+        organisation="Kumppani Oy",
+        ends_at=ends_at,
+    )
+    secret = capsys.readouterr().out.split()[-1].rpartition("/")[2]
+    await door.invites.accept(secret, PASSWORD, now=NOW)
+    door.clock.wait(days=2)
+    await users.list_users(door.accounts, now=door.clock.now)
+    _, state, *_, until, organisation = capsys.readouterr().out.rstrip("\n").split("\t")
+    assert (state, until, organisation) == ("ended", format_time(ends_at), "Kumppani Oy")
+    later = door.clock.now + timedelta(days=30)
+    await users.set_end(door.accounts, "KIMMO", later, now=door.clock.now)
+    assert format_time(later) in capsys.readouterr().out
+    assert await door.sign_in("kimmo")
+    with pytest.raises(InvalidInputError):
+        await users.set_end(door.accounts, "kimmo", None, now=door.clock.now)
+
+
+async def test_rights_are_confirmed_by_login(door, capsys):
+    await _add(door)
+    capsys.readouterr()
+    await users.confirm_users(door.accounts, ["AINO"], now=NOW)
+    assert capsys.readouterr().out == "aino is confirmed as agent, complaint_handler.\n"
+    with pytest.raises(NotFoundError):
+        await users.confirm_users(door.accounts, ["nobody"], now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("2026-12-31", datetime(2026, 12, 31, 22, tzinfo=UTC)),
+        ("2026-06-30", datetime(2026, 6, 30, 21, tzinfo=UTC)),
+        ("never", None),
+        (None, None),
+    ],
+)
+def test_a_last_day_ends_with_its_midnight(text, end):
+    assert access._end_of(text, ZoneInfo("Europe/Helsinki")) == end
+
+
+@pytest.mark.parametrize("text", ["", "31.12.2026", "2026-13-01", "9999-12-31", "\u0661"])
+def test_what_is_no_day_is_refused(text):
+    with pytest.raises(InvalidInputError, match="such as 2026-12-31"):
+        access._end_of(text, ZoneInfo("Europe/Helsinki"))

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
@@ -12,7 +13,9 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 from service.access.signin import LockOut, SignInRules
+from service.domain.actor import OPERATOR, Role
 from service.domain.errors import InvalidInputError
+from service.domain.times import format_time
 from service.http.frame import RUNNER_OPTIONS
 from service.web.undertaking import Undertaking, read_undertaking
 from tests.fakes import PASSWORD
@@ -136,3 +139,34 @@ def test_a_text_that_cannot_be_shown_is_refused_at_the_start(tmp_path, text):
     (tmp_path / "fi.txt").write_bytes(text)
     with pytest.raises(InvalidInputError):
         read_undertaking("1", tmp_path, ("fi",))
+
+
+async def test_who_is_out_soon_sees_it_on_every_page(handler, door):
+    aino = (await door.users.find_by_login("aino")).user
+    assert "Your access" not in await handler.see("/account")
+    door.users.recertify = timedelta(days=15)
+    assert "Your access lasts until" in await handler.see("/account")
+    assert "Your access ends on" not in await handler.see("/attention")
+    end = NOW + timedelta(days=3)
+    await door.accounts.change_end(aino.id, end, by=OPERATOR, now=NOW)
+    html = await handler.see("/attention")
+    assert re.search(rf"Your access ends on\s+<time datetime=\"{format_time(end)}\">", html)
+
+
+async def test_an_account_of_another_organisation_says_so(visit, door):
+    await door.accounts.add(
+        "kimmo",
+        name="Kimmo Kumppani",
+        roles=[Role.AGENT],
+        by=OPERATOR,
+        now=NOW,
+        organisation="<b>Kumppani Oy",
+        ends_at=NOW + timedelta(days=90),
+    )
+    invite = await door.accounts.reset(
+        (await door.users.find_by_login("kimmo")).user.id, by=OPERATOR, now=NOW
+    )
+    await door.invites.accept(invite.secret, PASSWORD, now=NOW)
+    answer = await visit.post("/sign-in", login="kimmo", password=PASSWORD)
+    visit.headers["Cookie"] = f"taltio={answer.cookies['taltio'].value}"
+    assert "External: &lt;b&gt;Kumppani Oy" in await visit.see("/account")
