@@ -5,6 +5,7 @@ expiration and termination. What is uploaded, and by whom it may be, is as of ``
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from email.utils import format_datetime
 from typing import Final
 
@@ -20,7 +21,7 @@ from service.api.tus_headers import (
     parse_metadata,
     parse_number,
 )
-from service.archive.incoming import ALGORITHMS
+from service.archive.incoming import ALGORITHMS, Checksum
 from service.archive.upload_view import ChecksumMismatchError, Target, UploadView
 from service.archive.uploads import Uploads
 from service.domain.errors import ArchiveError, InvalidInputError
@@ -129,13 +130,26 @@ async def _begin(request: web.Request) -> web.Response:
             )
         return _created(request, view)
     length = _length(request)
+    _checksum(request)
     with request.app[ROOM]:
         view = await uploads.begin(
             target, kind=concat.kind, length=length, actor=request[ACTOR], now=request[NOW]
         )
         if has_body:
-            view = await _add_bytes(request, view.row.id, offset=0, length=None)
+            view = await _add_first_bytes(request, view)
     return _created(request, view)
+
+
+async def _add_first_bytes(request: web.Request, view: UploadView) -> UploadView:
+    """Add what came with the creation. Where that fails, its sender learns no name of the upload: it is removed."""
+    try:
+        return await _add_bytes(request, view.row.id, offset=0, length=None)
+    except BaseException:
+        with suppress(ArchiveError, StorageError):
+            await request.app[UPLOADS].remove(
+                view.row.id, actor=request[ACTOR], now=request[NOW]
+            )
+        raise
 
 
 async def _look(request: web.Request) -> web.Response:
@@ -177,16 +191,21 @@ async def _remove(request: web.Request) -> web.Response:
 async def _add_bytes(
     request: web.Request, upload_id: str, *, offset: int, length: int | None
 ) -> UploadView:
-    uploads, checksum = request.app[UPLOADS], request.headers.get("Upload-Checksum")
+    uploads = request.app[UPLOADS]
     return await uploads.append(
         upload_id,
         read_chunks(request, max_bytes=uploads.max_bytes),
         offset=offset,
         length=length,
-        checksum=None if checksum is None else parse_checksum(checksum),
+        checksum=_checksum(request),
         actor=request[ACTOR],
         now=request[NOW],
     )
+
+
+def _checksum(request: web.Request) -> Checksum | None:
+    sent = request.headers.get("Upload-Checksum")
+    return None if sent is None else parse_checksum(sent)
 
 
 def _has_body(request: web.Request) -> bool:

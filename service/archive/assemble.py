@@ -197,6 +197,7 @@ class Assembler:
             change=message.change,
             changed_at=message.changed_at,
             is_internal=message.is_internal,
+            writer=message.writer,
         )
         return NewMessage(token, message.sent_at, sealed.row, details), sealed.header
 

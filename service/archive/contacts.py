@@ -359,4 +359,5 @@ def _message_view(
         sealed.change,
         sealed.changed_at,
         sealed.is_internal,
+        writer=sealed.writer,
     )

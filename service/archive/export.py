@@ -268,6 +268,7 @@ def _written(row: MessageRow, sealed: SealedMessage) -> WrittenPart:
         ident=sealed.ident,
         change=sealed.change,
         changed_at=sealed.changed_at,
+        writer=sealed.writer,
     )
 
 

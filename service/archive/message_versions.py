@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from service.archive.mail_records import SealedMail
-from service.domain.contact import MessageChange
+from service.domain.contact import MessageChange, PartyRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class MessageView:
     """The id of the first version of the message, where this is a later one."""
     is_replaced: bool = False
     """Whether a later version follows."""
+    writer: PartyRole | None = None
 
     @property
     def at(self) -> datetime:

@@ -19,6 +19,7 @@ from service.domain.contact import (
     Direction,
     MessageChange,
     Party,
+    PartyRole,
     RecordingState,
 )
 from service.domain.customer import Certainty, Customer, Link, LinkState
@@ -87,6 +88,7 @@ class SealedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     change: MessageChange | None = None
     changed_at: datetime | None = None
     is_internal: bool = False
+    writer: PartyRole | None = None
 
 
 def message_of(row: MessageRow, sealer: FieldSealer) -> SealedMessage:

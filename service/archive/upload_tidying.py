@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from service.archive.upload_view import LIFETIME, is_due, sender_of
-from service.archive.uploads import Uploads
+from service.archive.uploads import HOPELESS, Uploads
 from service.domain.errors import ArchiveError, BusyError
 from service.domain.times import to_microseconds
 from storage.errors import StorageError
@@ -61,7 +61,10 @@ class UploadTidying:
             view = await self.uploads.view_of(row)
             if is_due(view):
                 await self.uploads.finish(view, actor=sender_of(view), now=now)
+        except HOPELESS as error:
+            # Read and sealed again each minute it would be no nearer; its sender was told, and is told again.
+            _log.warning("uploads.unfinished", extra={"upload": row.id, "code": error.code})
+            await self.uploads.end(row)
         except (ArchiveError, StorageError) as error:
-            # It is told to its sender too; what cannot be kept is removed when its time is over.
             code = error.code if isinstance(error, ArchiveError) else type(error).__name__
             _log.warning("uploads.unfinished", extra={"upload": row.id, "code": code})

@@ -56,6 +56,16 @@ MAX_OPEN_RECORDINGS: Final = 16
 _TABLE: Final = "uploads"
 
 
+HOPELESS: Final = (
+    ContradictionError,
+    ErasedError,
+    InvalidInputError,
+    NotFoundError,
+    NotPermittedError,
+)
+"""Why a recording cannot be kept, whenever it is tried again."""
+
+
 def _nobody(_: Kept) -> None:
     """Tell nobody."""
 
@@ -109,8 +119,10 @@ class Uploads:
             NotPermittedError, NotFoundError, ErasedError: The actor may not add this recording, or has no such uploads.
             InvalidInputError: One of them is not partial, not whole, or named twice.
             TooLargeError: Together they are longer than is taken.
+            TooManyUploadsError: The actor has begun too much.
         """
         await self._require_permitted(target, "final", actor)
+        await self._require_room(actor, 0)
         views = [await self.get(one, actor=actor, now=now) for one in ids]
         if len(set(ids)) != len(ids) or any(
             not view.is_whole or view.row.kind != "partial" for view in views
@@ -124,7 +136,12 @@ class Uploads:
             target, kind="final", offset=length, length=length, actor=actor, now=now
         )
         with self.taking(view.row.id):
-            return await self.finish(view, actor=actor, now=now)
+            try:
+                return await self.finish(view, actor=actor, now=now)
+            except HOPELESS:
+                # Its sender learns no name of it; the partial uploads stay as they are.
+                await self.end(view.row)
+                raise
 
     async def get(self, upload_id: str, *, actor: Actor, now: datetime) -> UploadView:
         """Return an upload of the actor.

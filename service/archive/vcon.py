@@ -47,6 +47,7 @@ class WrittenPart:
     ident: str = ""
     change: MessageChange | None = None
     changed_at: datetime | None = None
+    writer: PartyRole | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +185,16 @@ def _pauses_json(
 
 def _message_json(message: WrittenPart, parties: list[Party], shown: list[Json]) -> Json:
     """Return a message; a sender who is none of the parties becomes one."""
-    sender = next((i for i, party in enumerate(parties) if _is(party, message.sender)), None)
+    told: Json = {"name": message.sender}
+    if message.writer is not None:
+        told["role"] = message.writer.value
+    sender = _writer(message, parties)
     if sender is None:
         sender = next(
-            (i for i, one in enumerate(shown) if one == {"name": message.sender}), None
+            (i for i, one in enumerate(shown) if i >= len(parties) and one == told), None
         )
     if sender is None:
-        shown.append({"name": message.sender})
+        shown.append(told)
         sender = len(shown) - 1
     others = [i for i in range(len(parties)) if i != sender]
     return {
@@ -241,6 +245,19 @@ def _attached_json(part: AttachedPart, texts: Sequence[Json], before: int) -> Js
 def _sender(text: Json) -> int:
     parties = text["parties"]
     return parties[0] if isinstance(parties, list) else 0
+
+
+def _writer(message: WrittenPart, parties: Sequence[Party]) -> int | None:
+    """Return which party wrote a message; None where that is not known.
+
+    Where the source said on whose side, no other's name counts; where it did not, a name counts that one party has.
+    """
+    named = [
+        i
+        for i, one in enumerate(parties)
+        if message.writer in {None, one.role} and _is(one, message.sender)
+    ]
+    return named[0] if len(named) == 1 else None
 
 
 def _is(party: Party, sender: str) -> bool:

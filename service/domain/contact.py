@@ -75,7 +75,8 @@ class MessageText:
     ``ident`` is what the source calls the message; those of a contact that have one ident are versions of one message.
     ``change`` says that this version is one that was changed, at ``changed_at``; a deleted one has no text. A source
     may also tell a message anew without saying whether it was changed: then ``changed_at`` alone is when it told so,
-    and the same text again is nothing new. ``is_internal``: a note among the company's own, which the customer never
+    and the same text again is nothing new. ``writer`` is who wrote it, where the source says so: a name proves nothing,
+    for customers choose theirs. ``is_internal``: a note among the company's own, which the customer never
     saw.
     """
 
@@ -86,6 +87,7 @@ class MessageText:
     change: MessageChange | None = None
     changed_at: datetime | None = None
     is_internal: bool = False
+    writer: PartyRole | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from multipart import (
 
 from service.archive.receive import Intake, Kept
 from service.archive.receive_mail import Envelope, keep_mail
-from service.domain.errors import InvalidInputError, TooLargeError
+from service.domain.errors import TooLargeError, UnavailableError
 from service.http.bodies import MAX_BODY_BYTES, read_body
 from service.intake.post_signatures import Posted
 from service.sources.posted_mail import Fields, PostedMail
@@ -40,7 +40,7 @@ async def read_posted(request: web.Request, *, max_bytes: int) -> Posted:
         TooLargeError: It is longer than ``max_bytes``, or has more than 1,000 fields.
         UnsupportedMediaTypeError: It is compressed.
         SlowRequestError: It did not arrive in two minutes.
-        InvalidInputError: It is no form that can be read.
+        UnavailableError: It is no form that can be read, or is cut short: SendGrid sends again after 5xx alone.
     """
     body = await read_body(request, max_bytes=max_bytes, seconds=_SECONDS)
     # Megabytes of escapes take a while, and others are waiting.
@@ -55,7 +55,7 @@ def parse_posted(body: bytes, content_type: str) -> Fields:
 
     Raises:
         TooLargeError: It has more than 1,000 fields.
-        InvalidInputError: It is no form that can be read, or is cut short.
+        UnavailableError: It is no form that can be read, or is cut short.
     """
     kind, options = parse_options_header(content_type)
     if kind == _MULTIPART:
@@ -90,7 +90,7 @@ def _multipart(body: bytes, boundary: str) -> Fields:
         ) from None
     except (MultipartError, ValueError) as error:
         # The chain is cut: it may repeat what was sent.
-        raise InvalidInputError(f"no multipart form ({type(error).__name__})") from None
+        raise UnavailableError(f"no multipart form ({type(error).__name__})") from None
     return fields
 
 

@@ -22,6 +22,12 @@ def plain_name(text: str) -> str:
     return " ".join(shown.split())[:MAX_IDENTIFIER_CHARACTERS].strip()
 
 
+LEFT_OUT: Final = "parts_left_out"
+"""The remark on what has parts for which a contact has no place: they go with the delivery."""
+MAX_FILES: Final = 100
+"""So many files of a message are fetched."""
+
+
 def file_name(stem: str, extension: object, url: str = "") -> str:
     """Return the name of a file: what we call it, with the extension that is told, or that its URL ends with."""
     told = extension if isinstance(extension, str) else ""

@@ -25,7 +25,7 @@ from service.domain.errors import InvalidInputError
 from service.domain.identifiers import EmailAddress, PhoneNumber, require_plain
 from service.domain.times import parse_rfc3339
 from service.domain.urls import MAX_URL_CHARACTERS
-from service.sources.chat import file_name, plain_name, readable
+from service.sources.chat import LEFT_OUT, MAX_FILES, file_name, plain_name, readable
 from service.sources.events import SourceRule, Understood
 from service.sources.generic import TIME_OUT_OF_WINDOW, is_plausible
 from service.sources.requests import ReceivedRequest, decode_request
@@ -46,7 +46,8 @@ _ACTIVITY: Final = ("activity", 2)
 _RESOLVED: Final = "resolved"
 _MAIL: Final = "Channel::Email"
 _ROLES: Final = {"contact": PartyRole.CUSTOMER, "user": PartyRole.AGENT}
-_MAX_ATTACHMENTS: Final = 50
+_NOBODY: Final = {PartyRole.CUSTOMER: PartyRole.CUSTOMER.value, PartyRole.AGENT: "Chatwoot"}
+"""Who wrote what Chatwoot names no sender of; on the company's side it is a bot or a greeting."""
 _UTC_TEXT: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}) ([0-9]{2}:[0-9]{2}:[0-9]{2}) UTC", re.ASCII
 )
@@ -104,9 +105,18 @@ def understand_message(
         raise InvalidInputError("created_at is missing, or no time")
     customer = _customer(told, conversation, direction, region=rule.region)
     sender = _sender(told, direction, region=rule.region)
-    message = _version(told, sender or customer, sent_at, seen_at=seen_at, is_anew=is_anew)
+    is_inbound = direction is Direction.INBOUND
+    message = _version(
+        told,
+        customer if is_inbound else sender,
+        sent_at,
+        writer=PartyRole.CUSTOMER if is_inbound else PartyRole.AGENT,
+        seen_at=seen_at,
+        is_anew=is_anew,
+    )
     is_internal = told.get("private") is True
     # A note among the company's own begins no conversation; it stands in the one that there is.
+    files = () if message.change else _files(told, message)
     facts = ContactFacts(
         source_id=read_ident(conversation.get("id"), "conversation.id"),
         channel=Channel.EMAIL if conversation.get("channel") == _MAIL else Channel.CHAT,
@@ -116,12 +126,16 @@ def understand_message(
         queue=_inbox(told),
         parties=tuple(one for one in (customer, sender) if one is not None),
         messages=(message,),
-        recordings=() if message.change else _files(told, message),
+        recordings=files[:MAX_FILES],
         is_part=True,
     )
     times = (sent_at, message.changed_at or sent_at)
     is_odd = any(not is_plausible(at, now=now) for at in times)
-    return Understood((facts,), (TIME_OUT_OF_WINDOW,) if is_odd else ())
+    remarks = (
+        *([TIME_OUT_OF_WINDOW] if is_odd else []),
+        *([LEFT_OUT] if len(files) > MAX_FILES else []),
+    )
+    return Understood((facts,), remarks)
 
 
 def _version(
@@ -129,6 +143,7 @@ def _version(
     sender: Party | None,
     sent_at: datetime,
     *,
+    writer: PartyRole,
     seen_at: datetime,
     is_anew: bool,
 ) -> MessageText:
@@ -137,7 +152,7 @@ def _version(
     is_deleted = attributes.get("deleted") is True
     changed_at = read_time(told.get("updated_at")) or seen_at
     return MessageText(
-        sender=_name(sender) if sender else "Chatwoot",
+        sender=_name(sender) if sender else _NOBODY[writer],
         sent_at=sent_at,
         # Where it was deleted, Chatwoot writes words of its own in the place of the customer's.
         text="" if is_deleted else _text(told, attributes),
@@ -145,6 +160,7 @@ def _version(
         change=MessageChange.DELETED if is_deleted else None,
         changed_at=changed_at if is_anew or is_deleted else None,
         is_internal=told.get("private") is True,
+        writer=writer,
     )
 
 
@@ -205,21 +221,23 @@ def _files(told: Json, message: MessageText) -> tuple[AnnouncedRecording, ...]:
     """Return what was sent with the message; its addresses expire, and so it is fetched at once."""
     attachments = told.get("attachments")
     found = {}
-    for one in attachments[:_MAX_ATTACHMENTS] if isinstance(attachments, list) else ():
+    for place, one in enumerate(attachments if isinstance(attachments, list) else (), 1):
         url = one.get("data_url") if isinstance(one, Mapping) else None
         if (
             isinstance(one, Mapping)
             and isinstance(url, str)
             and 0 < len(url) <= MAX_URL_CHARACTERS
         ):
-            name = file_name(f"{message.ident}-{_number(one)}", one.get("extension"), url)
+            stem = f"{message.ident}-{_number(one, place)}"
+            name = file_name(stem, one.get("extension"), url)
             found[url] = AnnouncedRecording(name=name, url=url, is_internal=message.is_internal)
     return tuple({one.name: one for one in found.values()}.values())
 
 
-def _number(attachment: Json) -> str:
+def _number(attachment: Json, place: int) -> str:
+    """Return what tells a file of a message from the others: its number, or else its place among them."""
     ident = attachment.get("id")
-    return str(ident) if isinstance(ident, int) else "file"
+    return str(ident) if isinstance(ident, int) else f"file{place}"
 
 
 def _inbox(told: Json) -> str | None:

@@ -58,16 +58,14 @@ def unpack_sendgrid(fields: Fields) -> PostedMail:
     """Return the mail of a setting with *POST the raw, full MIME message* (SendGrid documentation, "Inbound Parse").
 
     Raises:
-        InvalidInputError: The raw message is not there, or its envelope is none.
+        InvalidInputError: The raw message is not there.
     """
     raw = fields.get("email", b"")
     if not raw:
         raise InvalidInputError(
             'SendGrid sends no raw message: switch on "POST the raw, full MIME message"'
         )
-    envelope = decode_json(fields.get("envelope") or b"{}")
-    if not isinstance(envelope, dict):
-        raise InvalidInputError("the envelope is no JSON object")
+    envelope = _envelope(fields.get("envelope") or b"{}")
     to = envelope.get("to")
     return PostedMail(
         with_line_ends(raw),
@@ -120,6 +118,15 @@ def refuse_posted(body: bytes, rule: SourceRule, now: datetime) -> Understood:
 def with_line_ends(raw: bytes) -> bytes:
     """Return a message with the line ends of mail (RFC 5322, section 2.1), where the service sent bare line feeds."""
     return raw if b"\r\n" in raw else raw.replace(b"\n", b"\r\n")
+
+
+def _envelope(text: bytes) -> dict[str, object]:
+    """Return what JSON says of the envelope. MAIL FROM is the sender's to choose: one that is none costs no mail."""
+    try:
+        envelope = decode_json(text)
+    except InvalidInputError:
+        return {}
+    return envelope if isinstance(envelope, dict) else {}
 
 
 def _return_path(headers: object) -> object:

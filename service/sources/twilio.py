@@ -26,6 +26,7 @@ from service.domain.contact import (
 )
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import MAX_IDENTIFIER_CHARACTERS, PhoneNumber
+from service.sources.chat import plain_name
 from service.sources.events import SourceRule, Understood
 from service.sources.requests import decode_request
 from service.sources.strict_json import decode_json
@@ -107,7 +108,7 @@ def _parties(
         return (_party(PartyRole.AGENT, told.get("To", ""), region=region),)
     is_inbound = direction is Direction.INBOUND
     customer = told.get("From" if is_inbound else "To", "")
-    name = told.get("CallerName") or None if is_inbound else None
+    name = plain_name(told.get("CallerName", "")) or None if is_inbound else None
     company = told.get("To" if is_inbound else "From", "")
     return (
         _party(PartyRole.CUSTOMER, customer, region=region, name=name),

@@ -170,6 +170,7 @@ def _facts(message: Json, around: _Around, direction: Direction) -> ContactFacts
                 else ident,
                 change=_CHANGES.get(_text(message.get("type"))) if original else None,
                 changed_at=sent_at if original else None,
+                writer=sender.role,
             ),
         ),
         recordings=recordings,

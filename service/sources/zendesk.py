@@ -105,6 +105,7 @@ def _created(told: _Event) -> Understood:
         text=_text(detail.get("description")),
         ident=_FIRST,
         is_internal=detail.get("is_public") is False,
+        writer=writer,
     )
     return _written(told, message, writer, one)
 
@@ -125,6 +126,7 @@ def _commented(told: _Event) -> Understood:
         text=_text(comment.get("body")),
         ident=_FIRST if is_first else _comment_id(comment),
         is_internal=_is_internal(comment.get("is_public")),
+        writer=writer,
     )
     return _written(told, message, writer, one)
 
@@ -154,6 +156,7 @@ def _messaged(told: _Event) -> Understood:
         sent_at=told.at,
         text=_text(sent.get("body")),
         ident=ident_of(sent.get("id")),
+        writer=writer,
     )
     return _written(told, message, writer, one)
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 from service.domain.contact import AnnouncedRecording, MessageText, Party, PartyRole
 from service.domain.errors import InvalidInputError
 from service.domain.urls import MAX_URL_CHARACTERS
-from service.sources.chat import file_name, readable
+from service.sources.chat import LEFT_OUT, MAX_FILES, file_name, readable
 from service.sources.events import SourceRule, Understood
 from service.sources.requests import ReceivedRequest
 from service.sources.zendesk_parts import (
@@ -49,7 +49,6 @@ FIELDS: Final = (
 """The fields that are read. Others are passed over."""
 _FORM: Final = "application/x-www-form-urlencoded"
 _MAX_FIELDS: Final = 100
-_MAX_FILES: Final = 50
 _PUBLIC: Final = {"true": True, "false": False}
 _STAFF: Final = frozenset({"agent", "admin", "administrator", "owner", "light agent"})
 _END_USER: Final = frozenset({"end-user", "end user", "end_user"})
@@ -135,6 +134,7 @@ def _comment(
         text=text,
         ident=ident_of(told.get("comment_id")),
         is_internal=not _is_public(told),
+        writer=writer,
     )
     facts, remarks = written(
         ticket,
@@ -145,12 +145,9 @@ def _comment(
         now=now,
         subject=ident_of(told.get("subject")),
     )
-    facts = replace(
-        facts,
-        queue=ident_of(told.get("queue")) or None,
-        recordings=_files(told, message),
-    )
-    return Understood((facts,), remarks)
+    files, is_cut = _files(told, message)
+    facts = replace(facts, queue=ident_of(told.get("queue")) or None, recordings=files)
+    return Understood((facts,), (*remarks, *([LEFT_OUT] if is_cut else [])))
 
 
 def _author(told: Fields, writer: PartyRole) -> Party | None:
@@ -181,19 +178,20 @@ def _is_public(told: Fields) -> bool:
     return is_public
 
 
-def _files(told: Fields, message: MessageText) -> tuple[AnnouncedRecording, ...]:
-    """Return the files of a comment, whose addresses stand between white space."""
+def _files(told: Fields, message: MessageText) -> tuple[tuple[AnnouncedRecording, ...], bool]:
+    """Return the files of a comment, whose addresses stand between white space, and whether any is left out."""
     stem = message.ident or f"{message.sent_at:%Y%m%dT%H%M%SZ}"
     urls = dict.fromkeys(told.get("comment_files", "").split())
-    return tuple(
+    found = tuple(
         AnnouncedRecording(
             name=file_name(f"{stem}-{number}", _extension(url)),
             url=url,
             is_internal=message.is_internal,
         )
-        for number, url in enumerate(list(urls)[:_MAX_FILES], 1)
+        for number, url in enumerate(list(urls)[:MAX_FILES], 1)
         if len(url) <= MAX_URL_CHARACTERS
     )
+    return found, len(found) < len(urls)
 
 
 def _extension(url: str) -> str:

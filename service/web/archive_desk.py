@@ -209,7 +209,7 @@ class ArchiveDesk:
             sent_at=message.sent_at,
             text=shown.text,
             hidden=shown.hidden,
-            role=role_of(message.sender, view.contact),
+            role=message.writer or role_of(message.sender, view.contact),
             fault=fault,
             mail=mail_view(message.mail, verdicts) if message.mail else None,
             change=message.change,

@@ -37,13 +37,14 @@ def summary_of(customer: Customer) -> CustomerSummary:
 
 
 def role_of(sender: str, contact: Contact) -> PartyRole | None:
-    """Return which party of the contact wrote a message, where the sender's name tells."""
+    """Return which party of the contact wrote a message, where the sender's name tells: no two may be called so."""
     told = sender.casefold().strip()
-    for party in contact.parties:
-        known = (party.name, party.email, party.agent_id)
-        if any(value is not None and value.casefold() == told for value in known):
-            return party.role
-    return None
+    roles = {
+        party.role
+        for party in contact.parties
+        if told in {(one or "").casefold() for one in (party.name, party.email, party.agent_id)}
+    }
+    return roles.pop() if len(roles) == 1 and told else None
 
 
 def recording_views(

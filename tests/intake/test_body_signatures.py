@@ -226,6 +226,7 @@ async def test_a_ticket_grows_from_what_triggers_send_and_keeps_notes_apart(door
     (row,) = await door.archive.stores.store.find(ContactRow, {})
     assert (row.channel, row.direction) == ("email", "inbound")
     view = await door.archive.contacts.get(row.id, actor=actor(Role.COMPLAINT_HANDLER))
+    assert [m.writer for m in view.messages] == ["customer", "agent", "agent"]
     assert [(m.ident, m.sender, m.is_internal) for m in view.messages] == [
         ("901", "Maija Meikäläinen", False),
         ("902", "Anna", False),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from service.config import parse_config
 from service.config.problems import ConfigError
-from service.domain.errors import InvalidInputError, TooLargeError
+from service.domain.errors import InvalidInputError, TooLargeError, UnavailableError
 from service.intake.post_signatures import MailgunKey, SendGridKey
 from service.intake.posted_mail import MAX_FIELDS, most_posted, parse_posted
 from service.sources.mail_envelope import decode_mail
@@ -199,17 +199,17 @@ async def test_without_the_raw_message_it_is_kept_and_a_person_is_told_what_to_s
 @pytest.mark.parametrize(
     ("data", "content_type", "status"),
     [
-        (b"--x\r\n", "multipart/form-data", 400),
-        (b"nothing", "multipart/form-data; boundary=x", 400),
+        (b"--x\r\n", "multipart/form-data", 503),
+        (b"nothing", "multipart/form-data; boundary=x", 503),
         (
             b"--x\r\nContent-Disposition: nonsense\r\n\r\n",
             "multipart/form-data; boundary=x",
-            400,
+            503,
         ),
         (
             b"--x\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y--\r\n--x--\r\n",
             "multipart/form-data; boundary=x",
-            400,
+            503,
         ),
     ],
 )
@@ -224,7 +224,7 @@ async def test_a_form_that_is_none_is_refused_in_words(door, data, content_type,
 def test_a_form_without_its_end_is_refused_because_the_mail_may_be_cut(ends):
     whole = multipart({"email": MAIL})["data"].getvalue()
     assert parse_posted(whole, FORM)["email"] == MAIL
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(UnavailableError):
         parse_posted(whole.removesuffix(b"--=b--\r\n") + ends, FORM)
 
 
@@ -241,7 +241,7 @@ def test_whatever_is_posted_comes_out_byte_for_byte(pairs):
 def test_whatever_comes_is_read_or_refused(body, content_type):
     try:
         fields = parse_posted(body, content_type)
-    except (InvalidInputError, TooLargeError):
+    except (UnavailableError, TooLargeError):
         return
     assert all(isinstance(value, bytes) for value in fields.values())
 

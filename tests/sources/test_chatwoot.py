@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.domain.contact import Channel, Direction, MessageChange, PartyRole
 from service.domain.errors import InvalidInputError
+from service.sources.chat import LEFT_OUT
 from service.sources.chatwoot import understand_chatwoot
 from service.sources.events import SourceRule
 from service.sources.requests import received_request
@@ -215,7 +216,7 @@ def test_a_customer_whom_nobody_knows_is_none(changes):
     conversation = {"id": 112, **changes.get("conversation", {})}
     facts = facts_of(**{**changes, "conversation": conversation})
     assert facts.parties == ()
-    assert facts.messages[0].sender == "Chatwoot"
+    assert (facts.messages[0].sender, facts.messages[0].writer) == ("customer", "customer")
 
 
 @pytest.mark.parametrize(
@@ -264,3 +265,27 @@ def test_whatever_stands_where_is_understood_or_refused(changes):
         return
     for facts in understood.contacts:
         assert facts.source_id
+
+
+@pytest.mark.parametrize(
+    ("kind", "sender", "writer"),
+    [
+        ("incoming", {"id": 3, "name": "Anna Agentti", "type": "contact"}, "customer"),
+        ("outgoing", {"id": 3, "name": "Anna Agentti", "type": "user"}, "agent"),
+        ("outgoing", None, "agent"),
+        ("template", None, "agent"),
+    ],
+)
+def test_who_wrote_is_told_by_chatwoot_and_by_no_name(kind, sender, writer):
+    (message,) = facts_of(message_type=kind, sender=sender).messages
+    assert message.writer == writer
+    assert sender or message.sender == "Chatwoot"
+
+
+def test_files_without_a_number_are_told_apart_and_too_many_are_remarked_upon():
+    files = [{"data_url": f"https://chat.example.com/f/{n}.pdf"} for n in range(101)]
+    few = facts_of(attachments=files[:2]).recordings
+    assert len({one.name for one in few}) == 2
+    told = understand({**SENT, "attachments": files})
+    assert len(told.contacts[0].recordings) == 100
+    assert told.remarks == (LEFT_OUT,)

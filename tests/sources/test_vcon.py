@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from service.domain.contact import Channel, Direction, PartyRole
 from service.domain.errors import InvalidInputError
+from service.sources.chat import LEFT_OUT
 from service.sources.events import SourceRule
-from service.sources.vcon.contact import LEFT_OUT, understand_vcon
+from service.sources.vcon.contact import understand_vcon
 from service.sources.vcon.extension import CONTACT
 from service.sources.vcon.rule import VconRule
 from tests.vcons import NOW, UUID, call, encoded, signed, signer

@@ -422,3 +422,38 @@ async def test_verifying_the_archive_finds_nothing_wrong_with_parts(world, sende
     assert await world.archive.stores.store.count(ObjectRow, {"kind": "part"}) == 1
     rows = RowChecker(world.archive.verifier.checker, world.archive.config.archive.timezone.key)
     assert [checks async for _, checks in rows.waiting()] == []
+
+
+async def test_a_creation_whose_bytes_fail_leaves_nothing_behind(world, sender):
+    told = _metadata(source="pbx", source_id="c", filename="a.wav")
+    for checksum in ("sha1 AAAA", "md5 AAAA"):
+        answer = await sender.ask(
+            "POST",
+            body=b"x" * 9,
+            Content_Type=BYTES,
+            Upload_Length="9",
+            Upload_Metadata=told,
+            Upload_Checksum=checksum,
+        )
+        assert answer.status >= 400
+    assert await world.archive.stores.store.count(UploadRow, {"state": "open"}) == 0
+
+
+async def test_a_final_that_cannot_be_kept_is_not_tried_for_ever(world, sender):
+    told = _metadata(contact=await world.new_contact(), filename="a.wav")
+    place = await sender.begin(Upload_Metadata=told)
+    assert (await sender.add(place, BODY, 0)).status == 204
+    part = await sender.ask("POST", Upload_Length=str(len(BODY)), Upload_Concat="partial")
+    place = part.headers["Location"]
+    assert (await sender.add(place, BODY[::-1], 0)).status == 204
+    for _ in range(3):
+        answer = await sender.ask("POST", Upload_Concat=f"final;{place}", Upload_Metadata=told)
+        assert answer.status == 409
+    assert (
+        await world.archive.stores.store.count(UploadRow, {"kind": "final", "state": "open"})
+        == 0
+    )
+    # The bytes are still there, for another name.
+    other = _metadata(contact=await world.new_contact(), filename="b.wav")
+    answer = await sender.ask("POST", Upload_Concat=f"final;{place}", Upload_Metadata=other)
+    assert answer.status == 201

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.archive.fetch_faults import FETCH_REASONS
-from service.sources.vcon.contact import LEFT_OUT
+from service.sources.chat import LEFT_OUT
 from service.sources.vcon.forms import COPY_DIFFERS, UNCHECKED
 from service.web.i18n import LANGUAGES, load_words
 

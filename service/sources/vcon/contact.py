@@ -18,11 +18,13 @@ from service.domain.contact import (
     MessageChange,
     MessageText,
     Party,
+    PartyRole,
 )
 from service.domain.errors import InvalidInputError
 from service.domain.identifiers import require_plain
 from service.domain.times import format_time, parse_rfc3339
 from service.domain.urls import MAX_URL_CHARACTERS
+from service.sources.chat import LEFT_OUT
 from service.sources.events import SourceRule
 from service.sources.generic import (
     MAX_MESSAGES,
@@ -47,8 +49,6 @@ from service.sources.vcon.parties import (
     read_parties,
 )
 
-LEFT_OUT: Final = "parts_left_out"
-"""The remark on a vCon with parts for which a contact has no place: they go with the delivery."""
 MAX_DIALOGS: Final = 2_000
 _MAX_IDENT: Final = 1_000
 _MAX_SECONDS: Final = 10_000_000
@@ -267,9 +267,9 @@ def _read_recording(told: _Told, dialog: Member, what: str) -> None:
     """Take a recording that is inline, or say where it can be fetched; each under a name of its own."""
     name = clean(text_of(dialog, "filename")) or what.replace("[", "-").rstrip("]")
     known = {one.name for one in told.carried} | {one.name for one in told.announced}
-    name = require_plain(
-        name if name not in known else f"{what} {name}", what=f"{what}.filename"
-    )
+    while name in known:
+        name = f"{what} {name}"
+    name = require_plain(name, what=f"{what}.filename")
     content_type = media_type_of(dialog)
     data = body_of(dialog, what)
     if data is not None:
@@ -320,6 +320,7 @@ def _read_text(
     told.messages.append(
         MessageText(
             sender=_sender(dialog, parties),
+            writer=_writer(dialog, parties),
             sent_at=at,
             text=text,
             ident=ident,
@@ -336,6 +337,11 @@ def _sender(dialog: Member, parties: Sequence[Party]) -> str:
     party = parties[place]
     told = (party.name, party.email, party.phone, party.phone_as_sent)
     return next((one for one in told if one), f"party {place + 1}")
+
+
+def _writer(dialog: Member, parties: Sequence[Party]) -> PartyRole | None:
+    place = _first(dialog, None)
+    return None if place is None or place >= len(parties) else parties[place].role
 
 
 def _leaves(vcon: Member) -> bool:
