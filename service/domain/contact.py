@@ -106,7 +106,8 @@ class AnnouncedRecording:
     What ``content_type``, ``size_bytes``, ``sha256`` and ``sha512`` (in hexadecimal) say is None where the source does
     not tell; other bytes than those are refused. ``content_key`` opens what is there, where the source encrypted it.
     ``is_described``: at ``url`` is a description of the recording, in JSON, whose ``url`` is good for some minutes.
-    ``is_internal``: it belongs to a message that is.
+    ``is_internal``: it belongs to a message that is. ``is_text``: it is a file that may be a text, so that a text is no
+    sign of an answer about something else.
     """
 
     name: str
@@ -118,6 +119,7 @@ class AnnouncedRecording:
     content_key: ContentKey | None = None
     is_described: bool = False
     is_internal: bool = False
+    is_text: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,16 @@ MAX_FILES: Final = 100
 """So many files of a message are fetched."""
 
 
+_TEXTS: Final = frozenset(
+    {"txt", "csv", "tsv", "log", "md", "vcf", "ics", "xml", "svg", "json", "eml"}
+)
+
+
+def is_text_file(name: str) -> bool:
+    """Tell whether a file called so is a text. A page is none: whoever is not signed in gets one for any file."""
+    return name.rpartition(".")[2] in _TEXTS
+
+
 def file_name(stem: str, extension: object, url: str = "") -> str:
     """Return the name of a file: what we call it, with the extension that is told, or that its URL ends with."""
     told = extension if isinstance(extension, str) else ""

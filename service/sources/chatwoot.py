@@ -25,7 +25,14 @@ from service.domain.errors import InvalidInputError
 from service.domain.identifiers import EmailAddress, PhoneNumber, require_plain
 from service.domain.times import parse_rfc3339
 from service.domain.urls import MAX_URL_CHARACTERS
-from service.sources.chat import LEFT_OUT, MAX_FILES, file_name, plain_name, readable
+from service.sources.chat import (
+    LEFT_OUT,
+    MAX_FILES,
+    file_name,
+    is_text_file,
+    plain_name,
+    readable,
+)
 from service.sources.events import SourceRule, Understood
 from service.sources.generic import TIME_OUT_OF_WINDOW, is_plausible
 from service.sources.requests import ReceivedRequest, decode_request
@@ -230,7 +237,12 @@ def _files(told: Json, message: MessageText) -> tuple[AnnouncedRecording, ...]:
         ):
             stem = f"{message.ident}-{_number(one, place)}"
             name = file_name(stem, one.get("extension"), url)
-            found[url] = AnnouncedRecording(name=name, url=url, is_internal=message.is_internal)
+            found[url] = AnnouncedRecording(
+                name=name,
+                url=url,
+                is_internal=message.is_internal,
+                is_text=is_text_file(name),
+            )
     return tuple({one.name: one for one in found.values()}.values())
 
 

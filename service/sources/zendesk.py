@@ -20,7 +20,7 @@ from service.domain.contact import (
 )
 from service.domain.errors import InvalidInputError
 from service.domain.urls import MAX_URL_CHARACTERS
-from service.sources.chat import file_name, readable
+from service.sources.chat import file_name, is_text_file, readable
 from service.sources.events import SourceRule, Understood
 from service.sources.requests import ReceivedRequest, decode_request
 from service.sources.strict_json import decode_json
@@ -204,6 +204,7 @@ def _attached(told: _Event) -> Understood:
         name=file_name(stem, _extension(file, url)),
         url=url,
         is_internal=_is_internal(file.get("is_public")),
+        is_text=is_text_file(file_name(stem, _extension(file, url))),
     )
     return Understood(
         (ContactFacts(source_id=told.ticket, recordings=(recording,), is_part=True),)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 from service.domain.contact import AnnouncedRecording, MessageText, Party, PartyRole
 from service.domain.errors import InvalidInputError
 from service.domain.urls import MAX_URL_CHARACTERS
-from service.sources.chat import LEFT_OUT, MAX_FILES, file_name, readable
+from service.sources.chat import LEFT_OUT, MAX_FILES, file_name, is_text_file, readable
 from service.sources.events import SourceRule, Understood
 from service.sources.requests import ReceivedRequest
 from service.sources.zendesk_parts import (
@@ -187,6 +187,7 @@ def _files(told: Fields, message: MessageText) -> tuple[tuple[AnnouncedRecording
             name=file_name(f"{stem}-{number}", _extension(url)),
             url=url,
             is_internal=message.is_internal,
+            is_text=is_text_file(f".{_extension(url).lower()}"),
         )
         for number, url in enumerate(list(urls)[:MAX_FILES], 1)
         if len(url) <= MAX_URL_CHARACTERS

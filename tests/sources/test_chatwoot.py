@@ -289,3 +289,20 @@ def test_files_without_a_number_are_told_apart_and_too_many_are_remarked_upon():
     told = understand({**SENT, "attachments": files})
     assert len(told.contacts[0].recordings) == 100
     assert told.remarks == (LEFT_OUT,)
+
+
+@pytest.mark.parametrize(
+    ("extension", "is_text"),
+    [
+        ("TXT", True),
+        ("csv", True),
+        ("svg", True),
+        ("html", False),
+        ("pdf", False),
+        (None, False),
+    ],
+)
+def test_a_file_that_is_a_text_is_announced_as_one(extension, is_text):
+    file = {"id": 5, "extension": extension, "data_url": "https://chat.example.com/f/1"}
+    (one,) = facts_of(attachments=[file]).recordings
+    assert one.is_text is is_text

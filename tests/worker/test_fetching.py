@@ -861,3 +861,37 @@ async def test_an_answer_prints_no_secret():
         announced = AnnouncedRecording(name="a", url=server.url("/hush-hush"))
         async with Fetcher(rules(server.origin)).asked(announced) as answer:
             assert "hush" not in repr(answer)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("Lasku on väärä.".encode(), "text/plain"),
+        (b"a;b\n1;2\n", "text/csv"),
+        (b"<?xml version='1.0'?><Finvoice/>", "application/xml"),
+        (b"<?xml version='1.0'?><svg/>", "image/svg+xml"),
+        (b"{}", "application/json"),
+    ],
+)
+async def test_a_file_that_is_a_text_is_kept_where_one_was_announced(body, kind):
+    async with answering(ok(body, f"Content-Type: {kind}")) as server:
+        got = await fetch(server.url("/a.txt"), rules(server.origin), is_text=True)
+        assert got == (kind, body)
+    async with answering(ok(body, f"Content-Type: {kind}")) as server:
+        assert await fault_of(server.url("/a"), rules(server.origin)) == FetchFault.WRONG_ANSWER
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"Sign in first", "text/html"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "text/plain"),
+        (b"<?xml version='1.0'?>\n<html/>", "application/xml"),
+        (b"{}", "application/problem+json"),
+    ],
+)
+async def test_a_page_is_no_file(body, kind):
+    async with answering(ok(body, f"Content-Type: {kind}")) as server:
+        with pytest.raises(FetchError) as refused:
+            await fetch(server.url("/a.txt"), rules(server.origin), is_text=True)
+        assert refused.value.fault is FetchFault.WRONG_ANSWER

@@ -49,6 +49,11 @@ _PAGES: Final = re.compile(r"text/.*|application/(json|xml|xhtml\+xml|problem\+j
 _MARKUP: Final = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|\?xml)", re.IGNORECASE
 )
+# What no file is that somebody sent, though it is a text.
+_HTML: Final = re.compile(r"text/html|application/(xhtml\+xml|problem\+json)")
+_PAGE: Final = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html)", re.IGNORECASE
+)
 # Enough to tell a page by.
 _BEGINNING_BYTES: Final = 512
 _DESCRIPTION_BYTES: Final = 64 * 1024
@@ -226,7 +231,8 @@ class Answer:
         if not {"identity", ""}.issuperset(_words(self.response, hdrs.CONTENT_ENCODING)):
             raise FetchError(FetchFault.WRONG_ANSWER, "compressed, unasked")
         # What has the announced hash is what was announced, also where that is a text.
-        if self.announced.sha256 is None and _PAGES.fullmatch(self._declared_type()):
+        refused = _HTML if self.announced.is_text else _PAGES
+        if self.announced.sha256 is None and refused.fullmatch(self._declared_type()):
             raise FetchError(FetchFault.WRONG_ANSWER, "a text")
         codings = _words(self.response, hdrs.TRANSFER_ENCODING)
         if codings not in ([], ["chunked"]):
@@ -260,9 +266,20 @@ class Answer:
                 continue
             beginning += chunk
             if len(beginning) >= _BEGINNING_BYTES:
-                yield _no_page(beginning)
+                yield self._no_page(beginning)
         if 0 < len(beginning) < _BEGINNING_BYTES:
-            yield _no_page(beginning)
+            yield self._no_page(beginning)
+
+    def _no_page(self, beginning: bytes) -> bytes:
+        """Return the beginning of a recording, or of a file.
+
+        Raises:
+            FetchError: It is that of a page.
+        """
+        markup = _PAGE if self.announced.is_text else _MARKUP
+        if markup.match(beginning):
+            raise FetchError(FetchFault.WRONG_ANSWER, "a page")
+        return beginning
 
     async def _paced(self) -> AsyncIterator[bytes]:
         """Yield what comes. Only waiting for it counts, not what is done with it meanwhile."""
@@ -309,17 +326,6 @@ def _described_url(described: bytes) -> str:
     if not isinstance(url, str) or len(url) > MAX_URL_CHARACTERS:
         raise FetchError(FetchFault.WRONG_ANSWER, "no description")
     return url
-
-
-def _no_page(beginning: bytes) -> bytes:
-    """Return the beginning of a recording.
-
-    Raises:
-        FetchError: It is that of a page.
-    """
-    if _MARKUP.match(beginning):
-        raise FetchError(FetchFault.WRONG_ANSWER, "a page")
-    return beginning
 
 
 def _words(response: aiohttp.ClientResponse, name: str) -> list[str]:
