@@ -568,6 +568,7 @@ def _rule_of(config: Config, source: SourceConfig) -> SourceRule:
         stored_recordings=f"{source.ari}/recordings/stored"
         if source.ari
         else source.graph or "",
+        account=source.listing_account,
         vcon=VconRule(
             anchors=_anchors_of(source),
             requires_signature=source.vcon_signed,

@@ -198,9 +198,12 @@ def _listing(at: tuple[str, int], source: SourceConfig) -> Iterator[Contradictio
     """Keep a listing from being named that cannot be asked for, and settings from meaning nothing."""
     listing, origins = (*at, "listing"), (*at, "fetch_origins")
     if source.listing is None:
-        for name in ("listing_account", "listing_token_file"):
-            if getattr(source, name):
-                yield Contradiction((*at, name), "means nothing without listing", (listing,))
+        if source.listing_token_file:
+            token = (*at, "listing_token_file")
+            yield Contradiction(token, "means nothing without listing", (listing,))
+        if source.listing_account and source.kind != "chatwoot":
+            account = (*at, "listing_account")
+            yield Contradiction(account, 'is for sources of kind "chatwoot"', ((*at, "kind"),))
         return
     if source.kind != "chatwoot":
         yield Contradiction(listing, 'is for sources of kind "chatwoot"', ((*at, "kind"),))

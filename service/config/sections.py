@@ -579,7 +579,8 @@ class SourceConfig:
     )
     listing_account: int = setting(
         values.whole_number(0, 2**31 - 1),
-        "The number of the account there, as in the addresses of its pages: /app/accounts/NUMBER.",
+        "The number of the account there, as in the addresses of its pages: /app/accounts/NUMBER. What a webhook tells "
+        "of another account is not understood. 0: whichever it is.",
         default=0,
     )
     listing_token_file: Path | None = setting(

@@ -74,6 +74,7 @@ def understand_chatwoot(body: bytes, rule: SourceRule, now: datetime) -> Underst
     event = told.get("event")
     if not isinstance(event, str):
         raise InvalidInputError("event is missing")
+    _require_account(told, rule)
     if event in _TOLD:
         seen_at = _signed_at(request) or now
         is_anew = event == "message_updated"
@@ -88,6 +89,20 @@ def understand_chatwoot(body: bytes, rule: SourceRule, now: datetime) -> Underst
             )
         )
     return Understood(())
+
+
+def _require_account(told: Json, rule: SourceRule) -> None:
+    """Conversations are numbered within an account: those of two would be one contact.
+
+    Raises:
+        InvalidInputError: It is told of another account than the source's.
+    """
+    account = told.get("account")
+    ident = account.get("id") if isinstance(account, Mapping) else None
+    if rule.account and ident is not None and ident != rule.account:
+        raise InvalidInputError(
+            "account.id is another than listing_account: let each account have a source of its own"
+        )
 
 
 def understand_message(

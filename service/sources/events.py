@@ -21,6 +21,7 @@ class SourceRule:
     an announced recording is expected. ``company_addresses`` are the company's own; a domain begins with ``@``.
     ``columns`` are those of the source's CSV, where they are not the usual ones; ``names`` are ours and those
     that the source has in their place, where it does not have the usual ones.
+    ``account`` is the number of the only account there that it is; 0 where that is not known.
     ``checks_mail``: DNS may be asked about the signatures of mails.
     ``fetched_as`` is the kind of the jobs that fetch its recordings. Those that are named without a URL are below
     ``stored_recordings``; without it they are not fetched. ``vcon`` is what is asked of vCons.
@@ -37,6 +38,7 @@ class SourceRule:
     fetched_as: str = FETCH
     stored_recordings: str = ""
     vcon: VconRule = field(default_factory=VconRule)
+    account: int = 0
 
 
 @dataclass(frozen=True, slots=True)

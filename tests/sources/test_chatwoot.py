@@ -306,3 +306,18 @@ def test_a_file_that_is_a_text_is_announced_as_one(extension, is_text):
     file = {"id": 5, "extension": extension, "data_url": "https://chat.example.com/f/1"}
     (one,) = facts_of(attachments=[file]).recordings
     assert one.is_text is is_text
+
+
+def test_what_is_told_of_another_account_is_in_no_contact():
+    for account, rule in (
+        (1, SourceRule()),
+        (3, SourceRule(account=3)),
+        (None, SourceRule(account=3)),
+    ):
+        told = {**SENT, "account": {"id": account}}
+        request = received_request("POST", "/intake/chat", (), json.dumps(told).encode())
+        assert understand_chatwoot(request.encode(), rule, NOW).contacts
+    told = {**SENT, "account": {"id": 4}}
+    request = received_request("POST", "/intake/chat", (), json.dumps(told).encode())
+    with pytest.raises(InvalidInputError, match="listing_account"):
+        understand_chatwoot(request.encode(), SourceRule(account=3), NOW)
