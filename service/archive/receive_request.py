@@ -14,15 +14,18 @@ async def keep_request(
     source: str,
     now: datetime,
     remarks: tuple[str, ...] = (),
+    is_query_signed: bool = True,
 ) -> Kept:
     """Keep what ``source`` asked. On return it survives a power cut.
 
-    It has no identification of its own: whoever repeats it sends the same, but for some headers.
+    It has no identification of its own: whoever repeats it sends the same, but for some headers, and for the query
+    where nobody vouches for that.
 
     Raises:
         storage.errors.StorageError: Nothing was kept, unless it says otherwise.
     """
-    repeated = f"{request.target}\n".encode() + request.body
+    target = request.target if is_query_signed else request.target.partition("?")[0]
+    repeated = f"{target}\n".encode() + request.body
     return await keep_delivery(
         intake,
         source=source,

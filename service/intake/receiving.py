@@ -124,15 +124,28 @@ async def _receive_vcon(request: web.Request, listener: Listener) -> web.Respons
 
 
 async def receive_known_request(
-    request: web.Request, listener: Listener, body: bytes, remarks: tuple[str, ...] = ()
+    request: web.Request,
+    listener: Listener,
+    body: bytes,
+    remarks: tuple[str, ...] = (),
+    *,
+    is_query_signed: bool = True,
 ) -> web.Response:
-    """Keep a request of a sender that is known by now."""
+    """Keep a request of a sender that is known by now.
+
+    A query that its sender does not sign tells no two deliveries apart: whoever caught one could repeat it without end.
+    """
     request.app[PACE].take_for_actor(listener.name)
     target = target_of(listener.name, request.raw_path.partition("?")[2])
     sent = received_request(request.method, target, request.raw_headers, body)
     with request.app[DELIVERIES]:
         kept = await keep_request(
-            request.app[INTAKE], sent, source=listener.name, now=request[NOW], remarks=remarks
+            request.app[INTAKE],
+            sent,
+            source=listener.name,
+            now=request[NOW],
+            remarks=remarks,
+            is_query_signed=is_query_signed,
         )
     return acknowledged(request, kept)
 

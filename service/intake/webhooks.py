@@ -74,7 +74,9 @@ async def receive_delivery(request: web.Request) -> web.Response:
                 tolerance=listener.tolerance,
                 now=now,
             )
-        return await receive_known_request(request, listener, body, remarks)
+        return await receive_known_request(
+            request, listener, body, remarks, is_query_signed=False
+        )
     if listener is None or not listener.secrets:
         # The same work for a source that there is not: the answer tells nobody which there are.
         verify_signature(request.headers, body, secrets=_NOBODYS, tolerance=_TOLERANCE, now=now)

@@ -50,11 +50,12 @@ _PLAIN: Final = {"text": ("body",), "button": ("text", "payload")}
 _SAYS: Final = {
     **dict.fromkeys(_MEDIA, ("caption", "filename")),
     "interactive": ("title", "description", "body", "response_json"),
-    "reaction": ("emoji",),
+    "reaction": ("emoji", "message_id"),
     "location": ("name", "address", "latitude", "longitude"),
     "order": ("text",),
     "system": ("body",),
 }
+_ITEM: Final = ("quantity", "product_retailer_id", "item_price", "currency")
 _SUFFIXES: Final = {
     "audio/ogg": "ogg",
     "audio/mpeg": "mp3",
@@ -237,17 +238,44 @@ def _content(
         kind = _text(edited.get("type")) if isinstance(edited, Mapping) else ""
         media = edited.get(kind) if isinstance(edited, Mapping) else None
         return _words(kind, media if isinstance(media, Mapping) else {}), (), inner
-    lines = [_context(message), _words(kind, inner)]
+    told = {"contacts": message.get(kind)} if kind == "contacts" else inner
+    lines = [*_context(message), _words(kind, told), *_listed(kind, told)]
     return "\n".join(line for line in lines if line), _files(kind, inner, rule), None
 
 
-def _context(message: Json) -> str:
+def _context(message: Json) -> list[str]:
+    """Return what a message says of itself: that it was passed on, and which message it answers."""
     context = message.get("context")
-    if isinstance(context, Mapping) and (
+    if not isinstance(context, Mapping):
+        return []
+    is_forwarded = (
         context.get("forwarded") is True or context.get("frequently_forwarded") is True
-    ):
-        return "[forwarded]"
-    return ""
+    )
+    answered = plain_name(_text(context.get("id")))
+    return [
+        *(["[forwarded]"] if is_forwarded else []),
+        *([f"[answers {answered}]"] if answered else []),
+    ]
+
+
+def _listed(kind: str, inner: Json) -> list[str]:
+    """Return what a message lists, a line each: what is ordered, or the people whose numbers are passed on."""
+    if kind == "order":
+        items = _objects(inner.get("product_items"))
+        return [" ".join(one for one in _told(item, _ITEM) if one) for item in items]
+    if kind != "contacts":
+        return []
+    lines = []
+    for one in _objects(inner.get("contacts")):
+        name = one.get("name")
+        name = name if isinstance(name, Mapping) else {}
+        reached = [
+            *(phone.get("phone") for phone in _objects(one.get("phones"))),
+            *(mail.get("email") for mail in _objects(one.get("emails"))),
+        ]
+        told = [name.get("formatted_name"), *reached]
+        lines.append(" ".join(text for text in map(_readable, told) if text))
+    return lines
 
 
 def _words(kind: str, inner: Json) -> str:

@@ -313,3 +313,12 @@ async def test_messages_of_whatsapp_are_a_contact_each_day(door):
     view = await door.archive.contacts.get(row.id, actor=actor(Role.COMPLAINT_HANDLER))
     assert [m.change for m in view.messages] == [None, "edited", "deleted"]
     assert {m.ident for m in view.messages} == {"wamid.1"}
+
+
+async def test_a_query_that_nobody_signed_makes_no_delivery_another(door):
+    body = json.dumps(SENT).encode()
+    headers = signed("chatwoot", body, at=datetime.now(UTC))
+    for query in ("", "?a=1", "?a=2"):
+        answer = await door.client.post(f"/intake/chat{query}", data=body, headers=headers)
+        assert answer.status == 200
+    assert await door.archive.stores.store.count(DeliveryRow, {}) == 1

@@ -16,6 +16,7 @@ from service.sources.chat import LEFT_OUT
 from service.sources.events import SourceRule
 from service.sources.vcon.contact import understand_vcon
 from service.sources.vcon.extension import CONTACT
+from service.sources.vcon.forms import MAX_VALUES, _object
 from service.sources.vcon.rule import VconRule
 from tests.vcons import NOW, UUID, call, encoded, signed, signer
 
@@ -461,3 +462,15 @@ def test_versions_of_a_message_are_told_as_such():
         ("m-1", "deleted", ""),
     ]
     assert LEFT_OUT not in told.remarks
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"0", b'""'])
+def test_a_few_bytes_that_would_fill_the_memory_are_refused_unread(value):
+    data = b'{"vcon":"0.4.0","a":[' + b",".join([value] * (MAX_VALUES + 1)) + b"]}"
+    with pytest.raises(InvalidInputError, match="at most"):
+        _object(data)
+
+
+def test_commas_and_brackets_of_a_long_text_are_no_values():
+    data = json.dumps({"a": ',[{"\\' * (MAX_VALUES + 1)}).encode()
+    assert _object(data)["a"]

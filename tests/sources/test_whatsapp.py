@@ -219,9 +219,37 @@ def test_without_the_address_of_the_interface_nothing_is_fetched():
             "[interactive] Hyväksyn",
         ),
         ("interactive", {"type": "nfm_reply"}, "[interactive]"),
-        ("reaction", {"message_id": "wamid.1", "emoji": "👍"}, "[reaction] 👍"),
-        ("reaction", {"message_id": "wamid.1"}, "[reaction]"),
+        ("reaction", {"message_id": "wamid.1", "emoji": "👍"}, "[reaction] 👍 wamid.1"),
+        ("reaction", {"message_id": "wamid.1"}, "[reaction] wamid.1"),
         ("order", {"text": "2 kpl"}, "[order] 2 kpl"),
+        (
+            "order",
+            {
+                "text": "Kiitos",
+                "product_items": [
+                    {
+                        "product_retailer_id": "sopimus-24",
+                        "quantity": 1,
+                        "item_price": 7.9,
+                        "currency": "EUR",
+                    },
+                    "x",
+                ],
+            },
+            "[order] Kiitos\n1 sopimus-24 7.9 EUR",
+        ),
+        (
+            "contacts",
+            [
+                {
+                    "name": {"formatted_name": "Maija Meikäläinen"},
+                    "phones": [{"phone": "+358 40 123 4567"}, {"phone": 5}],
+                    "emails": [{"email": "maija@example.com"}],
+                },
+                None,
+            ],
+            "[contacts]\nMaija Meikäläinen +358 40 123 4567 5 maija@example.com",
+        ),
         ("system", {"body": "Maija vaihtoi numeroa"}, "[system] Maija vaihtoi numeroa"),
         ("unsupported", {}, "[unsupported]"),
         ("", {}, "[unsupported]"),
@@ -293,3 +321,9 @@ def test_whatever_stands_where_is_understood_or_refused(changes, around, message
         return
     for facts in understood.contacts:
         assert facts.can_begin
+
+
+def test_an_answer_says_to_which_message_it_is():
+    context = {"from": "358401234567", "id": "wamid.ABC"}
+    (message,) = facts_of({**TEXT, "context": context}).messages
+    assert message.text.startswith("[answers wamid.ABC]\n")

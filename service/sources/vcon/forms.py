@@ -4,6 +4,7 @@ Of a signed vCon the verified payload alone is believed. Some writers repeat its
 ("hybrid"): that copy is never read, only compared, because who changed it hoped that it would be.
 """
 
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ COPY_DIFFERS: Final = "copy_differs"
 """The remark on a signed vCon whose copy in the clear says something else."""
 
 MAX_LAYERS: Final = 4
+MAX_VALUES: Final = 400_000
+"""So many values, as commas and brackets outside of strings tell them; 400,000 take some 100 MB at the worst."""
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 """So many signatures around each other: one is renewed by signing it again."""
 _GZIP: Final = b"\x1f\x8b"
 _GZIP_BITS: Final = 16 + zlib.MAX_WBITS
@@ -96,7 +100,22 @@ def unpack(body: bytes, *, max_bytes: int) -> bytes:
     return plain
 
 
+def _require_few(data: bytes) -> None:
+    """Return when so many values can be read without filling the memory: a few bytes of JSON become hundreds.
+
+    Raises:
+        InvalidInputError: There are more.
+    """
+    if _count(data) > MAX_VALUES and _count(_STRING.sub(b"", data)) > MAX_VALUES:
+        raise InvalidInputError(f"a vCon has at most {MAX_VALUES} values")
+
+
+def _count(data: bytes) -> int:
+    return sum(data.count(one) for one in (b",", b"[", b"{"))
+
+
 def _object(data: bytes) -> Vcon:
+    _require_few(data)
     value = decode_json(data)
     if not isinstance(value, dict):
         raise InvalidInputError("a vCon is a JSON object")
